@@ -1,0 +1,1 @@
+"""Members and blends: configurations trained by cross-validation, their softmax averaged."""

@@ -1,0 +1,1 @@
+"""The core: data, folds, augmentation, networks, training and predictions as arrays and values."""

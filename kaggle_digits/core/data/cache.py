@@ -1,0 +1,178 @@
+"""Parsed competitions in the workspace: by digest of their meaning, memory-mapped on reading.
+
+`<cache>/data/<digest>/` holds the arrays; `<cache>/data/sources.json` remembers which files, in
+which state, gave which digest, so that unchanged files are neither parsed nor hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaggle_digits.core.data.reading import Parsed
+from kaggle_digits.core.data.source import Source
+from kaggle_digits.ground.competition import Competition
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.workspace import (
+    Workspace,
+    make_folder,
+    read_json,
+    require_room,
+    whole_folder,
+    write_json,
+)
+
+_VERSION = 1
+"""Of the parser and the files here; another one makes every entry anew."""
+
+_PATIENCE = 300.0
+"""Seconds to wait for another process that reads data into the same workspace."""
+
+
+def digest_of(parsed: Parsed) -> str:
+    """Return 16 hex digits of what the files mean, however they are packed and ordered."""
+    meaning = [parsed.competition.to_json(), parsed.images.shape, parsed.test_images.shape]
+    text = json.dumps([*meaning, parsed.test_ids], sort_keys=True)
+    state = hashlib.sha256(text.encode())
+    for array in (parsed.images, parsed.labels, parsed.test_images):
+        state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()[:16]
+
+
+def remembered(source: Source, workspace: Workspace) -> str | None:
+    """Return the digest that these files gave, unless they have changed or are new."""
+    entry = _sources(workspace).get(_key(source))
+    if isinstance(entry, dict) and entry.get("stamp") == _stamp(source):
+        digest = entry.get("digest")
+        return digest if isinstance(digest, str) else None
+    return None
+
+
+def remember(source: Source, workspace: Workspace, digest: str) -> None:
+    """Note which digest these files gave, and forget files whose entry is gone.
+
+    Raises:
+        ArtefactError: The workspace cannot be written.
+    """
+    area = _area(workspace)
+    known = {
+        key: entry
+        for key, entry in _sources(workspace).items()
+        if isinstance(entry, dict) and (area / str(entry.get("digest")) / "meta.json").exists()
+    }
+    known[_key(source)] = {"stamp": _stamp(source), "digest": digest}
+    write_json(area / "sources.json", known)
+
+
+def fetch(digest: str, workspace: Workspace) -> Parsed | None:
+    """Return an entry with its images memory-mapped and read-only; none where it is damaged."""
+    folder = _area(workspace) / digest
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        competition = Competition.from_json(meta["competition"])
+        shape = (competition.height, competition.width)
+        ids = tuple(meta["ids"])
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        test_images = np.load(folder / "test_images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy")
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    intact = (
+        images.dtype == test_images.dtype == np.uint8
+        and labels.dtype == np.int64
+        and images.shape == (meta.get("rows"), *shape)
+        and labels.shape == (len(images),)
+        and test_images.shape == (len(ids), *shape)
+        and 0 <= labels.min(initial=0) <= labels.max(initial=0) < len(competition.classes)
+    )
+    if not intact:
+        return None
+    labels.flags.writeable = False
+    return Parsed(competition, images, labels, test_images, ids)
+
+
+def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:
+    """Write an entry, whole or not at all.
+
+    Raises:
+        ArtefactError: No room on the disk, or the workspace cannot be written.
+    """
+    arrays = {
+        "images": parsed.images,
+        "labels": parsed.labels,
+        "test_images": parsed.test_images,
+    }
+    meta = {
+        "version": _VERSION,
+        "competition": parsed.competition.to_json(),
+        "rows": len(parsed.images),
+        "ids": list(parsed.test_ids),
+    }
+    text = json.dumps(meta)
+    needed = sum(array.nbytes for array in arrays.values()) + len(text) + 65536
+    folder = _area(workspace) / digest
+    require_room(folder, needed, "the parsed images")
+    with whole_folder(folder) as place:
+        for name, array in arrays.items():
+            # Through Python's own write: NumPy's would hide that the disk is full.
+            content = io.BytesIO()
+            np.save(content, array)
+            (place / f"{name}.npy").write_bytes(content.getbuffer())
+        (place / "meta.json").write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def alone(workspace: Workspace, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the cache of parsed data, after waiting for another process that holds it.
+
+    Two commands started at once then parse once: the second finds what the first has made.
+
+    Raises:
+        ArtefactError: The other process does not end, or the workspace cannot be written.
+    """
+    area = _area(workspace)
+    make_folder(area)
+    deadline = time.monotonic() + _PATIENCE
+    told = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(workspace.lock(area))
+                break
+            except ArtefactError:
+                if time.monotonic() > deadline:
+                    raise
+            if not told:
+                say("waiting for another process that reads data into this workspace")
+                told = True
+            time.sleep(0.1)
+        yield
+
+
+def _area(workspace: Workspace) -> Path:
+    return workspace.cache / "data"
+
+
+def _key(source: Source) -> str:
+    return str(source.path.resolve())
+
+
+def _stamp(source: Source) -> list[Any]:
+    return [_VERSION, *(list(entry) for entry in source.stamp)]
+
+
+def _sources(workspace: Workspace) -> dict[str, Any]:
+    try:
+        known = read_json(_area(workspace) / "sources.json")
+    except ArtefactError:
+        # Only a memory: without it the files are parsed once more.
+        return {}
+    return known if isinstance(known, dict) else {}

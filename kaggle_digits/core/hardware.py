@@ -1,0 +1,130 @@
+"""Keras made ready: which backend, how many threads, which precision, and no noise.
+
+Nothing else sets these: they must be fixed before Keras is imported the first time. Libraries'
+greetings on stdout and stderr are kept off by the shell, which owns the streams.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_MIXED_BF16 = "mixed_bfloat16"
+_MIXED_F16 = "mixed_float16"
+_FLOAT32 = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What training runs on, as it is stamped into every record.
+
+    Args:
+        backend: Keras backend: tensorflow, jax or torch.
+        device: `cpu` or the accelerator's name.
+        precision: Keras dtype policy.
+        reason: Why this precision.
+        threads: Threads of the CPU that computing may use.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    reason: str
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return asdict(self)
+
+
+@cache
+def prepare() -> Hardware:
+    """Import Keras with everything set, once in a process, and say what it runs on."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    threads = available_threads()
+    import keras
+
+    backend = str(keras.backend.backend())
+    accelerator, capability = _accelerator(backend, threads)
+    precision, reason = choose_precision(accelerator, capability, cpu_flags())
+    keras.mixed_precision.set_dtype_policy(precision)
+    return Hardware(backend, accelerator or "cpu", precision, reason, threads)
+
+
+def choose_precision(
+    accelerator: str | None, capability: tuple[int, int] | None, flags: frozenset[str]
+) -> tuple[str, str]:
+    """Choose the Keras dtype policy that is fast and safe on a device.
+
+    Args:
+        accelerator: The GPU's name, or None for a CPU.
+        capability: Its CUDA compute capability, None when unknown.
+        flags: The CPU's feature flags as Linux names them.
+
+    Returns:
+        The policy's name, and the reason in words.
+    """
+    if accelerator is not None:
+        if capability is not None and capability >= (8, 0):
+            return _MIXED_BF16, f"{accelerator} multiplies bfloat16"
+        if capability is not None and capability >= (7, 0):
+            return _MIXED_F16, f"{accelerator} multiplies float16"
+        return _FLOAT32, f"{accelerator} is not known to be faster with less"
+    for flag in ("amx_bf16", "avx512_bf16"):
+        if flag in flags:
+            return _MIXED_BF16, f"the CPU has {flag}"
+    return _FLOAT32, "the CPU has no bfloat16 units"
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the CPU's feature flags as Linux names them; empty where they cannot be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
+def available_threads() -> int:
+    """Return the number of processors this process may use."""
+    if platform.system() == "Linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _accelerator(backend: str, threads: int) -> tuple[str | None, tuple[int, int] | None]:
+    if backend == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        devices = tensorflow.config.list_physical_devices("GPU")
+        if not devices:
+            return None, None
+        for device in devices:
+            tensorflow.config.experimental.set_memory_growth(device, True)
+        details = tensorflow.config.experimental.get_device_details(devices[0])
+        return details.get("device_name", "GPU"), details.get("compute_capability")
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+        return None, None
+    import jax
+
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        return None, None
+    text = str(getattr(devices[0], "compute_capability", ""))
+    major, _, minor = text.partition(".")
+    capability = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+    return str(devices[0].device_kind), capability

@@ -1,0 +1,53 @@
+"""A training job as a value: everything that decides what a trained network will be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.workspace import digest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingJob:
+    """One configuration trained on one part of the rows with one seed.
+
+    Args:
+        name: How progress and messages name it.
+        config: The configuration.
+        train_rows: int64, the rows to train on.
+        held_out_rows: int64, the rows to predict un-augmented; disjoint from `train_rows`.
+        epochs: Passes over `train_rows`, fixed beforehand.
+        copies: Augmented copies the passes walk through.
+        seed: Fixes initial weights, dropout, and the order of rows and copies.
+        predict_test: Whether the test images are predicted as well.
+    """
+
+    name: str
+    config: TrainingConfig
+    train_rows: np.ndarray
+    held_out_rows: np.ndarray
+    epochs: int
+    copies: int
+    seed: int
+    predict_test: bool
+
+    def made_by(self, data_digest: str, bank_digest: str) -> dict[str, Any]:
+        """Return what decides the result, as a dictionary that JSON can hold.
+
+        Args:
+            data_digest: The data set's digest.
+            bank_digest: The digest of the augmentation bank of the job's policy.
+        """
+        return {
+            "config": self.config.to_json(),
+            "data": data_digest,
+            "rows": digest([self.train_rows.tolist(), self.held_out_rows.tolist()]),
+            "epochs": self.epochs,
+            "copies": self.copies,
+            "seed": self.seed,
+            "bank": bank_digest,
+        }

@@ -1,0 +1,454 @@
+"""Kaggle's own client, tamed: the only module that imports `kaggle`.
+
+It is used in process and through its typed calls, so that each step of a submission is known to
+have been done or not: start an upload, put the file, create the submission. Its exit codes, its
+printing, its authenticating on import and its missing time-outs are kept from the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kaggle_digits.core.kaggle_transport import (
+    CallError,
+    CredentialsError,
+    Patience,
+    clean,
+    explain,
+    is_of_the_disk,
+    make_adapter,
+    repeat_read,
+    silence,
+)
+
+_T = TypeVar("_T")
+_IGNORED = ("VERBOSE", "VERBOSE_OUTPUT")  # would print headers, the credentials among them
+_PAGE = 100
+_MOST_PAGES = 200
+_LARGEST_BOARD = 200_000_000
+_EXPECTED = {
+    "ListSubmissions": ("submissions", "nextPageToken"),
+    "ListDataFiles": ("files", "nextPageToken"),
+    "GetSubmissionLimits": ("numToday", "numTotal", "numAllowedNow"),
+    "StartSubmissionUpload": ("token", "createUrl"),
+    "CreateSubmission": ("ref", "message"),
+}
+_SCORE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the team may still submit.
+
+    Args:
+        today: Submissions made today (UTC).
+        left: Submissions still allowed today; None where there is no limit or none is told.
+    """
+
+    today: int
+    left: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A submission as the service lists it.
+
+    Args:
+        ref: The service's reference, above 0.
+        date: The service's time, ISO 8601, UTC.
+        message: Its description.
+        file_name: The file's name.
+        state: `pending`, `complete` or `error`.
+        public_score: As text, so that its decimals are known; None before it is there.
+        private_score: As text; None before it is there.
+        team: The team's name.
+        error: Why it could not be scored.
+    """
+
+    ref: int
+    date: str
+    message: str
+    file_name: str
+    state: str
+    public_score: str | None
+    private_score: str | None
+    team: str
+    error: str
+
+
+class KaggleClient:
+    """One competition at Kaggle.
+
+    Credentials are found by Kaggle's client when the first call is made.
+
+    Args:
+        competition: Its short name, as in its address.
+        patience: Time-outs and waits.
+    """
+
+    name = "kaggle"
+
+    def __init__(self, competition: str, patience: Patience | None = None) -> None:
+        self.competition = competition
+        self.patience = patience or Patience.from_environment()
+        self._api: Any = None
+        self._secrets: tuple[str, ...] = ()
+
+    def limits(self) -> Limits:
+        """Ask how many submissions are left today."""
+        types = self._types()
+        request = types.ApiGetSubmissionLimitsRequest()
+        request.competition_name = self.competition
+        answer = self._read(
+            "the count of submissions left", lambda calls: calls.get_submission_limits(request)
+        )
+        # All is 0 for an account that has no team in the competition yet: that is no limit.
+        known = answer.num_total or answer.num_allowed_now
+        return Limits(today=answer.num_today, left=answer.num_allowed_now if known else None)
+
+    def submissions(self) -> list[Sent]:
+        """List all submissions of this account's team, whoever made them and wherever."""
+        types = self._types()
+
+        def page(token: str) -> Any:
+            request = types.ApiListSubmissionsRequest()
+            request.competition_name = self.competition
+            request.page_size = _PAGE
+            request.page_token = token
+            if not token:
+                request.page = 1
+            return self._read(
+                "the list of submissions", lambda calls: calls.list_submissions(request)
+            )
+
+        found: dict[int, Sent] = {}
+        for answer in self._pages("the list of submissions", page):
+            for item in answer.submissions:
+                sent = self._checked("the list of submissions", _sent, item)
+                found[sent.ref] = sent
+        return list(found.values())
+
+    def files(self) -> dict[str, int]:
+        """List the competition's data files and their sizes in bytes."""
+        types = self._types()
+
+        def page(token: str) -> Any:
+            request = types.ApiListDataFilesRequest()
+            request.competition_name = self.competition
+            request.page_size = _PAGE
+            request.page_token = token
+            return self._read("the list of files", lambda calls: calls.list_data_files(request))
+
+        sizes: dict[str, int] = {}
+        for answer in self._pages("the list of files", page):
+            for item in answer.files:
+                sizes[str(item.name)] = int(item.total_bytes)
+        return sizes
+
+    def send(self, content: bytes, file_name: str, message: str) -> int:
+        """Upload a file and make a submission of it; nothing is repeated here.
+
+        Returns:
+            The submission's reference.
+
+        Raises:
+            CallError: With `acted` false it is certain that there is no submission; with `acted`
+                true it must be looked for in `submissions`.
+        """
+        types = self._types()
+        start = types.ApiStartSubmissionUploadRequest()
+        start.competition_name = self.competition
+        start.file_name = file_name
+        start.content_length = len(content)
+        start.last_modified_epoch_seconds = int(time.time())
+        try:
+            upload = self._call(
+                "the start of the upload", lambda calls: calls.start_submission_upload(start)
+            )
+            if not (upload.token and upload.create_url):
+                raise CallError("Kaggle gave no place to upload to.", transient=True)
+            self._put(upload.create_url, content)
+        except CallError as error:
+            error.acted = False  # an upload alone makes no submission
+            raise
+        create = types.ApiCreateSubmissionRequest()
+        create.competition_name = self.competition
+        create.blob_file_tokens = upload.token
+        create.submission_description = message
+        answer = self._call("the submission", lambda calls: calls.create_submission(create))
+        if not answer.ref or answer.ref < 0:
+            raise CallError(
+                "Kaggle gave no reference for the submission: "
+                f"{clean(answer.message or 'no reason given', self._secrets).rstrip('.')}.",
+                acted=True,
+            )
+        return int(answer.ref)
+
+    def download_data(self, folder: Path) -> Path:
+        """Download the competition's zip; what an earlier call left of it is gone on from.
+
+        Args:
+            folder: Where the zip and its mark of progress go; nothing else is touched.
+
+        Raises:
+            CallError: It did not come down whole.
+        """
+        types = self._types()
+        request = types.ApiDownloadDataFilesRequest()
+        request.competition_name = self.competition
+        path = folder / "data.zip"
+
+        def fetch() -> None:
+            with self._client() as client:
+                answer = client.competitions.competition_api_client.download_data_files(request)
+                with answer:
+                    # Its own retries wait for up to a minute each; ours repeat the whole call.
+                    self._api.download_file(
+                        answer,
+                        str(path),
+                        client.http_client(),
+                        quiet=True,
+                        resume=True,
+                        max_retries=0,
+                        timeout=self.patience.timeout,
+                    )
+
+        def once() -> None:
+            try:
+                self._guarded("the download of the data", fetch)
+            except CallError as error:
+                # A body cut short is worth another try; the client reports it as a ValueError.
+                error.transient |= "does not match expected size" in error.message
+                raise
+
+        repeat_read(once, self.patience)
+        return path
+
+    def download_board(self) -> bytes:
+        """Download the whole public leaderboard as the zip that Kaggle makes of it."""
+        types = self._types()
+        request = types.ApiDownloadLeaderboardRequest()
+        request.competition_name = self.competition
+
+        def read(calls: Any) -> bytes:
+            with calls.download_leaderboard(request) as answer:
+                parts: list[bytes] = []
+                size = 0
+                for part in answer.iter_content(1 << 16):
+                    parts.append(part)
+                    size += len(part)
+                    if size > _LARGEST_BOARD:
+                        raise CallError("Kaggle's leaderboard is larger than 200 MB.")
+                return b"".join(parts)
+
+        return self._read("the leaderboard", read)
+
+    def _put(self, url: str, content: bytes) -> None:
+        import requests
+
+        def put() -> None:
+            with requests.Session() as session:
+                adapter = make_adapter(self.patience, self._endpoint)
+                session.mount("https://", adapter)
+                session.mount("http://", adapter)
+                session.auth = lambda request: request  # no .netrc: the address is the permission
+                answer = session.put(url, data=content)
+                if answer.status_code not in (200, 201):
+                    raise requests.HTTPError("the upload failed", response=answer)
+
+        self._guarded("the upload", put)
+
+    def _pages(self, what: str, page: Callable[[str], Any]) -> Iterator[Any]:
+        token = ""
+        seen = {token}
+        for _ in range(_MOST_PAGES):
+            answer = page(token)
+            yield answer
+            token = answer.next_page_token or ""
+            if not token:
+                return
+            if token in seen:
+                break
+            seen.add(token)
+        raise CallError(f"Kaggle's answer to {what} has no last page.")
+
+    def _read(self, what: str, call: Callable[[Any], _T]) -> _T:
+        return repeat_read(lambda: self._call(what, call), self.patience)
+
+    def _call(self, what: str, call: Callable[[Any], _T]) -> _T:
+        def run() -> _T:
+            with self._client() as client:
+                return call(client.competitions.competition_api_client)
+
+        return self._guarded(what, run)
+
+    def _checked(self, what: str, make: Callable[[Any], _T], item: Any) -> _T:
+        try:
+            return make(item)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise explain(what, error, self._secrets) from None
+
+    def _guarded(self, what: str, run: Callable[[], _T]) -> _T:
+        self._connect()
+        try:
+            with silence():
+                return run()
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            raise explain(what, error, self._secrets) from None
+
+    def _types(self) -> Any:
+        self._connect()
+        from kagglesdk.competitions.types import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
+            competition_api_service,
+        )
+
+        return competition_api_service
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        with self._api.build_kaggle_client() as client:
+            yield client
+
+    @property
+    def _endpoint(self) -> str:
+        return str(self._endpoint_of(self._api.build_kaggle_client()))
+
+    @staticmethod
+    def _endpoint_of(client: Any) -> Any:
+        return client.http_client()._endpoint
+
+    def _connect(self) -> None:
+        if self._api is not None:
+            return
+        base = _import_client(self.patience)
+        patience, endpoint_of = self.patience, self._endpoint_of
+
+        class Api(base):  # type: ignore[misc, valid-type]
+            # Decided anew, without its "--verbose", which shows headers.
+            args = ["--local"] if os.environ.get("KAGGLE_API_ENVIRONMENT") == "LOCALHOST" else []
+
+            def get_response_processor(self) -> Any:
+                return _check_form  # in the place of a notice of newer versions
+
+            def build_kaggle_client(self) -> Any:
+                client = super().build_kaggle_client()
+                http = client.http_client()
+                http._init_session()
+                adapter = make_adapter(patience, endpoint_of(client))
+                http._session.mount("https://", adapter)
+                http._session.mount("http://", adapter)
+                return client
+
+        api: Any = Api()
+        try:
+            with silence():
+                repeat_read(lambda: _authenticate(api), self.patience)
+        except SystemExit:
+            raise CredentialsError("No Kaggle credentials were found.") from None
+        self._secrets = _secrets(api)
+        self._api = api
+
+
+def _check_form(response: Any) -> None:
+    """Refuse JSON that the client would take for an empty answer: it ignores what it misses.
+
+    An empty list of submissions that is none would let a submission be sent twice.
+    """
+    expected = _EXPECTED.get(str(response.request.url).rsplit("/", 1)[-1], ())
+    if not expected:
+        return
+    answer = response.json()
+    if not isinstance(answer, dict):
+        raise ValueError(f"a {type(answer).__name__} in place of an object")
+    if answer and not any(name in answer for name in expected):
+        raise ValueError(f"none of {', '.join(expected)} in it")
+
+
+def _authenticate(api: Any) -> None:
+    try:
+        api.authenticate()
+    except Exception as error:
+        # No text of the server: it may repeat the token, which is not known here.
+        found = explain("the check of the credentials", error, ())
+        if not found.transient and not isinstance(found, CredentialsError):
+            raise CredentialsError("The Kaggle credentials could not be used.") from None
+        raise found from None
+
+
+def _import_client(patience: Patience) -> Any:
+    """Import `kaggle.api.kaggle_api_extended.KaggleApi`, which prints and may ask the network.
+
+    On import the client checks a token without any time-out; a thread gives it one.
+    """
+    found: list[Any] = []
+
+    def load() -> None:
+        try:
+            from kaggle.api.kaggle_api_extended import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
+                KaggleApi,
+            )
+
+            found.append(KaggleApi)
+        except (Exception, SystemExit) as error:
+            found.append(error)
+
+    kept = {name: os.environ.pop(name) for name in _IGNORED if name in os.environ}
+    try:
+        with silence():
+            thread = threading.Thread(target=load, daemon=True)
+            thread.start()
+            thread.join(patience.timeout + 60)
+    finally:
+        os.environ.update(kept)
+    if not found:
+        raise CallError("Kaggle did not answer the check of the credentials in time.")
+    if isinstance(found[0], ImportError):
+        raise CallError(
+            f"Kaggle's client cannot be imported: {clean(str(found[0]))}.",
+            mend="Install it: pip install kaggle",
+        )
+    if isinstance(found[0], BaseException):
+        raise CallError(f"Kaggle's client cannot be started ({type(found[0]).__name__}).")
+    return found[0]
+
+
+def _secrets(api: Any) -> tuple[str, ...]:
+    values = api.config_values
+    user, key = str(values.get("username") or ""), str(values.get("key") or "")
+    token = str(values.get("token") or "")
+    basic = base64.b64encode(f"{user}:{key}".encode()).decode() if key else ""
+    return tuple(secret for secret in (key, token, basic) if len(secret) >= 4)
+
+
+def _sent(item: Any) -> Sent:
+    state = str(getattr(item.status, "name", item.status)).lower()
+    if state not in ("pending", "complete", "error"):
+        raise ValueError(f"unknown state {state!r}")
+    if item.ref <= 0:
+        raise ValueError(f"reference {item.ref}")
+    return Sent(
+        ref=item.ref,
+        date=item.date.isoformat(timespec="seconds") if item.date is not None else "",
+        message=clean(item.description),
+        file_name=clean(item.file_name),
+        state=state,
+        public_score=_score(item.public_score),
+        private_score=_score(item.private_score),
+        team=clean(item.team_name),
+        error=clean(item.error_description),
+    )
+
+
+def _score(text: str | None) -> str | None:
+    return text if text and _SCORE.fullmatch(text) else None

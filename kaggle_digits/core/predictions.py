@@ -1,0 +1,86 @@
+"""Softmax outputs and how they are judged: accuracy and log-loss with their standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaggle_digits.ground.errors import ArtefactError
+
+_ROW_SUM_TOLERANCE = 1e-3
+_SMALLEST = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good a set of predictions is on rows whose labels are known.
+
+    Args:
+        accuracy: Share of rows whose most probable class is the label.
+        accuracy_se: Its binomial standard error, sqrt(p (1 - p) / n).
+        log_loss: Mean of -ln p(label), natural logarithm, as `sklearn.metrics.log_loss`.
+        log_loss_se: Its standard error, the rows' standard deviation over sqrt(n).
+        rows: n.
+    """
+
+    accuracy: float
+    accuracy_se: float
+    log_loss: float
+    log_loss_se: float
+    rows: int
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
+    """Judge predictions.
+
+    Args:
+        probabilities: float [n, classes], rows that sum to 1.
+        labels: int [n], class indices.
+    """
+    rows = len(labels)
+    accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
+    of_label = probabilities[np.arange(rows), labels].astype(np.float64)
+    losses = -np.log(np.clip(of_label, _SMALLEST, 1.0))
+    return Score(
+        accuracy=accuracy,
+        accuracy_se=float(np.sqrt(accuracy * (1 - accuracy) / rows)),
+        log_loss=float(losses.mean()),
+        log_loss_se=float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0,
+        rows=rows,
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(x) / sum(exp(x)) along the last axis, float32, computed in float64."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    result: np.ndarray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result
+
+
+def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str) -> None:
+    """Refuse an array that is not softmax output of the expected shape.
+
+    Args:
+        probabilities: The array.
+        shape: Rows and classes expected.
+        name: How the message names it.
+
+    Raises:
+        ArtefactError: Wrong shape, not finite, negative, or rows that do not sum to 1.
+    """
+    mend = "Delete the member, or start anew with --fresh."
+    if probabilities.shape != shape:
+        raise ArtefactError(
+            f"{name} has shape {probabilities.shape}; expected {shape} (rows, classes).", mend=mend
+        )
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    # Written so that NaN fails too.
+    bad = ~((np.abs(sums - 1) <= _ROW_SUM_TOLERANCE) & (probabilities.min(axis=1) >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ArtefactError(
+            f"{name} row {row} is no probability distribution (it sums to {sums[row]:.6f}).",
+            mend=mend,
+        )

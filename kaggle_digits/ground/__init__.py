@@ -1,0 +1,1 @@
+"""The ground floor: values, files and errors; nothing beyond the standard library."""

@@ -1,0 +1,158 @@
+"""What is trained and how much of it: frozen values with a JSON round trip.
+
+A `TrainingConfig` is the one value that goes from the search to the training engine; a `Preset`
+is the plan of a whole run, read from `presets.toml` beside this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Self
+
+from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+from kaggle_digits.ground.workspace import digest
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """One configuration: a network and the recipe it is trained by.
+
+    Args:
+        family: Name of the network family, one of `core.networks.FAMILIES`.
+        depth: Convolutions per stage (resolution), 1 to 4.
+        filters: Channels of the first stage, 4 to 256.
+        growth: Factor from one stage's channels to the next, 1 to 4.
+        kernel_size: Side of the convolutions' kernels in pixels: 3, 5 or 7.
+        spatial_dropout: Share of whole channels dropped after each stage, 0 to below 1.
+        dropout: Share of features dropped before the classifier, 0 to below 1.
+        dense_units: Width of a hidden dense layer before the classifier; 0 for none.
+        learning_rate: Peak learning rate of the one-cycle schedule.
+        weight_decay: Decoupled weight decay (AdamW).
+        label_smoothing: Probability mass spread over all classes, 0 to below 1.
+        batch_size: Images per step, 16 to 4096.
+        augmentation: Name of the policy, one of `core.augmentation.POLICIES`.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of its range.
+    """
+
+    family: str = "strided"
+    depth: int = 2
+    filters: int = 32
+    growth: float = 1.5
+    kernel_size: int = 3
+    spatial_dropout: float = 0.0
+    dropout: float = 0.3
+    dense_units: int = 0
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    batch_size: int = 128
+    augmentation: str = "standard"
+
+    def __post_init__(self) -> None:
+        """Check every field, so that a configuration that exists can be trained."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "float" and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value).__name__ != field.type:
+                raise ConfigurationError(
+                    f"{field.name} was given as {value!r}; expected {_KINDS[str(field.type)]}."
+                )
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigurationError(f"{name} was given as {value}; expected {low} to {high}.")
+        if self.kernel_size not in (3, 5, 7):
+            raise ConfigurationError(
+                f"kernel_size was given as {self.kernel_size}; expected 3, 5 or 7."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Make a configuration from `to_json`'s dictionary; fields left out take their defaults.
+
+        Raises:
+            ConfigurationError: An unknown name, or a value out of its range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigurationError(
+                    f"{name!r} is not a field of a configuration.", mend=did_you_mean(name, known)
+                )
+        return cls(**values)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for all fields."""
+        return digest(self.to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The plan of a whole run.
+
+    Args:
+        name: `quick`, `medium` or `best`.
+        trials: Configurations that `tune` tries, the default one first.
+        trial_epochs: Passes over the trial's rows, for each trial.
+        trial_rows: Rows a trial trains on at most; as many again by half are held out to score it.
+        max_megamacs: Largest cost of a network in millions of multiply-adds per image.
+        top_k: Configurations that `cv-train` takes from `best.json`.
+        folds: Folds of the cross-validation.
+        epochs: Passes over the training part, for each member.
+        copies: Augmented copies in the bank; an epoch walks through one.
+        trial_images: Images a trial sees at least; small data is passed over more often.
+        member_images: Images a member sees at least, likewise.
+    """
+
+    name: str
+    trials: int
+    trial_epochs: int
+    trial_rows: int
+    max_megamacs: float
+    top_k: int
+    folds: int
+    epochs: int
+    copies: int
+    trial_images: int
+    member_images: int
+
+    def trial_passes(self, rows: int) -> int:
+        """Return the epochs of a trial on data of so many rows."""
+        return max(self.trial_epochs, -(-self.trial_images // min(rows, self.trial_rows)))
+
+    def member_passes(self, rows: int) -> int:
+        """Return the epochs of a member on data of so many rows."""
+        return max(self.epochs, -(-self.member_images // rows))
+
+
+def load_presets() -> dict[str, Preset]:
+    """Read the bundled presets, in the order of their cost."""
+    text = resources.files("kaggle_digits.ground").joinpath("presets.toml").read_text("utf-8")
+    return {name: Preset(name=name, **values) for name, values in tomllib.loads(text).items()}
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a name"}
+_RANGES: dict[str, tuple[float, float]] = {
+    "depth": (1, 4),
+    "filters": (4, 256),
+    "growth": (1, 4),
+    "spatial_dropout": (0, 0.9),
+    "dropout": (0, 0.9),
+    "dense_units": (0, 4096),
+    "learning_rate": (1e-6, 1),
+    "weight_decay": (0, 1),
+    "label_smoothing": (0, 0.5),
+    "batch_size": (16, 4096),
+}

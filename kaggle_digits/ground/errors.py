@@ -1,0 +1,72 @@
+"""Errors: one root; the class says what happens next and which exit code the shell gives.
+
+Every message says what was given and what was expected; `mend` says how to put it right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KaggleDigitsError(Exception):
+    """Root of all errors this package raises on purpose; the shell prints it without a traceback.
+
+    Args:
+        message: What was given and what was expected, one sentence.
+        mend: What the user can do about it, one sentence.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way back from a worker process with `mend` in hand."""
+        return (_rebuild, (type(self), self.message, self.mend))
+
+
+class ConfigurationError(KaggleDigitsError):
+    """A wrong option, value or name: the command stops before it does anything (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(KaggleDigitsError):
+    """The competition's files are missing or broken (exit code 3)."""
+
+    exit_code = 3
+
+
+class ArtefactError(KaggleDigitsError):
+    """A workspace artefact is missing, broken, in use, or of other input (exit code 4)."""
+
+    exit_code = 4
+
+
+class TrainingError(KaggleDigitsError):
+    """One network could not be trained (not a number, out of memory).
+
+    A search records it and goes on with the next trial; elsewhere it ends the command (exit code
+    1).
+    """
+
+
+class ServiceError(KaggleDigitsError):
+    """Kaggle refused, failed, or did not answer (exit code 1)."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the mending sentence for an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return "Known are: " + ", ".join(names) + "."
+
+
+def _rebuild(kind: type[KaggleDigitsError], message: str, mend: str | None) -> KaggleDigitsError:
+    return kind(message, mend=mend)

@@ -1,0 +1,42 @@
+"""How work tells of its progress, without knowing who shows it.
+
+The shell implements `Progress` on stderr; `Silent` is for library use and tests.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Task(Protocol):
+    """A piece of work of known length that is under way."""
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        """Say that `by` more units are done; `note` replaces the text beside the bar."""
+
+
+class Progress(Protocol):
+    """Whoever listens to progress."""
+
+    def say(self, text: str) -> None:
+        """Take one line that stays."""
+
+    def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]:
+        """Open a task of `total` units; it is over when the block ends."""
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]:
+        """Open a task nobody sees."""
+        return nullcontext(_SilentTask())
+
+
+class _SilentTask:
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        pass

@@ -1,0 +1,107 @@
+"""`best.json`: the ranked configurations a search leaves for the training of members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.workspace import Workspace, read_json, versions, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A configuration and what its trial scored.
+
+    Args:
+        config: The configuration.
+        trial: The number of its trial.
+        log_loss: On the rows the trial held out, nats.
+        accuracy: On the same rows.
+    """
+
+    config: TrainingConfig
+    trial: int
+    log_loss: float
+    accuracy: float
+
+
+def ranking_path(workspace: Workspace) -> Path:
+    """Return where a workspace's `best.json` is."""
+    return workspace.tuning / "best.json"
+
+
+def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: int) -> None:
+    """Write `best.json`.
+
+    Args:
+        path: Where.
+        ranked: Distinct configurations from best to worst.
+        data_digest: The data they were scored on.
+        seed: The search's seed.
+    """
+    write_json(
+        path,
+        {
+            "data": data_digest,
+            "seed": seed,
+            "versions": versions(),
+            "configurations": [
+                {
+                    "config": entry.config.to_json(),
+                    "digest": entry.config.digest,
+                    "trial": entry.trial,
+                    "log_loss": entry.log_loss,
+                    "accuracy": entry.accuracy,
+                }
+                for entry in ranked
+            ],
+        },
+    )
+
+
+def read_ranking(path: Path, data_digest: str) -> list[Ranked]:
+    """Read `best.json`.
+
+    Args:
+        path: Where.
+        data_digest: The data the configurations are to be trained on.
+
+    Raises:
+        ArtefactError: It is not there, broken, empty, or was made on other data.
+    """
+    if not path.exists():
+        raise ArtefactError(
+            f"{path} is not there: no search has ended yet.",
+            mend="Call `kaggle-digits tune` first.",
+        )
+    stored = read_json(path)
+    try:
+        ranked = [
+            Ranked(
+                config=TrainingConfig.from_json(entry["config"]),
+                trial=int(entry["trial"]),
+                log_loss=float(entry["log_loss"]),
+                accuracy=float(entry["accuracy"]),
+            )
+            for entry in stored["configurations"]
+        ]
+        made_on = stored["data"]
+    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        raise ArtefactError(
+            f"{path} is no ranking of configurations: {error}.",
+            mend="Call `kaggle-digits tune --fresh`.",
+        ) from error
+    if made_on != data_digest:
+        raise ArtefactError(
+            f"{path} was made on other data (digest {made_on}, expected {data_digest}).",
+            mend="Call `kaggle-digits tune --fresh`, or give another --workspace.",
+        )
+    if not ranked:
+        raise ArtefactError(
+            f"{path} holds no configuration: no trial was completed.",
+            mend="Call `kaggle-digits tune --fresh`.",
+        )
+    return ranked

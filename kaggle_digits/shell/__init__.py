@@ -1,0 +1,1 @@
+"""The shell: the command line, progress and output. Only here (and in `commands.py`) is printed."""

@@ -1,0 +1,92 @@
+"""The command group: a table of names and where each command lives, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+import click
+
+from kaggle_digits import __version__
+from kaggle_digits.ground.errors import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives, and its line in the group's help."""
+
+    module: str
+    attribute: str
+    short_help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry("kaggle_digits.shell.run", "run", "All of it: tune, cv-train, blend, check."),
+    "tune": Entry("tuning.commands", "tune", "Search configurations with Keras Tuner."),
+    "cv-train": Entry(
+        "ensembles.commands", "cv_train", "Train the best configurations by cross-validation."
+    ),
+    "blend": Entry("ensembles.commands", "blend", "Average the members into a submission."),
+    "check": Entry(
+        "submissions.commands", "check", "Check a submission file; score it where the truth is."
+    ),
+    "download": Entry("submissions.commands", "download", "Fetch the competition's files."),
+    "submit": Entry("submissions.commands", "submit", "Forecast a submission, and send it once."),
+    "submissions": Entry("submissions.commands", "submissions", "What was submitted so far."),
+    "leaderboard": Entry(
+        "submissions.commands", "leaderboard", "Our place, and CV against public score."
+    ),
+    "kernel": Entry("kernel.commands", "kernel", "The tool as one script for Kaggle's machines."),
+}
+
+
+def load_command(name: str) -> click.Command:
+    """Import one command of the table."""
+    entry = COMMANDS[name]
+    command: click.Command = getattr(importlib.import_module(entry.module), entry.attribute)
+    return command
+
+
+class LazyGroup(click.Group):
+    """A group whose help is written from the table and whose commands are imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order, which is the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Answer an unknown name with the nearest known one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list without importing a wing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.short_help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kaggle-digits")
+def cli() -> None:
+    """Search, cross-validate, blend and submit for a Kaggle image-classification competition.
+
+    Exit codes: 0 done, 2 usage or configuration, 3 data, 4 workspace artefacts, 1 anything else,
+    130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; the entry point of `kaggle-digits`."""
+    cli(prog_name="kaggle-digits")
+    sys.exit(0)

@@ -1,0 +1,239 @@
+"""How a wing declares a command: a function from a session and its options to an outcome.
+
+`command` adds the options that all commands share, opens the session, keeps libraries' own output
+off the user's streams, and shows the outcome. The bare function stays reachable as `.body`, so that
+`run` can chain commands by name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from kaggle_digits.ground.config import Preset, load_presets
+from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.workspace import Workspace, make_folder
+from kaggle_digits.shell.console import Console, Outcome
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+Body = Callable[..., Outcome]
+_LOG_LIMIT = 4_000_000
+
+
+@dataclass(slots=True)
+class Session:
+    """What every command is given.
+
+    Args:
+        workspace: Where all state lives.
+        data: The --data path; None for the default.
+        preset: The plan behind --preset.
+        seed: The --seed; 0 is a seed like any other.
+        fresh: Start anew: drop what earlier calls of this command left.
+        console: Where to tell of progress.
+        started: `time.monotonic()` at the start of the command.
+    """
+
+    workspace: Workspace
+    data: Path | None
+    preset: Preset
+    seed: int
+    fresh: bool
+    console: Console
+    started: float
+    _dataset: Dataset | None = None
+
+    def dataset(self) -> Dataset:
+        """Load the competition's data, once for all commands of a chain."""
+        if self._dataset is None:
+            from kaggle_digits.core.data import load
+
+            self._dataset = load(self.data, self.workspace, self.console.say)
+        return self._dataset
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the command began."""
+        return time.monotonic() - self.started
+
+    def hint(self, words: str) -> str:
+        """Return a command line for the user to call next, on the same data and workspace."""
+        line = f"kaggle-digits {words}"
+        if self.data is not None:
+            line += f" --data {self.data}"
+        if self.workspace.root != Path("workspace"):
+            line += f" --workspace {self.workspace.root}"
+        return line
+
+
+class Command(click.Command):
+    """A click command that keeps its bare function for `run`."""
+
+    body: Body
+
+
+def command(name: str, *, short_help: str) -> Callable[[Body], Command]:
+    """Make a command of a function `(session, **options) -> Outcome`.
+
+    Options declared by `@click.option` below this decorator come first in the help, the shared
+    ones after them.
+    """
+
+    def decorate(body: Body) -> Command:
+        own: list[click.Parameter] = list(reversed(getattr(body, "__click_params__", [])))
+        made = Command(
+            name,
+            callback=lambda **given: _call(body, given),
+            params=own + shared_options(),
+            help=body.__doc__,
+            short_help=short_help,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        made.body = body
+        return made
+
+    return decorate
+
+
+def shared_options() -> list[click.Parameter]:
+    """Return the options every command takes."""
+    presets = load_presets()
+    return [
+        click.Option(
+            ["--data"],
+            type=click.Path(path_type=Path),
+            help="Folder with train.csv and test.csv, or the competition's zip. "
+            "Default: data/ if it is there, else the embedded digits.",
+        ),
+        click.Option(
+            ["--workspace"],
+            type=click.Path(path_type=Path),
+            default=Path("workspace"),
+            show_default=True,
+            help="Folder that holds all state.",
+        ),
+        click.Option(
+            ["--preset"],
+            type=click.Choice(list(presets)),
+            default="quick",
+            show_default=True,
+            help="How much is searched and trained.",
+        ),
+        click.Option(
+            ["--seed"],
+            type=click.IntRange(0, 2**31 - 1),
+            default=0,
+            show_default=True,
+            help="Same seed, same machine, same result.",
+        ),
+        click.Option(["--fresh"], is_flag=True, help="Start anew instead of going on."),
+        click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
+        click.Option(["--quiet", "-q"], is_flag=True, help="No progress on stderr."),
+    ]
+
+
+def _call(body: Body, given: dict[str, Any]) -> None:
+    quiet, as_json = given.pop("quiet"), given.pop("as_json")
+    workspace = Workspace(given.pop("workspace"))
+    with _libraries_kept_off(workspace) as (out, err), _terminated_like_interrupted():
+        console = Console(out, err, quiet=quiet, as_json=as_json)
+        session = Session(
+            workspace=workspace,
+            data=given.pop("data"),
+            preset=load_presets()[given.pop("preset")],
+            seed=given.pop("seed"),
+            fresh=given.pop("fresh"),
+            console=console,
+            started=time.monotonic(),
+        )
+        try:
+            console.finish(body(session, **given))
+        except KaggleDigitsError as error:
+            console.fail(error.message, error.mend, error.exit_code)
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            console.fail(
+                "interrupted; what is finished is kept.",
+                "Call the same command again to go on.",
+                130,
+            )
+            raise SystemExit(130) from None
+        except Exception as error:  # the last resort: a person is shown one line, the log the rest
+            import traceback
+
+            traceback.print_exc()
+            console.fail(
+                f"internal error: {type(error).__name__}: {error}",
+                f"The details are at the end of {_log(workspace)}; please report them.",
+                1,
+            )
+            raise SystemExit(1) from None
+
+
+@contextmanager
+def _libraries_kept_off(workspace: Workspace) -> Iterator[tuple[TextIO, TextIO]]:
+    """Send what libraries write to stdout and stderr, C++ code's too, to the workspace's log.
+
+    Yields:
+        The user's own stdout and stderr, for the console alone.
+    """
+    try:
+        make_folder(workspace.root)
+        log = _log(workspace)
+        mode = "w" if log.exists() and log.stat().st_size > _LOG_LIMIT else "a"
+        handle = open(log, mode, encoding="utf-8")  # noqa: SIM115  closed below
+    except (OSError, KaggleDigitsError) as error:
+        print(f"error: the workspace cannot be written: {error}", file=sys.stderr)
+        print("  Give another folder with --workspace.", file=sys.stderr)
+        raise SystemExit(4) from None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with (
+        handle,
+        os.fdopen(kept[0], "w", encoding="utf-8") as out,
+        os.fdopen(kept[1], "w", encoding="utf-8") as err,
+    ):
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+        try:
+            # Python's own streams too, for callers that have put others in their place.
+            with redirect_stdout(handle), redirect_stderr(handle):
+                yield out, err
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            out.flush()
+            err.flush()
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that worker processes end with their parent."""
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _log(workspace: Workspace) -> Path:
+    return workspace.root / "log.txt"

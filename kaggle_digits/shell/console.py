@@ -1,0 +1,221 @@
+"""What the user sees: results on stdout, progress and remarks on stderr.
+
+In a terminal progress is drawn with bars and the time left; elsewhere it becomes plain lines, one
+when a task opens, some on the way, one at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from kaggle_digits.ground.progress import Task
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_PLAIN_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a command came to: the same facts for a program and for a person.
+
+    Args:
+        values: The JSON object of --json.
+        facts: Lines of name and value, shown as a small table.
+        rows: A table's rows, its header first; none for no table.
+        drawing: Lines of a picture made of signs, shown below the table.
+        written: What was written: name and path.
+        next_command: The command a user would call next.
+    """
+
+    values: dict[str, Any]
+    facts: dict[str, str] = field(default_factory=dict)
+    rows: Sequence[Sequence[str]] = ()
+    drawing: Sequence[str] = ()
+    written: dict[str, str] = field(default_factory=dict)
+    next_command: str | None = None
+
+
+class Console:
+    """The two streams and how they are used; implements `ground.progress.Progress`.
+
+    Args:
+        out: Stream for results.
+        err: Stream for progress and errors.
+        quiet: Show no progress.
+        as_json: Results as one JSON object.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, *, quiet: bool, as_json: bool) -> None:
+        self._out = out
+        self._err = err
+        self._quiet = quiet
+        self._as_json = as_json
+        self._bars: RichProgress | None = None
+
+    def say(self, text: str) -> None:
+        """Show one line of progress that stays."""
+        if self._quiet:
+            return
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self._err, flush=True)
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "") -> Iterator[Task]:
+        """Open a task of `total` units and show it until the block ends."""
+        if self._quiet:
+            yield _Quiet()
+        elif not self._err.isatty():
+            plain = _Plain(self, label, total, unit)
+            yield plain
+            plain.close()
+        else:
+            with self._live() as bars:
+                task_id = bars.add_task(label, total=total, note="", unit=unit)
+                try:
+                    yield _Bar(bars, task_id)
+                finally:
+                    bars.remove_task(task_id)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Show what a command came to, on stdout."""
+        if self._as_json:
+            print(json.dumps(outcome.values, allow_nan=False), file=self._out, flush=True)
+            return
+        rich = self._rich(self._out)
+        if outcome.rows:
+            from rich.table import Table
+            from rich.text import Text
+
+            header, *rows = outcome.rows
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for name in header:
+                table.add_column(name, overflow="fold")
+            for row in rows:
+                table.add_row(*map(Text, row))  # as it is: a cell may come from elsewhere
+            rich.print(table)
+        for line in outcome.drawing:
+            rich.print(line, markup=False, highlight=False, soft_wrap=True)
+        width = max((len(name) for name in (*outcome.facts, *outcome.written)), default=0)
+        for name, value in outcome.facts.items():
+            rich.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+        for name, path in outcome.written.items():
+            rich.print(f"{name:<{width}}  {path}", markup=False, highlight=False, soft_wrap=True)
+        if outcome.next_command:
+            rich.print(
+                f"next: {outcome.next_command}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def fail(self, message: str, mend: str | None, exit_code: int) -> None:
+        """Show why a command ended without its result; with --json also as an object on stdout."""
+        print(f"error: {message}", file=self._err, flush=True)
+        if mend:
+            print(f"  {mend}", file=self._err, flush=True)
+        if self._as_json:
+            values: Mapping[str, Any] = {"error": message, "mend": mend, "exit_code": exit_code}
+            print(json.dumps(values), file=self._out, flush=True)
+
+    def _rich(self, stream: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole
+
+        # A file or a pipe has no width; tables must not be folded to a terminal's 80 columns there.
+        width = None if stream.isatty() else 160
+        return RichConsole(file=stream, width=width)
+
+    @contextmanager
+    def _live(self) -> Iterator[RichProgress]:
+        if self._bars is not None:
+            yield self._bars
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._rich(self._err),
+            transient=True,
+        )
+        try:
+            with self._bars as bars:
+                yield bars
+        finally:
+            self._bars = None
+
+
+class _Quiet:
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        pass
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task_id: TaskID) -> None:
+        self._bars = bars
+        self._task_id = task_id
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        if note is None:
+            self._bars.update(self._task_id, advance=by)
+        else:
+            self._bars.update(self._task_id, advance=by, note=note)
+
+
+class _Plain:
+    """A task as plain lines: every 15 seconds at most, so that a log stays readable."""
+
+    def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
+        self._console = console
+        self._label = label
+        self._total = total
+        self._unit = f" {unit}" if unit else ""
+        self._done = 0
+        self._note = ""
+        self._start = self._shown = time.monotonic()
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        self._done += by
+        self._note = self._note if note is None else note
+        now = time.monotonic()
+        if now - self._shown >= _PLAIN_SECONDS and self._done < self._total:
+            self._shown = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            self._line(f"about {duration(left)} left")
+
+    def close(self) -> None:
+        self._line(f"in {duration(time.monotonic() - self._start)}")
+
+    def _line(self, timing: str) -> None:
+        note = f", {self._note}" if self._note else ""
+        self._console.say(f"{self._label}: {self._done}/{self._total}{self._unit}, {timing}{note}")
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as a person would write it: `8 s`, `2 min 05 s`, `1 h 03 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

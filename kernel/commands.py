@@ -1,0 +1,351 @@
+"""The command `kernel` and what belongs to it: build, verify, push, status, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kaggle_digits.ground.config import load_presets
+from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.ranking import read_ranking
+from kaggle_digits.ground.workspace import read_json, write_bytes, write_json
+from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.console import Outcome, duration
+from kernel import metadata
+from kernel.bundle import code_digest, read_script, read_sources, render
+from kernel.plan import Plan, to_ranked
+
+_FOLDER = Path("kernel/dist")
+_PATH = click.Path(path_type=Path)
+_dir = click.option(
+    "--dir",
+    "folder",
+    type=_PATH,
+    default=_FOLDER,
+    show_default=True,
+    help="Folder of the script and kernel-metadata.json.",
+)
+_name = click.option(
+    "--kernel", "name", help="OWNER/SLUG, in place of the one in kernel-metadata.json."
+)
+
+
+@click.group(
+    "kernel",
+    short_help="The tool as one script for Kaggle's machines.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def kernel() -> None:
+    """Pack the tool into one script that runs as a Kaggle kernel, and bring its results home."""
+
+
+@command("build", short_help="Write the script and kernel-metadata.json.")
+@click.option("--best", type=_PATH, help="A best.json: train its configurations, do not search.")
+@click.option("--gpu", is_flag=True, help="Ask for GPUs, and refuse to run without one.")
+@click.option("--owner", envvar="KAGGLE_USERNAME", help="Your name at Kaggle.")
+@click.option("--slug", help="The kernel's name in addresses.  [default: made of the title]")
+@click.option("--title", help="The kernel's title.  [default: Kaggle Digits]")
+@click.option(
+    "--competition",
+    default="digit-recognizer",
+    show_default=True,
+    help="The competition's short name, as in its address.",
+)
+@click.option(
+    "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."
+)
+@click.option("--time-budget", help="End in good order after this time, as 8h or 90m.")
+@_dir
+def build(
+    session: Session,
+    *,
+    best: Path | None = None,
+    gpu: bool = False,
+    owner: str | None = None,
+    slug: str | None = None,
+    title: str | None = None,
+    competition: str = "digit-recognizer",
+    goes_on: str | None = None,
+    time_budget: str | None = None,
+    folder: Path = _FOLDER,
+) -> Outcome:
+    """Pack the tool into one script for Kaggle, ready for `kernel push`.
+
+    The script carries the source of this package, no data and no credentials; the same input makes
+    the same bytes. It runs without internet: a search, the members, a blend after each fold set.
+    """
+    preset = session.preset
+    about = metadata.make_metadata(
+        owner=owner,
+        slug=slug,
+        title=title,
+        gpu=gpu,
+        competition=competition,
+        goes_on=goes_on or "",
+    )
+    ranked = read_ranking(best, _data_digest(best)) if best is not None else []
+    plan = Plan(
+        preset=preset.name,
+        seed=session.seed,
+        top_k=min(preset.top_k, len(ranked)) if ranked else preset.top_k,
+        competition=competition,
+        gpu=gpu,
+        ranked=tuple(ranked[: preset.top_k]),
+        goes_on=goes_on or "",
+        budget=parse_duration(time_budget) if time_budget is not None else None,
+    )
+    sources = read_sources()
+    script = render(plan, sources)
+    path = folder / about["code_file"]
+    write_bytes(path, script)
+    write_json(folder / metadata.FILE_NAME, about)
+    facts = dict(zip(("runs", "on"), plan.describe(preset), strict=False))
+    return Outcome(
+        values={
+            "script": str(path),
+            "bytes": len(script),
+            "code": code_digest(sources),
+            "id": about["id"],
+            "title": about["title"],
+            "files": len(sources),
+        },
+        facts=facts
+        | {
+            "kernel": about["id"],
+            "source": f"digest {code_digest(sources)}, {len(sources)} files",
+        },
+        written={
+            "script": f"{path} ({len(script):,} bytes)",
+            "metadata": str(folder / metadata.FILE_NAME),
+        },
+        next_command=_next("verify", folder),
+    )
+
+
+@command("verify", short_help="Run the script here, and compare it with the package.")
+@click.option("--full", is_flag=True, help="All that the script will do, not a short form of it.")
+@_dir
+def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> Outcome:
+    """Run the built script on a mock of Kaggle's machine, and compare its submission's bytes.
+
+    An isolated interpreter, an empty folder, read-only inputs, no internet; the embedded digits
+    unless --data is given. The package then does the same with the same seed. Preset and seed are
+    those of the build.
+    """
+    from kernel.verification import few, lessen, require_own_build
+    from kernel.verification import verify as prove
+
+    built = metadata.read_kernel(folder)
+    script = read_script(built.script, str(built.path))
+    require_own_build(built, script)
+    plan = script.plan if full else lessen(script.plan)
+    found = prove(built, plan, _data_folder(session), session.console)
+    return Outcome(
+        values={
+            "same": True,
+            "sha256": found.sha256,
+            "rows": found.rows,
+            "outputs": dict(found.outputs),
+            "code": script.code,
+            "seconds": round(session.seconds, 1),
+        },
+        facts={
+            "submission": f"the same bytes from the script and the package ({found.rows} rows, "
+            f"sha256 {found.sha256[:16]}…)",
+            "time": duration(session.seconds),
+        },
+        drawing=few([f"  {size:>10,}  {name}" for name, size in found.outputs.items()]),
+        next_command=_next("push", folder),
+    )
+
+
+@command("push", short_help="Save the script at Kaggle, which starts its run.")
+@click.option("--wait", "waiting", is_flag=True, help="Wait until the run has ended.")
+@_dir
+def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> Outcome:
+    """Save the built script as a kernel's new version, which starts its run.
+
+    An error inside Kaggle's answer, an unknown source or an unfit title is an error.
+    """
+    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kernel import sending
+
+    built = metadata.read_kernel(folder)
+    script = read_script(built.script, str(built.path))
+    kernels = KaggleKernels()
+    saved = sending.push(kernels, built)
+    name = f"{built.owner}/{built.slug}"
+    session.console.say(f"kernel {name}: version {saved.version} is saved, {saved.url}")
+    state = "started"
+    if waiting:
+        state = sending.wait(kernels, built.owner, built.slug, session.console).state
+    return Outcome(
+        values={
+            "kernel": name,
+            "url": saved.url,
+            "version": saved.version,
+            "state": state,
+            "code": script.code,
+        },
+        facts={"kernel": f"{name} version {saved.version}", "page": saved.url, "run": state},
+        next_command=_next("fetch" if waiting else "status", folder),
+    )
+
+
+@command("status", short_help="How the kernel's last run is.")
+@_name
+@_dir
+def status(session: Session, *, name: str | None = None, folder: Path = _FOLDER) -> Outcome:
+    """Tell how the kernel's last run is; a run that failed or was cancelled is an error."""
+    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kernel import sending
+
+    owner, slug = _which(name, folder)
+    sending.require_owner(owner)
+    found = KaggleKernels().run_state(owner, slug)
+    sending.require_complete(found, f"{owner}/{slug}")
+    return Outcome(
+        values={"kernel": f"{owner}/{slug}", "state": found.state},
+        facts={"kernel": f"{owner}/{slug}", "run": found.state},
+        next_command=_next("fetch" if found.is_over else "status", folder, name),
+    )
+
+
+@command("fetch", short_help="Take the kernel's members and submission home.")
+@_name
+@_dir
+def fetch(session: Session, *, name: str | None = None, folder: Path = _FOLDER) -> Outcome:
+    """Take the members and the submission of the kernel's last run into the workspace.
+
+    Every file is held against the checksum its run wrote. Members made by other code, on other data
+    or on other folds are refused; the rest joins the plan of members, and `blend` mixes them with
+    those trained here.
+    """
+    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kernel.fetching import fetch as take
+
+    owner, slug = _which(name, folder)
+    dataset = session.dataset()
+    with session.workspace.lock(session.workspace.ensembles):
+        found = take(
+            KaggleKernels(),
+            owner,
+            slug,
+            code=code_digest(read_sources()),
+            dataset=dataset,
+            workspace=session.workspace,
+            progress=session.console,
+        )
+    written = {"members in": str(session.workspace.ensembles / "members")} if found.added else {}
+    if found.submission is not None:
+        written["submission"] = str(found.submission)
+    return Outcome(
+        values={
+            "kernel": f"{owner}/{slug}",
+            "finished": found.finished,
+            "added": list(found.added),
+            "known": list(found.known),
+            "submission": str(found.submission) if found.submission else None,
+        },
+        facts={
+            "kernel": f"{owner}/{slug}, {'finished' if found.finished else 'ended early'}",
+            "members": f"{len(found.added)} new, {len(found.known)} known",
+        },
+        written=written,
+        next_command=session.hint("blend" if found.planned else "cv-train"),
+    )
+
+
+@command("examine", short_help="What this machine offers for training.")
+@click.option("--gpu", is_flag=True, help="Refuse a machine without a GPU.")
+def examine(session: Session, *, gpu: bool = False) -> Outcome:
+    """Use albumentations as the policies do, start the backend, and name the devices."""
+    from kernel.aboard import examine as look
+
+    found = look(gpu=gpu)
+    return Outcome(
+        values={
+            "devices": list(found.devices),
+            "precision": found.precision,
+            "threads": found.threads,
+        },
+        facts={
+            "devices": "; ".join(found.devices),
+            "precision": found.precision,
+            "threads": str(found.threads),
+        },
+    )
+
+
+@command("adopt", short_help="Make given configurations the ranking for this data.")
+@click.argument("file", type=_PATH)
+def adopt(session: Session, *, file: Path) -> Outcome:
+    """Make the ranked configurations in FILE the workspace's best.json for this data."""
+    from kernel.aboard import adopt as place
+
+    given = read_json(file)
+    if not isinstance(given, list) or not given:
+        raise ConfigurationError(f"{file} holds no list of ranked configurations.")
+    ranked = [to_ranked(entry) for entry in given]
+    with session.workspace.lock(session.workspace.tuning):
+        place(ranked, session.dataset(), session.workspace, session.seed)
+    return Outcome(
+        values={"configurations": len(ranked)},
+        facts={"configurations": str(len(ranked))},
+        next_command=session.hint("cv-train"),
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration like `8h`, `90m` or `45s`.
+
+    Raises:
+        ConfigurationError: It is none above 0.
+    """
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise ConfigurationError(
+            f"--time-budget was given as {text!r}; expected a time like 8h, 90m or 45s."
+        )
+    return seconds
+
+
+def _data_digest(path: Path) -> str:
+    """Return the digest of the data a best.json was made on, whatever it is."""
+    stored = read_json(path)
+    return str(stored.get("data")) if isinstance(stored, dict) else ""
+
+
+def _data_folder(session: Session) -> Path:
+    if session.data is not None:
+        return session.data
+    from kaggle_digits.core.demo import embedded
+
+    return embedded(session.workspace.cache / "embedded")[0]
+
+
+def _which(name: str | None, folder: Path) -> tuple[str, str]:
+    if name is not None:
+        return metadata.split_id(name)
+    built = metadata.read_kernel(folder)
+    return built.owner, built.slug
+
+
+def _next(words: str, folder: Path, name: str | None = None) -> str:
+    line = f"kaggle-digits kernel {words}"
+    if name is not None:
+        return f"{line} --kernel {name}"
+    return line if folder == _FOLDER else f"{line} --dir {folder}"
+
+
+for _made in (build, verify, push, status, fetch, examine, adopt):
+    kernel.add_command(_made)
+examine.hidden = adopt.hidden = True
+for _parameter in build.params:
+    if _parameter.name == "preset":  # a kernel has hours, not a minute
+        _parameter.default = list(load_presets())[-1]

@@ -1,0 +1,205 @@
+"""kernel-metadata.json by Kaggle's rules: made for a build, and checked before a push.
+
+Kaggle's client checks a part of them, prints the rest, and ignores unknown names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, did_you_mean
+from kaggle_digits.ground.workspace import read_json
+from kernel.bundle import MOST_BYTES
+
+FILE_NAME = "kernel-metadata.json"
+UNKNOWN_OWNER = "INSERT-OWNER"
+"""Stands for the owner until one is given; a push refuses it."""
+
+GPU_SHAPE = "NvidiaTeslaT4"
+_LONGEST = 50
+_SHORTEST = 5
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_TYPES: dict[str, type] = {
+    "id": str,
+    "title": str,
+    "code_file": str,
+    "language": str,
+    "kernel_type": str,
+    "machine_shape": str,
+    "is_private": bool,
+    "enable_gpu": bool,
+    "enable_tpu": bool,
+    "enable_internet": bool,
+    "competition_sources": list,
+    "dataset_sources": list,
+    "kernel_sources": list,
+    "model_sources": list,
+    "keywords": list,
+}
+_OPTIONAL = {"machine_shape"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A folder that is ready to be pushed.
+
+    Args:
+        owner: The account.
+        slug: The kernel's name in addresses.
+        metadata: All of kernel-metadata.json.
+        script: The script's bytes.
+        path: Where the script is.
+    """
+
+    owner: str
+    slug: str
+    metadata: dict[str, Any]
+    script: bytes
+    path: Path
+
+
+def make_metadata(
+    *,
+    owner: str | None,
+    slug: str | None,
+    title: str | None,
+    gpu: bool,
+    competition: str,
+    goes_on: str = "",
+) -> dict[str, Any]:
+    """Return the content of kernel-metadata.json.
+
+    Args:
+        owner: The account; None if it is not known yet.
+        slug: The kernel's name in addresses; None to make it of the title.
+        title: The kernel's title; None to make it of the slug.
+        gpu: Ask for a machine with GPUs.
+        competition: The competition whose files are mounted.
+        goes_on: `owner/slug` of a kernel whose output is mounted; empty for none.
+
+    Raises:
+        ConfigurationError: Kaggle would refuse a name.
+    """
+    if title is None:
+        title = slug.replace("-", " ").title() if slug else "Kaggle Digits"
+    if goes_on:
+        split_id(goes_on)
+    if not _NAME.fullmatch(competition):
+        raise ConfigurationError(
+            f"--competition was given as {competition!r}; expected its short name, as in its "
+            "address."
+        )
+    text = resources.files("kernel").joinpath(FILE_NAME).read_text("utf-8")
+    made: dict[str, Any] = json.loads(text) | {
+        "id": f"{owner or UNKNOWN_OWNER}/{slug or slugify(title)}",
+        "title": title,
+        "enable_gpu": gpu,
+        "competition_sources": [competition],
+        "kernel_sources": [goes_on] if goes_on else [],
+    }
+    if gpu:
+        made["machine_shape"] = GPU_SHAPE
+    check(made)
+    return made
+
+
+def read_kernel(folder: Path) -> Kernel:
+    """Read what `kernel build` wrote, and check it by Kaggle's rules.
+
+    Raises:
+        ArtefactError: Files are missing, or the script is too large.
+        ConfigurationError: Kaggle would refuse the metadata, or read it otherwise than meant.
+    """
+    metadata = _read(folder / FILE_NAME)
+    check(metadata)
+    path = folder / metadata["code_file"]
+    try:
+        script = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(
+            f"{path} cannot be read: {error.strerror}.", mend="Call `kaggle-digits kernel build`."
+        ) from error
+    if len(script) >= MOST_BYTES:
+        raise ArtefactError(
+            f"{path} has {len(script):,} bytes; Kaggle takes less than {MOST_BYTES:,}."
+        )
+    owner, slug = split_id(metadata["id"])
+    return Kernel(owner, slug, metadata, script, path)
+
+
+def check(metadata: Any) -> None:
+    """Refuse metadata that Kaggle would refuse, or take otherwise than meant.
+
+    Raises:
+        ConfigurationError: The field is named.
+    """
+    if not isinstance(metadata, dict):
+        raise ConfigurationError(f"{FILE_NAME} is no JSON object.")
+    for name in metadata:
+        if name not in _TYPES:
+            raise ConfigurationError(
+                f"{FILE_NAME} has the field {name!r}, which Kaggle would ignore.",
+                mend=did_you_mean(name, _TYPES),
+            )
+    for name, kind in _TYPES.items():
+        if name not in metadata:
+            if name in _OPTIONAL:
+                continue
+            raise ConfigurationError(f"{FILE_NAME} has no {name}.", mend="Build it again.")
+        if type(metadata[name]) is not kind:
+            raise ConfigurationError(
+                f"{name} in {FILE_NAME} is {metadata[name]!r}; expected a {kind.__name__}."
+            )
+    if metadata["language"] != "python" or metadata["kernel_type"] != "script":
+        raise ConfigurationError(f"{FILE_NAME} is not that of a Python script.")
+    if Path(metadata["code_file"]).name != metadata["code_file"]:
+        raise ConfigurationError(f"code_file is {metadata['code_file']!r}; expected a file's name.")
+    _check_names(metadata["id"], metadata["title"])
+
+
+def split_id(name: str) -> tuple[str, str]:
+    """Return owner and slug of `owner/slug`.
+
+    Raises:
+        ConfigurationError: It is not of that form.
+    """
+    owner, _, slug = name.partition("/")
+    if not _NAME.fullmatch(owner) or not _NAME.fullmatch(slug):
+        raise ConfigurationError(
+            f"{name!r} is no kernel's name; expected owner/slug of letters, digits and hyphens."
+        )
+    return owner, slug
+
+
+def slugify(title: str) -> str:
+    """Return a title as it stands in addresses: small letters and digits, hyphens between."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _check_names(name: str, title: str) -> None:
+    _, slug = split_id(name)
+    for what, text in (("title", title), ("slug", slug)):
+        if not _SHORTEST <= len(text) <= _LONGEST:
+            raise ConfigurationError(
+                f"The {what} {text!r} has {len(text)} characters; Kaggle takes {_SHORTEST} to "
+                f"{_LONGEST}."
+            )
+    if slugify(title) != slug:
+        raise ConfigurationError(
+            f"The title {title!r} does not go with the slug {slug!r}: Kaggle would make it "
+            f"{slugify(title)!r}.",
+            mend="Give --title or --slug alone, and the other is made to fit.",
+        )
+
+
+def _read(path: Path) -> Any:
+    if not path.exists():
+        raise ArtefactError(f"{path} is not there.", mend="Call `kaggle-digits kernel build`.")
+    return read_json(path)

@@ -1,0 +1,173 @@
+"""What a kernel's script will do: a value, and the command lines it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from kaggle_digits.ground.config import Preset, TrainingConfig
+from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.ranking import Ranked
+
+SUBMISSION = "{submission}"
+"""Stands in a command line for the place of the submission; the script knows it."""
+
+RANKING = "{ranking}"
+"""Stands in a command line for the file with the configurations the script carries."""
+
+_REHEARSAL_ROWS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one script runs.
+
+    Args:
+        preset: Name of the preset.
+        seed: The seed of all commands.
+        top_k: Configurations that become members.
+        competition: The competition's short name.
+        gpu: Whether the run must have a GPU.
+        ranked: Configurations to train without a search, from best to worst; empty for a search.
+        trials: Trials of the search; None for the preset's.
+        max_epochs: Epochs of a trial; None for the preset's.
+        folds: Folds; None for the preset's.
+        epochs: Epochs of a member; None for the preset's.
+        rehearse: Whether a small sample goes through the first commands before the real data.
+        goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
+        budget: Seconds after which the run ends in good order; None for no limit.
+    """
+
+    preset: str
+    seed: int
+    top_k: int
+    competition: str
+    gpu: bool = False
+    ranked: tuple[Ranked, ...] = ()
+    trials: int | None = None
+    max_epochs: int | None = None
+    folds: int | None = None
+    epochs: int | None = None
+    rehearse: bool = True
+    goes_on: str = ""
+    budget: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self) | {"ranked": [_to_json(entry) for entry in self.ranked]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Make a plan from `to_json`'s dictionary.
+
+        Raises:
+            ConfigurationError: It is not one.
+        """
+        try:
+            return cls(**(dict(values) | {"ranked": tuple(map(to_ranked, values["ranked"]))}))
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"The script's plan cannot be read: {error}.") from error
+
+    def commands(self, *, staged: bool = True) -> list[list[str]]:
+        """Return the command lines after `kaggle-digits`, without --data and --workspace.
+
+        Args:
+            staged: Blend after each configuration's fold set, so that a submission is there early;
+                the last blend is the same either way.
+        """
+        found = [*self._ranking()]
+        for top_k in range(1, self.top_k + 1) if staged else [self.top_k]:
+            found += [
+                ["cv-train", *self._shared(), "--top-k", str(top_k), *self._members()],
+                ["blend", *self._shared(), "--output", SUBMISSION],
+                ["check", SUBMISSION],
+            ]
+        return found
+
+    def rehearsal(self) -> list[list[str]]:
+        """Return the command lines that show on a small sample that the packages fit."""
+        if not self.rehearse:
+            return []
+        if self.ranked:
+            least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
+            return [self._adopt(), ["cv-train", "--quiet", *least]]
+        return [["tune", "--quiet", "--trials", "1", "--max-epochs", "1"]]
+
+    def for_script(self) -> dict[str, Any]:
+        """Return what the script is given: the fields, and the command lines made of them."""
+        examine = ["kernel", "examine", *(["--gpu"] if self.gpu else [])]
+        return self.to_json() | {
+            "examine": examine,
+            "rehearsal": self.rehearsal(),
+            "rehearsal_rows": _REHEARSAL_ROWS,
+            "commands": self.commands(),
+        }
+
+    def describe(self, preset: Preset) -> list[str]:
+        """Return the plan in lines a person can read.
+
+        Args:
+            preset: The preset of the plan's name.
+        """
+        if self.ranked:
+            search = f"no search; {len(self.ranked)} configurations given at the build"
+        else:
+            search = f"search of {self.trials or preset.trials} trials"
+        lines = [
+            f"preset {self.preset}, seed {self.seed}: {search}, then the best {self.top_k} × "
+            f"{self.folds or preset.folds} folds, blended after each fold set",
+            f"competition {self.competition}; {'a GPU is required' if self.gpu else 'CPU or GPU'}; "
+            "no internet",
+        ]
+        if self.goes_on:
+            lines.append(f"goes on from the output of {self.goes_on}")
+        if self.budget is not None:
+            lines.append(f"ends in good order after {self.budget:.0f} s")
+        lines += [
+            f"configuration {place} ({entry.config.digest}): "
+            + ", ".join(f"{name} {value}" for name, value in entry.config.to_json().items())
+            for place, entry in enumerate(self.ranked[: self.top_k], start=1)
+        ]
+        return lines
+
+    def _ranking(self) -> list[list[str]]:
+        if self.ranked:
+            return [self._adopt()]
+        extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
+        return [["tune", *self._shared(), *extra]]
+
+    def _adopt(self) -> list[str]:
+        return ["kernel", "adopt", RANKING, "--seed", str(self.seed)]
+
+    def _members(self) -> list[str]:
+        return _given("--folds", self.folds) + _given("--epochs", self.epochs)
+
+    def _shared(self) -> list[str]:
+        return ["--preset", self.preset, "--seed", str(self.seed)]
+
+
+def to_ranked(values: Mapping[str, Any]) -> Ranked:
+    """Make a ranked configuration from its JSON form.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    try:
+        return Ranked(
+            TrainingConfig.from_json(values["config"]),
+            int(values["trial"]),
+            float(values["log_loss"]),
+            float(values["accuracy"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"A ranked configuration cannot be read: {error}.") from error
+
+
+def _to_json(entry: Ranked) -> dict[str, Any]:
+    return dataclasses.asdict(entry) | {"config": entry.config.to_json()}
+
+
+def _given(option: str, value: int | None) -> list[str]:
+    return [] if value is None else [option, str(value)]

@@ -1,0 +1,1 @@
+"""Submissions: check, send, remember and forecast; the leaderboard."""

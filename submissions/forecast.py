@@ -1,0 +1,170 @@
+"""What a submission can bring, told before it is sent: differences, bounds, an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kaggle_digits.ground.competition import read_labels
+from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.workspace import Workspace
+from submissions.lattice import count_errors
+from submissions.ledger import Record
+from submissions.noise import Interval, predict, public_rows
+from submissions.sending import About, sent_copy
+from submissions.validation import SubmissionFile
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that two submissions predict differently.
+
+    Args:
+        row: Its place among the test images, from 0.
+        id: Its id.
+        before: The earlier label.
+        now: The new label.
+    """
+
+    row: int
+    id: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A new submission against an earlier one.
+
+    Args:
+        record: The earlier one.
+        changes: The rows that differ, d of them.
+        rows: Public rows, m.
+        low: Lowest public score the new one can have, 0 to 1; None if the earlier has none.
+        high: Highest public score.
+    """
+
+    record: Record
+    changes: tuple[Change, ...]
+    rows: int
+    low: float | None
+    high: float | None
+
+    @property
+    def largest(self) -> float:
+        """Largest change of the public score: all rows that differ are public, min(d, m) / m."""
+        return min(len(self.changes), self.rows) / self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is known of a submission's public score beforehand.
+
+    Args:
+        rows: Public rows.
+        differences: Against each earlier submission whose predictions are known, newest first.
+        unknown: Earlier submissions whose predictions are not known (made elsewhere).
+        interval: From CV and its noise; None without a CV score.
+        low: Lowest score that all earlier scores allow.
+        high: Highest.
+    """
+
+    rows: int
+    differences: tuple[Difference, ...]
+    unknown: int
+    interval: Interval | None
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a dictionary that JSON can hold."""
+        return {
+            "public_rows": self.rows,
+            "interval": [self.interval.low, self.interval.high] if self.interval else None,
+            "bounds": [self.low, self.high],
+            "earlier_unknown": self.unknown,
+            "differences": [
+                {
+                    "id": one.record.id,
+                    "ref": one.record.ref,
+                    "public_score": one.record.public_score,
+                    "rows": len(one.changes),
+                    "largest_change": one.largest,
+                    "ids": [change.id for change in one.changes],
+                }
+                for one in self.differences
+            ],
+        }
+
+
+def forecast(
+    submission: SubmissionFile,
+    about: About,
+    earlier: Sequence[Record],
+    workspace: Workspace,
+    share: float,
+) -> Forecast:
+    """Tell what can be told before sending.
+
+    Args:
+        submission: The checked file.
+        about: What `blend` says of it.
+        earlier: What was submitted before, the oldest first.
+        workspace: Where the earlier predictions are kept.
+        share: Part of the test rows that is public, above 0 to 1.
+    """
+    rows = public_rows(len(submission.ids), share)
+    differences = []
+    unknown = 0
+    for record in reversed(earlier):
+        if record.state == "failed":
+            continue
+        labels = _kept(workspace, record, submission.ids)
+        if labels is None:
+            unknown += 1
+            continue
+        differences.append(_difference(submission, record, labels, rows))
+    lows = [one.low for one in differences if one.low is not None]
+    highs = [one.high for one in differences if one.high is not None]
+    interval = None
+    if about.cv_accuracy is not None and about.cv_rows:
+        interval = predict(about.cv_accuracy, about.cv_accuracy_se, about.cv_rows, rows)
+    return Forecast(
+        rows, tuple(differences), unknown, interval, max(lows, default=0.0), min(highs, default=1.0)
+    )
+
+
+def _difference(
+    submission: SubmissionFile, record: Record, labels: Sequence[str], rows: int
+) -> Difference:
+    changes = tuple(
+        Change(row, key, before, now)
+        for row, (key, before, now) in enumerate(
+            zip(submission.ids, labels, submission.labels, strict=True)
+        )
+        if before != now
+    )
+    low = high = None
+    if record.public_score is not None:
+        most = min(len(changes), rows)
+        errors = count_errors(record.public_score, rows)
+        if errors is None:
+            score = float(record.public_score)
+            low, high = max(0.0, score - most / rows), min(1.0, score + most / rows)
+        else:
+            low = 1 - min(rows, errors + most) / rows
+            high = 1 - max(0, errors - most) / rows
+    return Difference(record, changes, rows, low, high)
+
+
+def _kept(workspace: Workspace, record: Record, ids: Sequence[str]) -> list[str] | None:
+    """Return an earlier submission's labels; None if they are not there or of other rows."""
+    if record.digest is None:
+        return None
+    path = sent_copy(workspace, record.digest)
+    try:
+        labels = read_labels(path.read_bytes(), str(path))
+    except (OSError, DataError):
+        return None
+    return list(labels.values()) if list(labels) == list(ids) else None

@@ -1,0 +1,188 @@
+"""The public leaderboard: read whole, and our submissions placed on it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kaggle_digits.core.kaggle_transport import CallError, clean
+from submissions.lattice import count_errors, find_rows
+from submissions.ledger import Record
+from submissions.noise import Correlation, Gap, correlate, gap
+
+_LARGEST = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A public leaderboard.
+
+    Args:
+        teams: Names, in the board's order.
+        scores: Their scores as text.
+    """
+
+    teams: tuple[str, ...]
+    scores: tuple[str, ...]
+
+    def place(self, score: float, team: str) -> tuple[int, int]:
+        """Return the rank that a team has with a score, from 1, and how many teams there are.
+
+        Args:
+            score: The public score; higher is better.
+            team: The team that has it; its own line on the board does not count against it.
+        """
+        others = [
+            float(given)
+            for name, given in zip(self.teams, self.scores, strict=True)
+            if name != team
+        ]
+        return 1 + sum(other > score for other in others), len(others) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One of our submissions on the board.
+
+    Args:
+        record: Its row in the ledger.
+        gap: Public against CV score; None where one of them is not known.
+        errors: Its public score as a count; None where the lattice does not allow it.
+    """
+
+    record: Record
+    gap: Gap | None
+    errors: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All our submissions.
+
+    Args:
+        standings: By date, the oldest first.
+        rows: Public rows that scores are decoded on; None where no lattice holds all scores.
+        expected: Public rows that the public share gives.
+        best: The best public score's submission; None before there is one.
+        correlation: Of CV and public score; None with fewer than three.
+        teams: Teams on the board; None where it was not read.
+    """
+
+    standings: tuple[Standing, ...]
+    rows: int | None
+    expected: int
+    best: Record | None
+    correlation: Correlation | None
+    teams: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a dictionary that JSON can hold."""
+        rho = self.correlation
+        return {
+            "submissions": [
+                one.record.to_json()
+                | {
+                    "errors": one.errors,
+                    "gap": one.gap.value if one.gap else None,
+                    "gap_sd": one.gap.sd if one.gap else None,
+                    "gap_within_noise": one.gap.within if one.gap else None,
+                }
+                for one in self.standings
+            ],
+            "public_rows": self.rows,
+            "best": self.best.to_json() if self.best else None,
+            "rank_correlation": None
+            if rho is None
+            else {"rho": rho.rho, "low": rho.low, "high": rho.high, "p": rho.p, "n": rho.pairs},
+            "teams": self.teams,
+        }
+
+
+def read_board(content: bytes) -> Board:
+    """Read the zip that the leaderboard comes as.
+
+    Raises:
+        CallError: It is not a zip with one CSV of teams and scores.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            (member,) = [one for one in archive.infolist() if one.filename.endswith(".csv")]
+            if member.file_size > _LARGEST:
+                raise _broken("it unpacks to more than 200 MB")
+            text = archive.read(member).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        teams = tuple(clean(row["TeamName"]) for row in rows)
+        scores = tuple(row["Score"].strip() for row in rows)
+        for score in scores:
+            if not 0 <= float(score) <= 1e9:
+                raise _broken(f"a score is {clean(score)!r}")
+    except CallError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        csv.Error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:
+        raise _broken(f"{type(error).__name__}") from None
+    if not teams:
+        raise _broken("it has no teams")
+    return Board(teams, scores)
+
+
+def summarise(records: Sequence[Record], board: Board | None, expected: int) -> Summary:
+    """Put our submissions and the board together.
+
+    Args:
+        records: Ours, the oldest first; those that never arrived are left out.
+        board: The public leaderboard; None where it was not read.
+        expected: Public rows that the public share gives.
+    """
+    shown = [record for record in records if record.state != "failed"]
+    ours = [record.public_score for record in shown if record.public_score is not None]
+    rows = find_rows([*ours, *(board.scores if board else ())], expected)
+    if rows is None and board is not None:
+        rows = find_rows(ours, expected)  # a board may hold scores of an older public part
+    standings = tuple(_standing(record, rows, expected) for record in shown)
+    scored = [record for record in shown if record.public is not None]
+    pairs = [
+        (record.cv_accuracy, record.public)
+        for record in scored
+        if record.cv_accuracy is not None and record.public is not None
+    ]
+    return Summary(
+        standings=standings,
+        rows=rows if ours else None,
+        expected=expected,
+        best=max(scored, key=lambda record: record.public or 0.0, default=None),
+        correlation=correlate([cv for cv, _ in pairs], [public for _, public in pairs]),
+        teams=len(board.teams) if board else None,
+    )
+
+
+def _standing(record: Record, rows: int | None, expected: int) -> Standing:
+    public, found = record.public, None
+    if public is not None and record.cv_accuracy is not None:
+        found = gap(record.cv_accuracy, record.cv_accuracy_se, public, rows or expected)
+    errors = None
+    if record.public_score is not None and rows is not None:
+        errors = count_errors(record.public_score, rows)
+    return Standing(record, found, errors)
+
+
+def _broken(why: str) -> CallError:
+    return CallError(
+        f"Kaggle's leaderboard did not come as a zip of teams and scores ({why}); nothing was "
+        "overwritten.",
+        mend="Try again later.",
+    )

@@ -1,0 +1,197 @@
+"""The local scoreboard: where the truth is at hand, it scores what Kaggle would score."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_digits.core.kaggle_client import Limits, Sent
+from kaggle_digits.core.kaggle_transport import CallError, Patience
+from kaggle_digits.ground.competition import read_labels
+from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.workspace import Workspace, read_json, write_json
+from submissions.ledger import now
+from submissions.validation import read_file
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScore:
+    """A count of errors over rows whose truth is known.
+
+    Args:
+        rows: Rows scored.
+        errors: Of these, how many are wrong.
+    """
+
+    rows: int
+    errors: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the rows that is right, 0 to 1."""
+        return 1 - self.errors / self.rows
+
+    def __str__(self) -> str:
+        """Return the figures as a person reads them."""
+        return f"{self.accuracy:.4f} ({self.errors} of {self.rows} wrong)"
+
+
+def score(ids: Sequence[str], labels: Sequence[str], truth: Mapping[str, str]) -> LocalScore:
+    """Count the errors over all ids.
+
+    Args:
+        ids: n test ids.
+        labels: n predicted classes.
+        truth: The class of each id; all of `ids` are in it.
+    """
+    errors = sum(truth[key] != label for key, label in zip(ids, labels, strict=True))
+    return LocalScore(rows=len(ids), errors=errors)
+
+
+def find_truth(path: Path | None, dataset: Dataset) -> Mapping[str, str] | None:
+    """Return the class of each test id, from a file or from the embedded data; None if unknown.
+
+    Args:
+        path: A CSV of two columns, id and label, with every test id; None for the data's own.
+        dataset: The competition's data.
+
+    Raises:
+        DataError: The file is broken, an id is absent, or a label is none of the classes.
+    """
+    if path is None:
+        return dataset.truth
+    truth = read_labels(read_file(path), str(path))
+    for key in dataset.test_ids:
+        if key not in truth:
+            raise DataError(
+                f"{path} has no label for the id {key!r}; expected all {len(dataset.test_ids)} "
+                "test ids."
+            )
+        if truth[key] not in dataset.competition.classes:
+            raise DataError(
+                f"{path} has the label {truth[key]!r} for the id {key!r}; expected one of "
+                f"{', '.join(dataset.competition.classes)}."
+            )
+    return {key: truth[key] for key in dataset.test_ids}
+
+
+class LocalScoreboard:
+    """Plays Kaggle's part where the truth is known: the same calls, the same answers.
+
+    A quarter of the test rows, drawn once by their ids, is the public part; its score is what
+    counts on the board, as at Kaggle. There is no daily limit.
+
+    Args:
+        workspace: Its state is in `submissions/scoreboard/`.
+        competition: The competition's short name.
+        truth: The class of each test id; None where only what was scored before is asked for.
+        public_share: Part of the rows that is public, above 0 to 1.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        competition: str,
+        truth: Mapping[str, str] | None,
+        public_share: float,
+    ) -> None:
+        self.competition = competition
+        self.patience = Patience(timeout=1.0, wait=0.001)
+        self._folder = workspace.submissions / "scoreboard"
+        self._workspace = workspace
+        self._truth = truth
+        self._share = public_share
+
+    def limits(self) -> Limits:
+        """Tell that there is no limit."""
+        today = now()[:10]
+        return Limits(today=sum(one["date"][:10] == today for one in self._entries()), left=None)
+
+    def submissions(self) -> list[Sent]:
+        """List all that was sent."""
+        return [
+            Sent(
+                ref=one["ref"],
+                date=one["date"],
+                message=one["message"],
+                file_name=one["file_name"],
+                state="complete",
+                public_score=one["public_score"],
+                private_score=one["private_score"],
+                team=f"local {one['ref']}",
+                error="",
+            )
+            for one in self._entries()
+        ]
+
+    def send(self, content: bytes, file_name: str, message: str) -> int:
+        """Score a submission and keep its scores.
+
+        Raises:
+            CallError: The truth is not known.
+        """
+        if self._truth is None:
+            raise CallError("The local scoreboard has no truth to score by.", mend="Give --truth.")
+        labels = read_labels(content, file_name)
+        public, private = split_public(list(self._truth), self._share)
+        scores = {
+            name: f"{score(part, [labels[key] for key in part], self._truth).accuracy:.5f}"
+            if part
+            else None
+            for name, part in (("public_score", public), ("private_score", private))
+        }
+        with self._workspace.lock(self._folder):
+            entries = self._entries()
+            ref = max((one["ref"] for one in entries), default=0) + 1
+            entries.append(
+                {"ref": ref, "date": now(), "message": message, "file_name": file_name} | scores
+            )
+            write_json(self._folder / "scores.json", {self.competition: entries} | self._others())
+        return ref
+
+    def download_board(self) -> bytes:
+        """Return a board on which every submission is a team of its own."""
+        out = io.BytesIO()
+        rows = sorted(self._entries(), key=lambda one: -float(one["public_score"]))
+        lines = ["Rank,TeamId,TeamName,LastSubmissionDate,Score"] + [
+            f"{rank},{one['ref']},local {one['ref']},{one['date']},{one['public_score']}"
+            for rank, one in enumerate(rows, start=1)
+        ]
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("board.csv", "\n".join(lines) + "\n")
+        return out.getvalue()
+
+    def _state(self) -> dict[str, list[dict[str, Any]]]:
+        path = self._folder / "scores.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def _entries(self) -> list[dict[str, Any]]:
+        return list(self._state().get(self.competition, []))
+
+    def _others(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: rows for name, rows in self._state().items() if name != self.competition}
+
+
+def split_public(ids: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+    """Draw the public part: by a hash of the id, so that every call draws the same.
+
+    Args:
+        ids: n test ids.
+        share: Part that is public, above 0 to 1.
+
+    Returns:
+        The public ids, round(share n) but at least one, and the private ones.
+    """
+    drawn = sorted(ids, key=lambda key: hashlib.sha256(f"public:{key}".encode()).digest())
+    size = max(1, round(share * len(ids)))
+    return drawn[:size], drawn[size:]

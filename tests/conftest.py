@@ -1,0 +1,112 @@
+"""Small generated competitions for the tests of the core."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kaggle_digits.ground.workspace import Workspace
+
+
+@dataclass
+class MadeCompetition:
+    """A competition in a folder, small and random, to be bent into what a test needs."""
+
+    folder: Path
+    height: int = 4
+    width: int = 4
+    classes: Sequence[str] = ("0", "1", "2")
+    rows: int = 30
+    test_rows: int = 12
+    pixel: Callable[[int], str] = "pixel{}".format
+    label_column: str = "label"
+    ids: Sequence[str] | None = None
+    id_column: str | None = None
+    newline: str = "\n"
+    images: np.ndarray = field(init=False)
+    test_images: np.ndarray = field(init=False)
+    labels: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Draw the images and write the files."""
+        draw = np.random.RandomState(0)
+        size = self.height * self.width
+        self.images = draw.randint(0, 256, (self.rows, size)).astype(np.uint8)
+        self.test_images = draw.randint(0, 256, (self.test_rows, size)).astype(np.uint8)
+        self.labels = [self.classes[row % len(self.classes)] for row in range(self.rows)]
+        names = [self.pixel(number) for number in range(size)]
+        self.write(
+            "train.csv",
+            [[self.label_column, *names]]
+            + [
+                [label, *map(str, image)]
+                for label, image in zip(self.labels, self.images.tolist(), strict=True)
+            ],
+        )
+        test = [names, *(list(map(str, image)) for image in self.test_images.tolist())]
+        if self.id_column is not None:
+            assert self.ids is not None
+            test = [
+                [left, *row] for left, row in zip([self.id_column, *self.ids], test, strict=True)
+            ]
+        self.write("test.csv", test)
+
+    def write(self, name: str, rows: Sequence[Sequence[str]]) -> None:
+        """Write one CSV file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = "".join(",".join(row) + self.newline for row in rows)
+        (self.folder / name).write_bytes(text.encode())
+
+    def rows_of(self, name: str) -> list[list[str]]:
+        """Return a file's fields; line n is item n - 1."""
+        text = (self.folder / name).read_text(encoding="utf-8")
+        return [line.split(",") for line in text.splitlines()]
+
+    def set(self, name: str, line: int, column: int, value: str) -> None:
+        """Replace one field."""
+        rows = self.rows_of(name)
+        assert rows[line - 1][column] != value
+        rows[line - 1][column] = value
+        self.write(name, rows)
+
+    def move_columns(self, name: str, order: Sequence[int]) -> None:
+        """Put a file's columns into another order, or leave some out."""
+        self.write(name, [[row[column] for column in order] for row in self.rows_of(name)])
+
+    def sample(self, ids: Sequence[str], header: Sequence[str] = ("ImageId", "Label")) -> None:
+        """Write a sample submission."""
+        self.write("sample_submission.csv", [list(header), *([name, "0"] for name in ids)])
+
+    def zipped(self, path: Path, inside: str = "") -> Path:
+        """Return a zip of the folder's files."""
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(self.folder.iterdir()):
+                archive.write(file, inside + file.name)
+        return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., MadeCompetition]:
+    """Make a competition in a folder of its own; arguments are `MadeCompetition`'s."""
+
+    def make(name: str = "competition", **form: object) -> MadeCompetition:
+        return MadeCompetition(tmp_path / name, **form)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def made(make: Callable[..., MadeCompetition]) -> MadeCompetition:
+    """A competition of 30 + 12 images of 4×4 pixels in 3 classes, without a sample submission."""
+    return make()

@@ -1,0 +1,143 @@
+"""The contract every network family keeps, and the fused batch norm against Keras' own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kaggle_digits.core import hardware
+from kaggle_digits.core.architecture import FAMILIES, Convolution, megamacs, plan
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.errors import ConfigurationError
+
+SIZES = [(28, 28), (32, 32), (8, 8), (5, 7), (64, 48)]
+
+
+@pytest.fixture(scope="module")
+def keras():
+    hardware.prepare()
+    import keras
+
+    return keras
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_no_map_vanishes(family, size, kernel_size, depth):
+    config = TrainingConfig(family=family, depth=depth, kernel_size=kernel_size, filters=8)
+    blocks = plan(config, *size)
+    assert sum(isinstance(block, Convolution) for block in blocks) >= depth + 1
+    assert megamacs(config, *size, 10) > 0
+
+
+def test_unknown_family():
+    with pytest.raises(ConfigurationError) as caught:
+        plan(TrainingConfig(family="stridded"), 28, 28)
+    assert caught.value.mend == "Did you mean 'strided'?"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("change", [{}, {"dense_units": 16, "spatial_dropout": 0.1, "depth": 1}])
+def test_built_networks_are_what_the_plan_counts(keras, family, change):
+    from kaggle_digits.core.networks import build
+
+    config = dataclasses.replace(TrainingConfig(family=family, filters=8), **change)
+    model = build(config, 28, 28, 7, seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.uint8)
+    logits = np.asarray(model.predict_on_batch(images))
+    assert logits.shape == (3, 7) and logits.dtype == np.float32
+    counted = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            _, height, width, _ = layer.output.shape
+            counted += height * width * int(np.prod(layer.kernel.shape))
+        elif isinstance(layer, keras.layers.Dense):
+            counted += int(np.prod(layer.kernel.shape))
+    assert counted / 1e6 == pytest.approx(megamacs(config, 28, 28, 7))
+
+
+def test_the_seed_fixes_the_weights(keras):
+    from kaggle_digits.core.networks import build
+
+    def weights(seed: int) -> list[bytes]:
+        model = build(TrainingConfig(filters=8), 8, 8, 3, seed)
+        return [np.asarray(weight).tobytes() for weight in model.weights]
+
+    assert weights(1) == weights(1)
+    assert weights(1) != weights(2)
+
+
+@pytest.fixture
+def float32(keras):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    yield
+    keras.mixed_precision.set_dtype_policy(before)
+
+
+def test_fused_batch_norm_computes_what_keras_does(keras, float32):
+    from kaggle_digits.core.networks import FusedBatchNormalization
+
+    random = np.random.default_rng(0)
+    maps = (random.normal(size=(64, 6, 6, 5)) * 3 + 1).astype(np.float32)
+    fused, plain = (
+        FusedBatchNormalization(momentum=0.9),
+        keras.layers.BatchNormalization(momentum=0.9),
+    )
+    for _ in range(3):
+        trained = np.asarray(fused(maps, training=True)), np.asarray(plain(maps, training=True))
+        np.testing.assert_allclose(*trained, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(fused.moving_mean), np.asarray(plain.moving_mean), rtol=1e-4
+    )
+    # The fused kernel's variance is the unbiased one: n / (n - 1) with n = 64 · 6 · 6.
+    np.testing.assert_allclose(
+        np.asarray(fused.moving_variance), np.asarray(plain.moving_variance), rtol=1e-3
+    )
+    np.testing.assert_allclose(np.asarray(fused(maps)), np.asarray(plain(maps)), atol=5e-3)
+
+
+def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
+    from kaggle_digits.core.networks import FusedBatchNormalization
+
+    layer = FusedBatchNormalization(momentum=0.9, dtype="mixed_bfloat16")
+    maps = np.full((4, 3, 3, 2), 1.0, dtype=np.float32)
+    layer(maps, training=True)
+    # 0.1 is not a bfloat16; a moving mean kept in one would have 0.1001.
+    np.testing.assert_allclose(np.asarray(layer.moving_mean), 0.1, rtol=1e-6)
+
+
+def test_networks_are_saved_loaded_and_cloned(keras, tmp_path):
+    from kaggle_digits.core.networks import FusedBatchNormalization, build
+
+    model = build(TrainingConfig(filters=8, depth=1), 8, 8, 3, seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert any(isinstance(layer, FusedBatchNormalization) for layer in loaded.layers)
+    cloned = keras.models.clone_model(model)
+    cloned.set_weights(model.get_weights())
+    wanted = np.asarray(model.predict_on_batch(images))
+    assert np.array_equal(np.asarray(loaded.predict_on_batch(images)), wanted)
+    assert np.array_equal(np.asarray(cloned.predict_on_batch(images)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "capability", "flags", "policy"),
+    [
+        (None, None, {"amx_bf16"}, "mixed_bfloat16"),
+        (None, None, {"avx512_bf16"}, "mixed_bfloat16"),
+        (None, None, {"avx2"}, "float32"),
+        ("T4", (7, 5), {"amx_bf16"}, "mixed_float16"),
+        ("P100", (6, 0), {"amx_bf16"}, "float32"),
+        ("H200", (9, 0), set(), "mixed_bfloat16"),
+        ("?", None, set(), "float32"),
+    ],
+)
+def test_precision_by_hardware(accelerator, capability, flags, policy):
+    chosen, reason = hardware.choose_precision(accelerator, capability, frozenset(flags))
+    assert chosen == policy and reason

@@ -1,0 +1,144 @@
+"""A stand-in for Kaggle's kernels on loopback, for the unpatched client; loaded by path."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+USER, KEY = "tester", "planted0kernel1key2"
+
+
+class KernelStandIn:
+    """What the server holds, and what goes wrong.
+
+    `answers` replaces a method's JSON, `failures` counts 503 answers still to give, `broken` maps
+    an output's file to the status its address answers with.
+    """
+
+    def __init__(self) -> None:
+        self.saved: list[dict[str, Any]] = []
+        self.states = ["COMPLETE"]
+        self.failure = ""
+        self.files: dict[str, bytes] = {}
+        self.log = ""
+        self.answers: dict[str, Any] = {}
+        self.failures: dict[str, int] = {}
+        self.broken: dict[str, int] = {}
+        self.requests: list[str] = []
+        self.page = 4
+        self.keys_sent_to_files = 0
+
+    @contextmanager
+    def running(self) -> Iterator[KernelStandIn]:
+        """Serve until the block ends."""
+        handler = type("Handler", (_Handler,), {"stand_in": self})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        self.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def environment(self, home: Any) -> dict[str, str]:
+        """Return the variables that lead the client here, as an HTTP proxy."""
+        proxy = f"http://127.0.0.1:{self.port}"
+        names = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
+        return dict.fromkeys(names, proxy) | {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "HOME": str(home),
+            "KAGGLE_CONFIG_DIR": str(home),
+            "KAGGLE_USERNAME": USER,
+            "KAGGLE_KEY": KEY,
+            "KAGGLE_DIGITS_TIMEOUT": "5",
+            "KAGGLE_DIGITS_WAIT": "0.01",
+        }
+
+    def answer(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a method does."""
+        if method in self.answers:
+            answer: dict[str, Any] = self.answers[method]
+            return answer
+        if method == "SaveKernel":
+            self.saved.append(request)
+            number = len(self.saved)
+            return {
+                "ref": f"/code/{request['slug']}",
+                "url": f"https://www.kaggle.com/code/{request['slug']}",
+                "versionNumber": number,
+                "kernelId": 7,
+            }
+        if method == "GetKernelSessionStatus":
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            found = {"status": state}
+            return found | ({"failureMessage": self.failure} if self.failure else {})
+        if method == "ListKernelSessionOutput":
+            start = int(request.get("pageToken") or 0)
+            names = sorted(self.files)
+            page = {
+                "files": [
+                    {
+                        "url": f"http://localhost/output/{quote(name, safe='')}?sig=planted",
+                        "fileName": name,
+                    }
+                    for name in names[start : start + self.page]
+                ],
+                "log": self.log,
+            }
+            more = start + self.page < len(names)
+            return page | ({"nextPageToken": str(start + self.page)} if more else {})
+        raise AssertionError(method)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stand_in: KernelStandIn
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_CONNECT(self) -> None:
+        self._send(403, b"no way out")
+
+    def do_GET(self) -> None:
+        server = self.stand_in
+        name = unquote(urlsplit(self.path).path).removeprefix("/output/")
+        server.requests.append(f"GET {name}")
+        server.keys_sent_to_files += "Authorization" in self.headers
+        if name in server.broken:
+            self._send(server.broken[name], b'{"error": "expired"}')
+        else:
+            self._send(200, server.files[name])
+
+    def do_POST(self) -> None:
+        server = self.stand_in
+        method = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.requests.append(method)
+        expected = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
+        if self.headers.get("Authorization") != expected:
+            self._send(401, b'{"code": 401, "message": "Unauthenticated"}')
+        elif server.failures.get(method, 0) > 0:
+            server.failures[method] -= 1
+            self._send(503, b'{"code": 503, "message": "busy"}')
+        else:
+            self._send(200, json.dumps(server.answer(method, json.loads(body or b"{}"))).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)

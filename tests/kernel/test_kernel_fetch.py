@@ -1,0 +1,289 @@
+"""`kernel fetch`: what comes home, and everything that is refused with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ensembles.members import MemberStore
+from kaggle_digits.core.data import load
+from kaggle_digits.core.folds import make_folds
+from kaggle_digits.ground.workspace import Workspace, digest
+from kaggle_digits.shell import cli
+
+ABOUT = "kaggle-digits/kernel.json"
+Fetch = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def fetch(call: Any, server: Any, ran: Any, tmp_path: Path) -> Fetch:
+    """Fetch the real run's output, which the server shows."""
+    server.files = ran.output()
+
+    def fetch(data: Path | None = None) -> tuple[int, dict[str, Any], str]:
+        given = ["--workspace", tmp_path / "w", "--data", data or ran.data]
+        result: tuple[int, dict[str, Any], str] = call(
+            "fetch", "--kernel", "tester/kaggle-digits", *given
+        )
+        return result
+
+    return fetch
+
+
+def change_about(server: Any, change: Callable[[dict[str, Any]], None]) -> None:
+    about = json.loads(server.files[ABOUT])
+    change(about)
+    server.files[ABOUT] = json.dumps(about).encode()
+
+
+def replace(server: Any, name: str, content: bytes) -> None:
+    """Replace a file of the output together with its checksum, as a faulty run would."""
+    server.files[f"kaggle-digits/{name}"] = content
+    sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    change_about(server, lambda about: about["files"].update({name: sums}))
+
+
+def nothing_taken(workspace: Path) -> bool:
+    members = workspace / "ensembles" / "members"
+    return not members.exists() and not (workspace / "ensembles" / "plan.json").exists()
+
+
+def members_of(server: Any) -> list[str]:
+    return sorted({name.split("/")[3] for name in server.files if "/members/" in name})
+
+
+def test_members_and_submission_come_home_and_blend(
+    fetch: Fetch, server: Any, ran: Any, tmp_path: Path, capfd: Any
+) -> None:
+    code, values, _ = fetch()
+    assert code == 0, values
+    assert values["added"] == members_of(server) and len(values["added"]) == 2
+    assert values["finished"] is True
+    home = tmp_path / "w"
+    for name, content in server.files.items():
+        if "/members/" in name:
+            assert (home / name.removeprefix("kaggle-digits/")).read_bytes() == content
+    submission = (ran.working / "submission.csv").read_bytes()
+    assert Path(values["submission"]) == home / "submissions" / "kaggle-digits.csv"
+    assert Path(values["submission"]).read_bytes() == submission
+    beside = json.loads((home / "submissions" / "kaggle-digits.json").read_text())
+    assert beside["sha256"] == hashlib.sha256(submission).hexdigest()
+    with pytest.raises(SystemExit) as ended:
+        cli.cli(
+            ["blend", "--quiet", "--workspace", str(home), "--data", str(ran.data)],
+            prog_name="kaggle-digits",
+        )
+    assert not ended.value.code
+    assert (home / "submissions" / "submission.csv").read_bytes() == submission
+
+
+def test_fetching_again_changes_nothing(fetch: Fetch, tmp_path: Path) -> None:
+    fetch()
+    plan = (tmp_path / "w" / "ensembles" / "plan.json").read_bytes()
+    code, values, _ = fetch()
+    assert code == 0 and values["added"] == [] and len(values["known"]) == 2
+    assert (tmp_path / "w" / "ensembles" / "plan.json").read_bytes() == plan
+
+
+def test_members_of_here_and_there_stand_in_one_plan(
+    fetch: Fetch, server: Any, ran: Any, tmp_path: Path
+) -> None:
+    """Home has a plan of the same folds with a member of its own, of another configuration."""
+    workspace = Workspace(tmp_path / "w")
+    dataset = load(ran.data, workspace)
+    folds = make_folds(dataset, 2, 3, workspace)
+    store = MemberStore(Workspace(ran.working / "kaggle-digits"))
+    settings, theirs = store.read_plan()
+    own = []
+    for key in theirs:
+        values = key.to_json()
+        values["config"]["filters"] = 99
+        own.append(type(key).from_json(values))
+    assert own[0].folds == folds.digest
+    MemberStore(workspace).write_plan(settings, own)
+    assert fetch()[0] == 0
+    assert MemberStore(workspace).read_plan() == (settings, [*own, *theirs])
+
+
+def test_a_kernel_of_other_code_is_refused(fetch: Fetch, server: Any, tmp_path: Path) -> None:
+    change_about(server, lambda about: about.update(code="f" * 16))
+    code, values, _ = fetch()
+    assert code == 4 and "built from other code (digest ffffffffffffffff" in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+def test_a_kernel_on_other_data_is_refused(
+    fetch: Fetch, server: Any, tools: Any, tmp_path: Path
+) -> None:
+    other = tools.competition(tmp_path / "other", seed=1)
+    code, values, _ = fetch(other)
+    assert code == 4 and "trained on other data" in values["error"]
+    change_about(server, lambda about: about.update(data=None))
+    code, values, _ = fetch(other)
+    assert code == 4 and "trained on other data" in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+@pytest.mark.parametrize("setting", ["folds", "seed"])
+def test_members_of_other_folds_are_refused(
+    fetch: Fetch, tmp_path: Path, ran: Any, setting: str
+) -> None:
+    at_home = tmp_path / "w" / "ensembles" / "plan.json"
+    at_home.parent.mkdir(parents=True)
+    settings = {"folds": 2, "seed": 3, "epochs": 1, "copies": 1} | {setting: 9}
+    at_home.write_text(json.dumps({"settings": settings, "members": []}))
+    code, values, _ = fetch()
+    assert code == 4 and f"{setting} {2 if setting == 'folds' else 3}" in values["error"]
+    assert not (tmp_path / "w" / "ensembles" / "members").exists()
+
+
+def test_a_run_that_goes_on_is_not_fetched(fetch: Fetch, server: Any) -> None:
+    server.states = ["RUNNING"]
+    code, values, _ = fetch()
+    assert code == 1 and "has not ended: running" in values["error"]
+
+
+def test_what_a_failed_run_left_is_taken(fetch: Fetch, server: Any) -> None:
+    server.states = ["ERROR"]
+    change_about(server, lambda about: about.update(finished=False))
+    code, values, _ = fetch()
+    assert code == 0 and values["finished"] is False and len(values["added"]) == 2
+
+
+def test_a_run_that_left_nothing_shows_its_last_line(fetch: Fetch, server: Any) -> None:
+    server.files, server.log = {}, "kernel: error: not installed: keras_tuner\n\n"
+    code, values, _ = fetch()
+    assert code == 1 and "kernel: error: not installed: keras_tuner" in values["error"]
+
+
+@pytest.mark.parametrize("name", ["submission.csv", "held_out.npy", "member.json", "kernel.json"])
+def test_an_error_body_is_not_a_file(fetch: Fetch, server: Any, tmp_path: Path, name: str) -> None:
+    """The address answers 404 with a body, or worse, 200 with one."""
+    path = next(path for path in sorted(server.files, reverse=True) if path.endswith(name))
+    server.broken[path] = 404
+    code, values, _ = fetch()
+    assert code == 1 and "404" in values["error"]
+    del server.broken[path]
+    server.files[path] = b'{"error": "expired"}'
+    code, values, _ = fetch()
+    assert code == 4 and name in values["error"]
+    assert nothing_taken(tmp_path / "w")
+    assert not (tmp_path / "w" / "submissions").exists()
+
+
+def test_a_file_that_is_missing_is_named(fetch: Fetch, server: Any, tmp_path: Path) -> None:
+    path = next(path for path in server.files if path.endswith("/test.npy"))
+    del server.files[path]
+    code, values, _ = fetch()
+    assert code == 4 and path in values["error"] and nothing_taken(tmp_path / "w")
+
+
+def test_a_submission_for_other_images_is_refused(fetch: Fetch, server: Any) -> None:
+    for content, says in (
+        (b"ImageId,Label\r\n1,1\r\n", "other ids"),
+        (server.files["submission.csv"].replace(b"15,", b"15,7"), "which is no class"),
+    ):
+        server.files["submission.csv"] = content
+        sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        change_about(server, lambda about, sums=sums: about.update(submission=sums))
+        code, values, _ = fetch()
+        assert code == 3 and says in values["error"]
+
+
+def array_bytes(array: Any, **options: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (array_bytes(np.full((29, 3), 1 / 3)), "shape"),
+        (array_bytes(np.full((30, 3), np.nan)), "no probability distribution"),
+        (array_bytes(np.full((30, 3), 0.5)), "no probability distribution"),
+        (array_bytes(np.array([{"a": 1}]), allow_pickle=True), "no array"),
+        (b"<html>", "no array"),
+    ],
+)
+def test_predictions_that_are_none_are_refused(
+    fetch: Fetch, server: Any, tmp_path: Path, content: bytes, says: str
+) -> None:
+    replace(server, f"ensembles/members/{members_of(server)[0]}/held_out.npy", content)
+    code, values, _ = fetch()
+    assert code == 4 and says in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda key: key.update(fold=7), "fold 7"),
+        (lambda key: key.update(data="0" * 16), "other data"),
+        (lambda key: key.update(folds="0" * 16), "other folds"),
+        (lambda key: key.update(epochs=500), "another member than its name says"),
+        (lambda key: key.clear(), "cannot be read"),
+    ],
+)
+def test_a_member_that_is_another_is_refused(
+    fetch: Fetch, server: Any, tmp_path: Path, change: Any, says: str
+) -> None:
+    name = f"ensembles/members/{members_of(server)[0]}/member.json"
+    about = json.loads(server.files[f"kaggle-digits/{name}"])
+    change(about["key"])
+    replace(server, name, json.dumps(about).encode())
+    code, values, _ = fetch()
+    assert code == 4 and says in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+def test_no_name_leads_out_of_the_workspace(fetch: Fetch, server: Any, tmp_path: Path) -> None:
+    old = members_of(server)[0]
+    for path in [path for path in server.files if old in path]:
+        content = server.files.pop(path)
+        file = path.rsplit("/", 1)[1]
+        change_about(
+            server,
+            lambda about, file=file: about["files"].pop(f"ensembles/members/{old}/{file}"),
+        )
+        replace(server, f"ensembles/members/../{file}", content)
+    code, values, _ = fetch()
+    assert code == 4 and "no proper name" in values["error"]
+    assert not (tmp_path / "w" / "ensembles" / "member.json").exists()
+
+
+def test_a_workspace_in_use_is_left_alone(fetch: Fetch, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    with workspace.lock(workspace.ensembles):
+        code, values, _ = fetch()
+    assert code == 4 and "in use" in values["error"]
+
+
+def test_keys_survive_their_way_through_json(ran: Any) -> None:
+    """A member's name ends in the digest of its key, which is read back from JSON here."""
+    state = ran.working / "kaggle-digits"
+    for folder in (state / "ensembles" / "members").iterdir():
+        key = json.loads((folder / "member.json").read_text())["key"]
+        assert folder.name.endswith(digest(key)[:8])
+
+
+def test_a_kernel_that_trained_no_member_gives_none(
+    fetch: Fetch, server: Any, tmp_path: Path
+) -> None:
+    def without(about: dict[str, Any]) -> None:
+        about["files"] = {k: v for k, v in about["files"].items() if k.startswith("tuning")}
+        about["submission"] = about["data"] = None
+
+    change_about(server, without)
+    code, values, _ = fetch()
+    assert code == 0 and values["added"] == [] and values["submission"] is None
+    assert nothing_taken(tmp_path / "w")
+    shutil.rmtree(tmp_path / "w")

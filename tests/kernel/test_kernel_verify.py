@@ -1,0 +1,126 @@
+"""`kernel verify`: it must catch a script that differs, fails, or writes where it must not."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.shell.console import Console
+from kernel import bundle, verification
+from kernel.metadata import Kernel
+from kernel.verification import VerificationError, lessen, verify
+
+GOOD = """
+import json, os, pathlib
+root = pathlib.Path(os.environ["KAGGLE_DIGITS_KERNEL_ROOT"])
+plan = json.loads(os.environ["KAGGLE_DIGITS_KERNEL_PLAN"])
+inputs = root / "input" / "competitions" / plan["competition"]
+(root / "working" / "submission.csv").write_bytes(b"ImageId,Label\\r\\n1,2\\r\\n")
+"""
+SAME = b"ImageId,Label\r\n1,2\r\n"
+
+
+@pytest.fixture
+def prove(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Verify any text as a script; the package's own submission is `SAME`."""
+    monkeypatch.setattr(verification, "_run_package", lambda *given: SAME)
+    data = tools.competition(tmp_path / "data")
+
+    def prove(script: str) -> Any:
+        kernel = Kernel("me", "kaggle-digits", {}, script.encode(), tmp_path / "script.py")
+        console = Console(io.StringIO(), io.StringIO(), quiet=True, as_json=False)
+        return verify(kernel, tools.plan(), data, console)
+
+    return prove
+
+
+def test_a_script_that_does_the_same_passes(prove: Callable[..., Any]) -> None:
+    found = prove(GOOD)
+    assert (found.rows, dict(found.outputs)) == (1, {"submission.csv": len(SAME)})
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("(root / 'working' / 'submission.csv').write_bytes(b'ImageId,Label\\n1,2')", "differs"),
+        ("(root / 'working' / 'submission.csv').unlink()", "There is no submission.csv"),
+        ("raise SystemExit(3)", "exit code 3"),
+        ("import sys; print('kernel: error: that', file=sys.stderr); sys.exit(1)", "error: that"),
+        ("os.abort()", "exit code -6"),
+        ("pathlib.Path('here').write_text('x')", "the folder it was started in"),
+        ("os.chmod(inputs, 0o755); (inputs / 'new').write_text('x')", "changed its inputs"),
+        ("(root / 'working' / 'w.npz').write_text('x')", "left w.npz in its output"),
+        ("import kaggle_digits_is_not_here", "exit code 1"),
+        (
+            "import urllib.request; urllib.request.urlopen('http://example.com', timeout=5)",
+            "exit code 1",
+        ),
+    ],
+)
+def test_a_script_that_does_otherwise_is_caught(
+    prove: Callable[..., Any], more: str, says: str
+) -> None:
+    with pytest.raises(VerificationError) as error:
+        prove(GOOD + more)
+    assert says in error.value.message
+
+
+def test_the_script_gets_neither_our_path_nor_our_environment(
+    prove: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/planted/path")
+    monkeypatch.setenv("KAGGLE_KEY", "planted")
+    prove(GOOD + "import sys\nassert 'planted' not in str(os.environ) + str(sys.path)\n")
+
+
+def test_it_must_be_built_of_this_source(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("build", "--preset", "quick", "--dir", tmp_path / "d")
+    changed = bundle.read_sources() | {"tuning/space.py": b"x = 1\n"}
+    monkeypatch.setattr(verification, "read_sources", lambda: changed)
+    code, values, _ = call("verify", "--dir", tmp_path / "d")
+    assert code == 1 and "carries other source" in values["error"]
+
+
+def test_changed_command_lines_are_caught(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("build", "--preset", "quick", "--seed", "5", "--dir", tmp_path / "d")
+    path = tmp_path / "d" / "kaggle_digits_kernel.py"
+    path.write_text(path.read_text().replace('"--top-k",\n   "1"', '"--top-k",\n   "2"'))
+    script = bundle.read_script(path.read_bytes(), "s")
+    monkeypatch.setattr(verification, "code_digest", lambda sources: script.code)
+    code, values, _ = call("verify", "--dir", tmp_path / "d")
+    assert code == 1 and "other command lines" in values["error"]
+
+
+def test_a_zip_is_no_mount(prove: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "data" / "test.csv").unlink()
+    with pytest.raises(ArtefactError, match=r"no train\.csv and test\.csv"):
+        prove(GOOD)
+
+
+def test_the_lesser_plan_is_of_the_same_kind(tools: Any) -> None:
+    plan = tools.plan(top_k=4, trials=None, max_epochs=None, folds=None, epochs=None, gpu=True)
+    less = lessen(plan)
+    assert (less.seed, less.preset, less.top_k, less.gpu) == (plan.seed, plan.preset, 2, False)
+    words = [line[0] for line in less.commands()]
+    assert words == ["tune", "cv-train", "blend", "check", "cv-train", "blend", "check"]
+    assert json.loads(json.dumps(less.for_script()))["commands"] == less.commands()
+
+
+@pytest.mark.slow
+def test_script_and_package_make_the_same_bytes(call: Any, tmp_path: Path) -> None:
+    """About two minutes: search, two fold sets, with the rehearsal, and again by the package."""
+    call("build", "--preset", "best", "--seed", "4", "--dir", tmp_path / "d")
+    code, values, err = call("verify", "--dir", tmp_path / "d")
+    assert code == 0 and values["same"] is True, err
+    assert values["rows"] == 599 and "rehearsal: all packages fit" in err
+    assert len([name for name in values["outputs"] if name.endswith("member.json")]) == 4
