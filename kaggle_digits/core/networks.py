@@ -73,7 +73,7 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
     for block in plan(config, height, width):
         match block:
             case Convolution(filters=filters, kernel=kernel, stride=stride, padded=padded):
-                # Keras' default (Glorot) and not He: before a batch norm the weights' size only sets
+                # Keras' default (Glorot), not He: before a batch norm the weights' size only sets
                 # how far a step turns them, and the larger start cost 0.004 of log-loss.
                 maps = layers.Conv2D(
                     filters,
