@@ -34,6 +34,8 @@ _CHECKPOINT_SECONDS = 15.0
 _PREFETCHED_BATCHES = 64
 _STEPS_PER_CALL = range(8, 25)
 _PREDICTION_BATCH = 512
+_SMALLEST_BATCH = 16
+_FEWEST_STEPS = 16
 _WARM_UP = 0.2
 _START_SHARE = 0.04
 
@@ -133,7 +135,7 @@ class _Run:
         self.state = _State([], 0.0)
         self._dataset = dataset
         self._bank = bank
-        self._batch = min(config.batch_size, len(job.train_rows))
+        self._batch = _batch_size(config.batch_size, len(job.train_rows))
         self._steps_per_call, self._steps = _whole_calls(len(job.train_rows) // self._batch)
         self._walk = bank.order(job.seed, job.copies, job.epochs)
         self._one_hot = np.eye(len(shape.classes), dtype=np.float32)
@@ -146,7 +148,11 @@ class _Run:
 
         config = self.job.config
         optimizer = keras.optimizers.AdamW(
-            one_cycle(config.learning_rate, self._steps * self.job.epochs),
+            one_cycle(
+                # Adam's steps keep their noise when the rate follows the root of the batch size.
+                config.learning_rate * (self._batch / config.batch_size) ** 0.5,
+                self._steps * self.job.epochs,
+            ),
             weight_decay=config.weight_decay,
         )
         # Decay pulls kernels only: a norm's scale or a bias has no reason to be near zero.
@@ -313,6 +319,11 @@ def _watcher(run: _Run, checkpoint: _Checkpoint, task: Task) -> Any:
                 self._saved = now
 
     return Watcher()
+
+
+def _batch_size(wanted: int, rows: int) -> int:
+    """Return the batch size on so many rows: on small data less, for 16 steps or more per epoch."""
+    return min(wanted, max(_SMALLEST_BATCH, rows // _FEWEST_STEPS // 8 * 8), rows)
 
 
 def _whole_calls(steps: int) -> tuple[int, int]:

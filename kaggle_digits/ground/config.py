@@ -33,7 +33,8 @@ class TrainingConfig:
         learning_rate: Peak learning rate of the one-cycle schedule.
         weight_decay: Decoupled weight decay (AdamW).
         label_smoothing: Probability mass spread over all classes, 0 to below 1.
-        batch_size: Images per step, 16 to 4096.
+        batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
+            the learning rate lowered by the root of the ratio.
         augmentation: Name of the policy, one of `core.augmentation.POLICIES`.
 
     Raises:
@@ -48,10 +49,10 @@ class TrainingConfig:
     spatial_dropout: float = 0.0
     dropout: float = 0.3
     dense_units: int = 0
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    batch_size: int = 128
+    batch_size: int = 256
     augmentation: str = "standard"
 
     def __post_init__(self) -> None:

@@ -177,6 +177,13 @@ def test_a_diverging_run_is_a_training_error(dataset, bank, tmp_path, monkeypatc
     assert not list(tmp_path.glob("*.npz"))
 
 
+@pytest.mark.parametrize(
+    ("rows", "size"), [(28000, 256), (4096, 256), (4000, 248), (799, 48), (40, 16), (9, 9)]
+)
+def test_small_data_has_small_batches(rows, size):
+    assert training._batch_size(256, rows) == size
+
+
 @pytest.mark.parametrize("steps", [*range(1, 60), 109, 218, 219, 227, 328, 997])
 def test_epochs_are_whole_calls(steps):
     per_call, kept = training._whole_calls(steps)
