@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import click
 
 from kaggle_digits.ground.config import load_presets
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.ranking import read_ranking
 from kaggle_digits.ground.workspace import read_json, write_bytes, write_json
-from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.cli import load_command
+from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
 from kernel import metadata
 from kernel.bundle import code_digest, read_script, read_sources, render
@@ -214,8 +216,15 @@ def status(session: Session, *, name: str | None = None, folder: Path = _FOLDER)
 
 @command("fetch", short_help="Take the kernel's members and submission home.")
 @_name
+@click.option("--submit", "submitting", is_flag=True, help="Go on to `submit` its submission.")
 @_dir
-def fetch(session: Session, *, name: str | None = None, folder: Path = _FOLDER) -> Outcome:
+def fetch(
+    session: Session,
+    *,
+    name: str | None = None,
+    submitting: bool = False,
+    folder: Path = _FOLDER,
+) -> Outcome:
     """Take the members and the submission of the kernel's last run into the workspace.
 
     Every file is held against the checksum its run wrote. Members made by other code, on other data
@@ -237,6 +246,14 @@ def fetch(session: Session, *, name: str | None = None, folder: Path = _FOLDER) 
             workspace=session.workspace,
             progress=session.console,
         )
+    if submitting:
+        if found.submission is None:
+            raise ArtefactError(f"{owner}/{slug} left no submission to submit.")
+        session.console.say(f"fetch: {len(found.added)} members are new; submitting")
+        submitted: Outcome = cast(Command, load_command("submit")).body(
+            session, file=found.submission
+        )
+        return submitted
     written = {"members in": str(session.workspace.ensembles / "members")} if found.added else {}
     if found.submission is not None:
         written["submission"] = str(found.submission)

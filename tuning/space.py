@@ -74,7 +74,7 @@ SPACE: tuple[Dimension, ...] = (
     Range("spatial_dropout", 0.0, 0.2, 0.05),
     Range("dropout", 0.0, 0.6, 0.1),
     Choice("dense_units", (0, 64, 128)),
-    LogRange("learning_rate", 2e-3, 2e-2),
+    LogRange("learning_rate", 3e-3, 3e-2),
     LogRange("weight_decay", 0.005, 0.2),
     Choice("label_smoothing", (0.0, 0.05, 0.1)),
     Choice("augmentation", ("light", "standard", "elastic")),

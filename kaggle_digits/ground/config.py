@@ -49,7 +49,7 @@ class TrainingConfig:
     spatial_dropout: float = 0.0
     dropout: float = 0.3
     dense_units: int = 0
-    learning_rate: float = 6e-3
+    learning_rate: float = 0.01
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     batch_size: int = 256

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.workspace import Workspace, digest
 from kaggle_digits.shell import cli
+from kaggle_digits.shell.console import Outcome
+from kernel import commands
 
 ABOUT = "kaggle-digits/kernel.json"
 Fetch = Callable[..., tuple[int, dict[str, Any], str]]
@@ -273,6 +276,27 @@ def test_keys_survive_their_way_through_json(ran: Any) -> None:
     for folder in (state / "ensembles" / "members").iterdir():
         key = json.loads((folder / "member.json").read_text())["key"]
         assert folder.name.endswith(digest(key)[:8])
+
+
+def test_what_was_fetched_can_be_submitted_at_once(
+    call: Any, server: Any, ran: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def submit(session: Any, *, file: Path) -> Outcome:
+        seen.append(file)
+        return Outcome({"ref": 5})
+
+    stand_in = SimpleNamespace(body=submit)
+    monkeypatch.setattr(commands, "load_command", {"submit": stand_in}.__getitem__)
+    server.files = ran.output()
+    words = ["--kernel", "tester/kaggle-digits", "--data", ran.data, "--workspace", tmp_path / "w"]
+    assert call("fetch", "--submit", *words)[:2] == (0, {"ref": 5})
+    (file,) = seen
+    assert file.read_bytes() == server.files["submission.csv"]
+    change_about(server, lambda about: about.update(submission=None))
+    code, values, _ = call("fetch", "--submit", *words)
+    assert code == 4 and "left no submission" in values["error"] and len(seen) == 1
 
 
 def test_a_kernel_that_trained_no_member_gives_none(

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -133,6 +134,51 @@ def test_a_failing_command_ends_the_run_with_1(tools: Any, tmp_path: Path) -> No
     assert ended.returncode == 1
     assert "ended with exit code 3" in errors(ended)[0]
     assert not (tmp_path / "kaggle" / "working" / "kaggle-digits" / "cache").exists()
+
+
+def test_what_was_done_before_a_failure_is_noted(tools: Any, tmp_path: Path) -> None:
+    script = tools.script(tmp_path / "src", tools.plan())
+    tools.competition(tmp_path / "kaggle" / "input" / "digit-recognizer")
+    best = tmp_path / "kaggle" / "working" / "kaggle-digits" / "tuning" / "best.json"
+    best.parent.mkdir(parents=True)
+    best.write_text("{}")
+    changes = {"examine": [], "rehearsal": [], "commands": [["check", "{submission}"]]}
+    ended = tools.run(script, tmp_path / "kaggle", changes)
+    assert ended.returncode == 1
+    about = json.loads((best.parents[1] / "kernel.json").read_text())
+    assert (about["finished"], about["done"], about["submission"]) == (False, [], None)
+    assert "tuning/best.json" in about["files"]
+
+
+def test_a_failure_after_the_first_fold_set_keeps_its_submission(
+    ran: Any, tools: Any, tmp_path: Path
+) -> None:
+    script = tools.script(tmp_path / "src", tools.plan(rehearse=False))
+    shutil.copytree(ran.data, tmp_path / "kaggle" / "input" / "digit-recognizer")
+    state = tmp_path / "kaggle" / "working" / "kaggle-digits"
+    shutil.copytree(ran.working / "kaggle-digits", state)
+    commands = [["blend", "--output", "{submission}"], ["check", "nothing.csv"]]
+    ended = tools.run(script, tmp_path / "kaggle", {"examine": [], "commands": commands})
+    assert ended.returncode == 1 and "`kaggle-digits check nothing.csv`" in errors(ended)[0]
+    submission = (state.parent / "submission.csv").read_bytes()
+    assert submission == (ran.working / "submission.csv").read_bytes()
+    about = json.loads((state / "kernel.json").read_text())
+    assert about["finished"] is False and about["done"] == [commands[0]]
+    assert about["submission"]["sha256"] == hashlib.sha256(submission).hexdigest()
+
+
+@pytest.mark.parametrize(("device", "code"), [("cpu", 2), ("Tesla T4", 0)])
+def test_a_gpu_that_was_asked_for_must_be_there(
+    call: Any, monkeypatch: pytest.MonkeyPatch, device: str, code: int
+) -> None:
+    from kaggle_digits.core import hardware
+
+    found = hardware.Hardware("jax", device, "float32", "for a test", 4)
+    monkeypatch.setattr(hardware, "prepare", lambda: found)
+    ended, values, _ = call("examine", "--gpu")
+    assert ended == code
+    assert code == 0 or "there is none on this machine" in values["error"]
+    assert call("examine")[1]["devices"] == [device]
 
 
 def test_commands_that_leave_no_submission_are_no_success(tools: Any, tmp_path: Path) -> None:

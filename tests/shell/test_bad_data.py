@@ -1,4 +1,4 @@
-"""Every kind of broken input as the user meets it: one clear error, exit code 3, nothing written."""
+"""Every kind of broken input as a user meets it: one clear error, exit code 3, nothing written."""
 
 from __future__ import annotations
 
