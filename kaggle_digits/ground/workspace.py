@@ -62,11 +62,15 @@ class Workspace:
         The operating system drops the lock when the process ends, however it ends.
 
         Raises:
-            ArtefactError: Another process holds the area.
+            ArtefactError: Another process holds the area, or it cannot be written.
         """
         make_folder(area)
         path = area / ".lock"
-        with open(path, "a+", encoding="utf-8") as handle:
+        try:
+            opened = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed by the with below
+        except OSError as error:
+            raise _disk_error(error, path) from error
+        with opened as handle:
             if not _try_lock(handle.fileno()):
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"

@@ -166,7 +166,9 @@ def _call(body: Body, given: dict[str, Any]) -> None:
         except KeyboardInterrupt:
             console.fail(
                 "interrupted; what is finished is kept.",
-                "Call the same command again to go on.",
+                "Call the same command again to go on."
+                if not session.fresh
+                else "Call the same command without --fresh to go on.",
                 130,
             )
             raise SystemExit(130) from None

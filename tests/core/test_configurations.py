@@ -124,6 +124,15 @@ def test_one_holder_of_an_area(workspace):
         pass
 
 
+def test_an_area_that_cannot_be_written(workspace):
+    (workspace.tuning / ".lock").mkdir(parents=True)
+    with (
+        pytest.raises(ArtefactError, match="cannot be written: Is a directory"),
+        workspace.lock(workspace.tuning),
+    ):
+        pass
+
+
 def test_leftovers_of_a_kill_are_swept(workspace):
     leftover = workspace.tuning / "trials" / "0003.json.part-123"
     leftover.parent.mkdir(parents=True)

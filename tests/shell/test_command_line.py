@@ -191,6 +191,18 @@ def test_ctrl_c_ends_with_one_line_and_130(capfd, made, tmp_path, monkeypatch):
     assert out == "" and err.startswith("error: interrupted; what is finished is kept.")
 
 
+def test_a_fresh_start_is_gone_on_from_without_fresh(capfd, made, tmp_path, monkeypatch):
+    import kaggle_digits.core.data as data
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load", interrupted)
+    words = ["tune", "--fresh", "--data", made.folder, "--workspace", tmp_path / "w"]
+    code, _, err = call(capfd, *words)
+    assert code == 130 and "without --fresh" in err
+
+
 def test_what_libraries_write_does_not_reach_the_user(capfd, made, tmp_path, monkeypatch):
     import os
 
