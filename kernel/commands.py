@@ -33,8 +33,14 @@ _name = click.option(
 )
 
 
+class _InOrderOfUse(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 @click.group(
     "kernel",
+    cls=_InOrderOfUse,
     short_help="The tool as one script for Kaggle's machines.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
