@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kaggle_digits.core.data import Dataset
 
-_CHECKPOINT_SECONDS = 15.0
+_CHECKPOINT_SECONDS = 2.0
 _PREFETCHED_BATCHES = 64
 _STEPS_PER_CALL = range(8, 25)
 _PREDICTION_BATCH = 512
