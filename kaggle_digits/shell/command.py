@@ -164,11 +164,10 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             console.fail(error.message, error.mend, error.exit_code)
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
+            again = "without --fresh " if session.fresh else ""
             console.fail(
-                "interrupted; what is finished is kept.",
-                "Call the same command again to go on."
-                if not session.fresh
-                else "Call the same command without --fresh to go on.",
+                f"interrupted; what is finished is kept, the same command {again}goes on.",
+                None,
                 130,
             )
             raise SystemExit(130) from None
