@@ -272,6 +272,13 @@ class Ledger:
 
     def _open(self) -> None:
         self._base = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            self._bring_up_to_date()
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _bring_up_to_date(self) -> None:
         self._to_wal()
         self._base.execute("PRAGMA synchronous = FULL")
         with self._change():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_eight_processes_write_a_thousand_and_none_is_lost(tmp_path: Path) -> No
         number * 100_000 + index for number in range(8) for index in range(125)
     }
     assert {record.state for record in records} == {"pending"}
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         assert base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert base.execute("SELECT count(*) FROM migrations").fetchone() == (2,)
@@ -124,7 +125,7 @@ def test_migrations_are_applied_once_and_whole(
     path = tmp_path / "ledger.sqlite"
     all_migrations = module._MIGRATIONS
     monkeypatch.setattr(module, "_MIGRATIONS", all_migrations[:1])
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         pass
     base.close()
     Ledger(path).__exit__()
@@ -135,7 +136,7 @@ def test_migrations_are_applied_once_and_whole(
     monkeypatch.setattr(module, "_MIGRATIONS", broken)
     with pytest.raises(ArtefactError, match="NONSENSE"):
         Ledger(path)
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         columns = [row[1] for row in base.execute("PRAGMA table_info(submissions)")]
         assert "rank" not in columns
         assert base.execute("SELECT number, name FROM migrations").fetchall() == [
@@ -152,7 +153,7 @@ def test_migrations_are_applied_once_and_whole(
 def test_a_newer_ledger_and_a_broken_one_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     Ledger(path).__exit__()
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("INSERT INTO migrations VALUES (99, 'later', 'now')")
     base.close()
     with pytest.raises(ArtefactError, match="newer version"):

@@ -125,7 +125,7 @@ def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:
             # Through Python's own write: NumPy's would hide that the disk is full.
             content = io.BytesIO()
             np.save(content, array)
-            (place / f"{name}.npy").write_bytes(content.getbuffer())
+            (place / f"{name}.npy").write_bytes(content.getvalue())
         (place / "meta.json").write_text(text, encoding="utf-8")
 
 
