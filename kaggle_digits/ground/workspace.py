@@ -1,7 +1,8 @@
 """The workspace: all state on disk, its paths, the one atomic writer, and the lock.
 
 A file that is there is complete: it is written under a temporary name beside its place, flushed
-to the disk and renamed. A kill leaves at most a temporary, which the next locked use sweeps away.
+to the disk and renamed. A kill leaves at most a temporary, which carries its writer's process
+number and is swept away by the next locked use once that process is gone.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class Workspace:
             handle.truncate()
             handle.write(f"process {os.getpid()}")
             handle.flush()
-            _sweep(area)
+            # The cache has no holder: several commands may fill it at once.
+            for folder in (area, self.cache):
+                _sweep(folder)
             yield
 
 
@@ -232,9 +235,23 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}")
 
 
-def _sweep(area: Path) -> None:
-    for leftover in area.rglob(f"*{_TEMPORARY}*"):
-        remove(leftover)
+def _sweep(folder: Path) -> None:
+    for leftover in list(folder.rglob(f"*{_TEMPORARY}*")):
+        writer = leftover.name.rpartition(_TEMPORARY)[2]
+        if writer.isdigit() and not _is_running(int(writer)):
+            remove(leftover)
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there is no asking without the right to end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _disk_error(error: OSError, path: Path) -> ArtefactError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -134,11 +136,16 @@ def test_an_area_that_cannot_be_written(workspace):
 
 
 def test_leftovers_of_a_kill_are_swept(workspace):
-    leftover = workspace.tuning / "trials" / "0003.json.part-123"
-    leftover.parent.mkdir(parents=True)
-    leftover.write_text("{")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    places = (workspace.tuning / "trials", workspace.cache / "checkpoints")
+    for place in places:
+        place.mkdir(parents=True)
+        (place / f"a.part-{ended.pid}").write_text("{")
+        (place / f"b.part-{os.getppid()}").write_text("{")
     with workspace.lock(workspace.tuning):
-        assert not leftover.exists()
+        for place in places:
+            assert [path.name for path in place.iterdir()] == [f"b.part-{os.getppid()}"]
 
 
 def test_differences_are_named():
