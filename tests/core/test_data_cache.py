@@ -266,7 +266,7 @@ def test_another_process_that_does_not_end(made, workspace, monkeypatch):
 
 
 def test_leftovers_of_a_kill_are_swept_away(made, workspace):
-    leftover = workspace.cache / "data" / "0123.part-77"
+    leftover = workspace.cache / "data" / "0123.part-99999999"  # above every process number
     leftover.mkdir(parents=True)
     (leftover / "images.npy").write_bytes(b"half")
     load(made.folder, workspace)
