@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,21 +20,27 @@ import time
 from pathlib import Path
 
 
-def call(words: list[str], kill_after: float | None) -> tuple[float, bool, str]:
-    """Call `run`; return its wall time, whether it was killed, and its stdout."""
+def call(
+    command: str, words: list[str], kill_after: float | None = None
+) -> tuple[float, bool, str]:
+    """Call a command in a process group of its own; return its wall time, if it was killed, stdout.
+
+    The whole group is killed with SIGKILL after `kill_after` seconds, unless it has ended by then.
+    """
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "kaggle_digits", "run", "--json", "--quiet", *words],
+        [sys.executable, "-m", "kaggle_digits", command, "--json", "--quiet", *words],
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         out, _ = process.communicate(timeout=kill_after)
         if process.returncode != 0:
-            raise SystemExit(f"run ended with {process.returncode}")
+            raise SystemExit(f"{command} ended with {process.returncode}")
         return time.monotonic() - started, False, out
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         out, _ = process.communicate()
         return time.monotonic() - started, True, out
 
@@ -50,19 +58,19 @@ def main() -> None:
         common += ["--data", str(given.data.resolve())]
     with tempfile.TemporaryDirectory() as folder:
         quiet, killed = Path(folder) / "quiet", Path(folder) / "killed"
-        seconds, _, out = call([*common, "--workspace", str(quiet)], None)
+        seconds, _, out = call("run", [*common, "--workspace", str(quiet)], None)
         print(f"undisturbed: {seconds:.0f} s, OOF accuracy {json.loads(out)['oof_accuracy']:.5f}")
         kills = 0
         for number in range(given.kills):
             # Each kill comes a little later than the one before, and what is done need not be done
             # again: together they spread over all phases of the work.
             after = seconds * (0.09 + 0.09 * number / given.kills)
-            took, was_killed, _ = call([*common, "--workspace", str(killed)], after)
+            took, was_killed, _ = call("run", [*common, "--workspace", str(killed)], after)
             kills += was_killed
             files = sum(path.is_file() for path in killed.rglob("*")) if killed.exists() else 0
             print(f"kill {number + 1}: {'killed' if was_killed else 'ended'} after {took:.0f} s, "
                   f"{files} files in the workspace")  # fmt: skip
-        took, _, _ = call([*common, "--workspace", str(killed)], None)
+        took, _, _ = call("run", [*common, "--workspace", str(killed)], None)
         print(f"let end: {took:.0f} s")
         wanted = (quiet / "submissions" / "submission.csv").read_bytes()
         same = (killed / "submissions" / "submission.csv").read_bytes() == wanted

@@ -1,115 +1,188 @@
-"""The blend: members' softmax averaged, out-of-fold to be judged, on the test rows to submit."""
+"""The blend: a pool joined by a method, out-of-fold to be judged, on the test rows to submit."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.members import Member, MemberKey, MemberStore
+from ensembles.evaluation import Evaluation, choose, evaluate
+from ensembles.methods import METHODS
+from ensembles.pool import Pool
+from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.predictions import Score, score
-from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.workspace import Workspace, versions, write_bytes, write_json
+from kaggle_digits.core.predictions import Score
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.workspace import (
+    Workspace,
+    versions,
+    whole_folder,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
-METHODS = ("mean",)
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """An average of members.
+    """Predictions joined into one.
 
     Args:
-        method: How they were averaged.
-        members: Their names.
-        oof: Out-of-fold softmax: each row's mean over the members that never saw it, float64
-            [rows, classes].
-        test: Mean over all members, float64 [test rows, classes].
-        score: Of `oof`.
+        method: How they were joined.
+        rule: What was fitted, on all rows.
+        oof: Out-of-fold softmax: each row joined by a rule fitted without its fold, from members
+            that never saw it, float64 [rows, classes].
+        test: The rule applied to the test rows, float64 [test rows, classes].
+        honest: Of `oof`.
+        fitted: Of the rule on the rows it was fitted on.
     """
 
     method: str
-    members: tuple[str, ...]
+    rule: Rule
     oof: np.ndarray
     test: np.ndarray
-    score: Score
+    honest: Score
+    fitted: Score
+
+    @property
+    def temperature(self) -> float | None:
+        """The rule's temperature; None where it has none."""
+        return self.rule.temperature if isinstance(self.rule, CalibratedRule) else None
 
 
-def load_members(
-    keys: Sequence[MemberKey], store: MemberStore, dataset: Dataset, folds: Folds
-) -> tuple[list[Member], list[MemberKey]]:
-    """Read the planned members that make whole fold sets.
-
-    A configuration with a fold still missing is left out: its rows could not be judged.
-
-    Returns:
-        The members, and the keys of those that are not trained yet.
-
-    Raises:
-        ArtefactError: A member was made from other data or folds, is broken, or no fold set is
-            whole.
-    """
-    for key in keys:
-        if key.data != dataset.digest or key.folds != folds.digest:
-            raise ArtefactError(
-                f"Member {key.name} was made from other {_which(key, dataset)} than these.",
-                mend="Call `kaggle-digits cv-train` on this data, or give another --workspace.",
-            )
-    missing = [key for key in keys if not store.has(key)]
-    incomplete = {key.config.digest for key in missing}
-    whole = [key for key in keys if key.config.digest not in incomplete]
-    if not whole:
-        raise ArtefactError(
-            f"No configuration has all its folds trained yet ({len(keys) - len(missing)} of "
-            f"{len(keys)} members are there).",
-            mend="Call `kaggle-digits cv-train` to go on with them.",
-        )
-    classes = len(dataset.competition.classes)
-    members = [
-        store.load(key, (len(folds.held_out_rows(key.fold)), len(dataset.test_images)), classes)
-        for key in whole
-    ]
-    return members, missing
-
-
-def mean_blend(members: Sequence[Member], folds: Folds, labels: np.ndarray) -> Blend:
-    """Average members with equal weights.
+def evaluate_methods(
+    names: Sequence[str], pool: Pool, labels: np.ndarray, folds: Folds, progress: Progress
+) -> list[Evaluation]:
+    """Judge methods honestly.
 
     Args:
-        members: Whole fold sets.
-        folds: Which rows each member held out.
+        names: Of the methods; `METHODS` has them.
+        pool: What is joined.
         labels: int64 [rows], class indices.
+        folds: Those that the pool's members were trained on.
+        progress: Told of every method.
+
+    Returns:
+        In the order of `METHODS`.
     """
-    classes = members[0].test.shape[1]
-    total = np.zeros((len(labels), classes))
-    count = np.zeros((len(labels), 1))
-    for member in members:
-        rows = folds.held_out_rows(member.key.fold)
-        total[rows] += member.held_out
-        count[rows] += 1
-    oof = total / count
-    test = np.mean([member.test.astype(np.float64) for member in members], axis=0)
+    wanted = [method for name, method in METHODS.items() if name in names]
+    evaluations = []
+    with progress.task("blend", len(wanted), "methods") as task:
+        for method in wanted:
+            evaluations.append(evaluate(method, pool.oof, labels, folds.of_row))
+            task.advance(note=method.name)
+    return evaluations
+
+
+def make_blend(
+    method: str,
+    evaluations: Sequence[Evaluation],
+    pool: Pool,
+    labels: np.ndarray,
+    *,
+    temperature: bool = False,
+) -> Blend:
+    """Join a pool.
+
+    Args:
+        method: A method's name, or `AUTO` for the simplest that is not worse than the best beyond
+            noise.
+        evaluations: Of the methods to choose from, the simplest first; of `method` at least.
+        pool: What is joined.
+        labels: int64 [rows], class indices.
+        temperature: Calibrate it.
+    """
+    if method == AUTO:
+        chosen = choose(evaluations, labels)
+    else:
+        chosen = next(entry for entry in evaluations if entry.method.name == method)
+    judged = chosen.judged(temperature=temperature)
     return Blend(
-        "mean", tuple(member.key.name for member in members), oof, test, score(oof, labels)
+        method=chosen.method.name,
+        rule=judged.rule,
+        oof=judged.oof,
+        test=judged.rule.apply(pool.test),
+        honest=judged.honest,
+        fitted=judged.fitted,
     )
 
 
+def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[str, Any]:
+    """Return what a blend was made from and what is known of it, as JSON can hold it."""
+    weights = blend.rule.weights
+    return {
+        "method": blend.method,
+        "members": list(pool.members),
+        "weights": None if weights is None else dict(zip(pool.names, weights, strict=True)),
+        "temperature": blend.temperature,
+        "rule": blend.rule.to_json(),
+        **figures("oof", blend.honest),
+        **figures("fitted", blend.fitted),
+        "rows": blend.honest.rows,
+        "extras": [
+            {
+                "name": extra.name,
+                "oof_sha256": extra.oof_sha256,
+                "test_sha256": extra.test_sha256,
+            }
+            for extra in pool.extras
+        ],
+        "data_digest": dataset.digest,
+        "folds": folds.count,
+        "seed": folds.seed,
+        "versions": versions(),
+    }
+
+
+def figures(prefix: str, score: Score) -> dict[str, float]:
+    """Return a score's figures and their standard errors under names with a prefix."""
+    return {f"{prefix}_{name}": value for name, value in asdict(score).items() if name != "rows"}
+
+
+def write_predictions(
+    blend: Blend, about: Mapping[str, Any], dataset: Dataset, workspace: Workspace
+) -> Path:
+    """Write a blend's probabilities, in the form that `--extra` reads.
+
+    Args:
+        blend: Whose.
+        about: Its account.
+        dataset: Gives the classes.
+        workspace: `ensembles/blend/` takes oof.npy and test.npy (float32 [rows, classes]) and
+            blend.json.
+
+    Returns:
+        The folder.
+    """
+    path = workspace.ensembles / "blend"
+    with whole_folder(path) as folder:
+        np.save(folder / "oof.npy", blend.oof.astype(np.float32))
+        np.save(folder / "test.npy", blend.test.astype(np.float32))
+        write_json(folder / "blend.json", {**about, "classes": list(dataset.competition.classes)})
+    return path
+
+
 def write_submission(
-    blend: Blend, dataset: Dataset, folds: Folds, workspace: Workspace, copy_to: Path | None
+    blend: Blend,
+    about: Mapping[str, Any],
+    dataset: Dataset,
+    workspace: Workspace,
+    copy_to: Path | None,
 ) -> Path:
     """Write the submission in the competition's form, and beside it what it was made from.
 
     Args:
         blend: What to submit.
+        about: Its account.
         dataset: Gives ids, classes and form.
-        folds: Recorded with it.
         workspace: Its `submissions` folder takes `submission.csv` and `submission.json`.
         copy_to: A second place for the file; None for none.
 
@@ -123,27 +196,8 @@ def write_submission(
     write_bytes(path, content)
     write_json(
         path.with_suffix(".json"),
-        {
-            "file": path.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "method": blend.method,
-            "members": list(blend.members),
-            **{
-                f"oof_{name}": value
-                for name, value in asdict(blend.score).items()
-                if name != "rows"
-            },
-            "rows": blend.score.rows,
-            "data_digest": dataset.digest,
-            "folds": folds.count,
-            "seed": folds.seed,
-            "versions": versions(),
-        },
+        {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), **about},
     )
     if copy_to is not None:
         write_bytes(copy_to, content)
     return copy_to or path
-
-
-def _which(key: MemberKey, dataset: Dataset) -> str:
-    return "data" if key.data != dataset.digest else "folds"

@@ -1,4 +1,4 @@
-"""The commands `cv-train` and `blend`."""
+"""The commands `cv-train`, `members`, `blend` and `predict`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.ranking import ranking_path, read_ranking
+from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.ranking import ranking_path
+from kaggle_digits.ground.workspace import write_bytes
 from kaggle_digits.shell.command import Session, command
-from kaggle_digits.shell.console import Outcome
+from kaggle_digits.shell.console import Outcome, duration
+
+METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
+_SHOWN = 20
 
 
 @command("cv-train", short_help="Train the best configurations by cross-validation.")
@@ -17,122 +23,305 @@ from kaggle_digits.shell.console import Outcome
     type=click.IntRange(1),
     help="Configurations taken from best.json.  [default: by preset]",
 )
+@click.option(
+    "--config",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A configuration in a TOML or JSON file, instead of best.json; can be repeated.",
+)
 @click.option("--folds", type=click.IntRange(2), help="Stratified folds.  [default: by preset]")
 @click.option(
     "--epochs", type=click.IntRange(1), help="Passes over the training part.  [default: by preset]"
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), help="Trainings of each configuration.  [default: 1]"
+)
+@click.option("--add", is_flag=True, help="Add to the planned members instead of planning anew.")
+@click.option("--keep-weights", is_flag=True, help="Keep the networks, for `predict`.")
+@click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
+@click.option(
+    "--pseudo-label",
+    is_flag=True,
+    help="Train once more with confident test predictions as labels, fold-safe.",
+)
+@click.option(
+    "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.95]"
+)
+@click.option(
+    "--pseudo-share",
+    type=float,
+    help="Part of the test images at most, the most confident first.  [default: 1.0]",
+)
+@click.option("--pseudo-rounds", type=click.IntRange(1, 10), help="How many times.  [default: 1]")
+@click.option(
+    "--pseudo-targets",
+    type=click.Choice(["soft", "hard"]),
+    help="The probabilities, or the class alone.  [default: soft]",
 )
 def cv_train(
     session: Session,
     *,
     top_k: int | None = None,
+    files: tuple[Path, ...] = (),
     folds: int | None = None,
     epochs: int | None = None,
+    seeds: int | None = None,
+    add: bool = False,
+    keep_weights: bool = False,
+    time_budget: str | None = None,
+    pseudo_label: bool = False,
+    **pseudo: float | int | str | None,
 ) -> Outcome:
-    """Train one member per configuration and fold, augmented by albumentations.
+    """Train members: configurations × folds × seeds, augmented by albumentations.
 
     Only the training part is augmented; each member predicts its own fold and the test images as
-    they are. Called again, it goes on; finished members are never trained again.
+    they are. All folds of the best configuration come first, so that a blend is possible early.
+    Called again, it goes on; finished members are never trained again.
     """
-    preset = session.preset
-    workspace = session.workspace
+    preset, workspace = session.preset, session.workspace
+    budget = None if time_budget is None else parse_duration(time_budget)
     with workspace.lock(workspace.ensembles):
+        from ensembles.configurations import choose
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
         from ensembles.members import MemberStore
+        from ensembles.pseudo_labels import make_rule
 
+        rule = make_rule(pseudo, wanted=pseudo_label)
         store = MemberStore(workspace)
         if session.fresh:
             store.clear()
         dataset = session.dataset()
-        ranking = read_ranking(ranking_path(workspace), dataset.digest)
-        wanted = top_k or preset.top_k
-        passes = epochs or preset.member_passes(len(dataset.images))
-        if len(ranking) < wanted:
-            session.console.say(
-                f"cv-train: {wanted} configurations asked for, best.json holds {len(ranking)}"
-            )
-        keys = cross_validate(
-            [entry.config for entry in ranking[:wanted]],
-            dataset,
-            workspace,
-            CrossValidationSettings(
-                folds=folds or preset.folds,
-                epochs=passes,
-                copies=min(preset.copies, passes),
-                seed=session.seed,
-            ),
-            session.console,
+        configs = choose(
+            store,
+            ranking_path(workspace),
+            dataset.digest,
+            files=files,
+            top_k=top_k,
+            usual=preset.top_k,
+            add=add,
+            say=session.console.say,
         )
+        passes = epochs or preset.member_passes(len(dataset.images))
+        settings = CrossValidationSettings(
+            folds=folds or preset.folds,
+            epochs=passes,
+            copies=min(preset.copies, passes),
+            seed=session.seed,
+            seeds=seeds or 1,
+            add=add,
+            keep_weights=keep_weights,
+            pseudo=rule,
+            budget=budget,
+        )
+        if add and store.has_plan():
+            # What is not asked for is as in the plan, so that what is added fits to it.
+            settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
+        done = cross_validate(configs, dataset, workspace, settings, session.console)
+        weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
+    sets = len({key.fold_set for key in done.keys})
     return Outcome(
         values={
-            "members": len(keys),
-            "configurations": len(ranking[:wanted]),
-            "folds": folds or preset.folds,
-            "names": [key.name for key in keys],
-            "path": str(workspace.ensembles / "members"),
+            "members": len(done.keys),
+            "trained": done.trained,
+            "known": done.known,
+            "configurations": len({key.config for key in done.keys}),
+            "folds": settings.folds,
+            "fold_sets": sets,
+            "names": [key.name for key in done.keys],
+            "weights_bytes": weights,
+            "path": str(store.folder),
             "seconds": round(session.seconds, 1),
         },
         facts={
-            "members": f"{len(keys)} ({len(ranking[:wanted])} configurations × "
-            f"{folds or preset.folds} folds)"
-        },
-        written={"members in": str(workspace.ensembles / "members")},
+            "members": f"{len(done.keys)} ({sets} fold sets × {settings.folds} folds)",
+            "trained": f"{done.trained} now, {done.known} were there already",
+        }
+        | ({"weights": f"{weights / 1e6:.1f} MB"} if weights else {}),
+        written={"members in": str(store.folder)},
         next_command=session.hint("blend"),
+    )
+
+
+@command("members", short_help="List the members: how good, how long, what is missing.")
+@click.option("--all", "everything", is_flag=True, help="Also those that are not in the plan.")
+def members(session: Session, *, everything: bool = False) -> Outcome:
+    """List the planned members with accuracy, log-loss, seconds and state.
+
+    A member is trained, resumable (a checkpoint is there to go on from) or missing. It can be
+    called while cv-train is at work.
+    """
+    from ensembles.listing import HEADER, TRAINED, list_members
+    from ensembles.members import MemberStore
+
+    store = MemberStore(session.workspace)
+    # Without a plan there may still be members on disk.
+    planned = store.read_plan()[1] if store.has_plan() or not everything else []
+    listed = list_members(store, planned, everything=everything)
+    trained = [one for one in listed if one.state == TRAINED]
+    seconds = sum(one.record["seconds"] for one in trained)
+    weights = sum(one.weights for one in listed)
+    return Outcome(
+        values={
+            "members": [one.to_json() for one in listed],
+            "planned": len(planned),
+            "trained": len(trained),
+            "training_seconds": round(seconds, 1),
+            "weights_bytes": weights,
+        },
+        rows=[HEADER, *(one.row() for one in listed)],
+        facts={
+            "trained": f"{len(trained)} of {len(listed)}, in {duration(seconds)}",
+            "weights": f"{sum(one.weights > 0 for one in listed)} networks, {weights / 1e6:.1f} MB",
+        },
+        next_command=session.hint("blend" if len(trained) == len(listed) else "cv-train"),
+    )
+
+
+@command("predict", short_help="Label new images by the members whose weights were kept.")
+@click.option(
+    "--images",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="A folder of PNG files, a PNG, or a CSV in the form of test.csv; can be repeated.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("predictions.csv"),
+    show_default=True,
+    help="Where the labels and probabilities go.",
+)
+def predict(
+    session: Session, *, paths: tuple[Path, ...], output: Path = Path("predictions.csv")
+) -> Outcome:
+    """Write the probabilities of each class for new images, averaged over the planned members.
+
+    The images must have the competition's height and width; colours are turned into grey. The
+    networks are there if members were trained with `cv-train --keep-weights`.
+    """
+    from ensembles.members import MemberStore
+    from ensembles.prediction import predict_images, read_images, render, with_weights
+
+    dataset = session.dataset()
+    competition = dataset.competition
+    store = MemberStore(session.workspace)
+    planned = store.read_plan()[1]
+    kept = with_weights(store, planned, dataset.digest)
+    new = read_images(paths, competition)
+    if len(kept) < len(planned):
+        session.console.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
+    classes = competition.classes
+    found = predict_images(store, kept, new.images, len(classes), session.console)
+    write_bytes(output, render(new, found, classes))
+    best = found.argmax(axis=1).tolist()
+    table = [
+        [name, classes[index], f"{row[index]:.4f}"]
+        for name, index, row in zip(new.names, best, found, strict=True)
+    ]
+    return Outcome(
+        values={
+            "predictions": str(output),
+            "images": len(new.names),
+            "members": len(kept),
+            "labels": {} if len(table) > _SHOWN else {name: label for name, label, _ in table},
+            "seconds": round(session.seconds, 1),
+        },
+        rows=[["image", "label", "probability"], *table] if len(table) <= _SHOWN else (),
+        facts={"members": f"{len(kept)} of {len(planned)}"},
+        written={"predictions": f"{output} ({len(new.names)} images)"},
     )
 
 
 @command("blend", short_help="Average the members into a submission.")
 @click.option(
     "--method",
-    type=click.Choice(["mean"]),
+    type=click.Choice(METHODS),
     default="mean",
     show_default=True,
-    help="How members' softmax outputs are joined.",
+    help="How members' softmax outputs are joined; auto: the simplest way that is not worse than "
+    "the best beyond noise.",
+)
+@click.option("--temperature", is_flag=True, help="Calibrate the blend by a temperature.")
+@click.option("--compare", is_flag=True, help="Show all methods, and what each member set brings.")
+@click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    metavar="OOF,TEST[,NAME]",
+    help="Probabilities made elsewhere for the rows of train.csv and of test.csv, as .npy or .csv; "
+    "can be repeated. The figures are honest only if the first are out-of-fold.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="Where the submission goes as well as into the workspace.",
 )
-def blend(session: Session, *, method: str = "mean", output: Path | None = None) -> Outcome:
-    """Average the members' softmax outputs into a submission.
+def blend(
+    session: Session,
+    *,
+    method: str = "mean",
+    temperature: bool = False,
+    compare: bool = False,
+    extras: tuple[str, ...] = (),
+    output: Path | None = None,
+) -> Outcome:
+    """Join the members' softmax outputs into a submission.
 
-    Accuracy and log-loss are those of the out-of-fold predictions: each training row is judged by
-    the members that never saw it.
+    Accuracy and log-loss are honest: each training row is judged by members that never saw it, and
+    joined by weights that were fitted without its fold.
     """
-    workspace = session.workspace
+    workspace, console = session.workspace, session.console
     with workspace.lock(workspace.ensembles):
-        from ensembles.blending import load_members, mean_blend, write_submission
+        from ensembles.blending import (
+            account,
+            evaluate_methods,
+            make_blend,
+            write_predictions,
+            write_submission,
+        )
+        from ensembles.extra import parse_extra, read_extra
         from ensembles.members import MemberStore
+        from ensembles.pool import make_pool
+        from ensembles.tables import blend_facts, compared, doubts
         from kaggle_digits.core.folds import make_folds
 
+        files = [parse_extra(text) for text in extras]
         dataset = session.dataset()
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
         folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
-        members, missing = load_members(keys, store, dataset, folds)
+        brought = [read_extra(entry, dataset) for entry in files]
+        pool, missing = make_pool(keys, store, dataset, folds, brought)
         if missing:
-            session.console.say(
-                f"blend: {len(missing)} of {len(keys)} planned members are not trained yet"
-            )
-        blended = mean_blend(members, folds, dataset.labels)
-        path = write_submission(blended, dataset, folds, workspace, output)
-    judged = blended.score
+            console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
+        for doubt in doubts(pool, dataset.labels):
+            console.say(f"blend: {doubt}")
+        names = METHODS if compare or method == "auto" else (method,)
+        progress = console if len(names) > 1 else Silent()
+        evaluations = evaluate_methods(names, pool, dataset.labels, folds, progress)
+        made = make_blend(method, evaluations, pool, dataset.labels, temperature=temperature)
+        about = account(made, pool, dataset, folds)
+        predictions = write_predictions(made, about, dataset, workspace)
+        path = write_submission(made, about, dataset, workspace, output)
+        shown = compared(evaluations, made, pool, dataset.labels) if compare else None
     return Outcome(
         values={
             "submission": str(path),
+            "predictions": str(predictions),
+            **about,
+            "members": len(pool.members),
             "rows": len(dataset.test_ids),
-            "method": blended.method,
-            "members": len(members),
-            "oof_accuracy": judged.accuracy,
-            "oof_accuracy_se": judged.accuracy_se,
-            "oof_log_loss": judged.log_loss,
-            "oof_log_loss_se": judged.log_loss_se,
             "seconds": round(session.seconds, 1),
-        },
-        facts={
-            "OOF accuracy": f"{judged.accuracy:.5f} ± {judged.accuracy_se:.5f}",
-            "OOF log-loss": f"{judged.log_loss:.5f} ± {judged.log_loss_se:.5f}",
-        },
+        }
+        | (shown.values if shown else {}),
+        facts=blend_facts(made, pool),
+        rows=shown.rows if shown else (),
+        drawing=shown.lines if shown else (),
         written={"submission": f"{path} ({len(dataset.test_ids)} rows)"},
         next_command=session.hint("check"),
     )

@@ -1,22 +1,24 @@
-"""Cross-validation: configurations × folds as independent members, made once and never again."""
+"""Cross-validation: configurations × folds × seeds as members, made once and never again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
-from ensembles.members import Member, MemberKey, MemberStore
-from kaggle_digits.core import hardware
-from kaggle_digits.core.augmentation import Bank
-from kaggle_digits.core.folds import Folds, make_folds
-from kaggle_digits.core.jobs import TrainingJob
-from kaggle_digits.core.predictions import score
-from kaggle_digits.core.training import train
+from ensembles.members import FoldSet, MemberKey, require_same
+from ensembles.planning import MOST_SEEDS, Budget, in_order
+from ensembles.pseudo_labels import PseudoRule
+from ensembles.spending import Spender
+from ensembles.trainer import Trainer
+from kaggle_digits.core.architecture import plan
+from kaggle_digits.core.augmentation import find_policy
+from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, digest, remove
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -28,15 +30,79 @@ class CrossValidationSettings:
 
     Args:
         folds: Number of folds.
-        epochs: Passes over the training part, for each member.
-        copies: Augmented copies in the bank.
+        epochs: Passes over the training part, for each member; with a budget, at most.
+        copies: Augmented copies a member walks through at most.
         seed: Fixes folds, bank, and each member's own seed.
+        seeds: Trainings of each configuration with other seeds; with a budget, at least, if they
+            fit.
+        add: Whether what the plan holds stays in it.
+        keep_weights: Whether the networks are kept.
+        pseudo: How confident test predictions join the training part; None for not at all.
+        budget: Seconds that all of it may take; None for no limit.
     """
 
     folds: int
     epochs: int
     copies: int
     seed: int
+    seeds: int = 1
+    add: bool = False
+    keep_weights: bool = False
+    pseudo: PseudoRule | None = None
+    budget: float | None = None
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of pseudo-labels."""
+        return self.pseudo.rounds if self.pseudo else 0
+
+    def following(
+        self, plan: Mapping[str, Any], folds: int | None, epochs: int | None, seeds: int | None
+    ) -> Self:
+        """Return settings for members that are added to a plan: as in the plan, unless given.
+
+        Args:
+            plan: The plan's settings.
+            folds: As given by the user; None for as in the plan.
+            epochs: Likewise; with the plan's epochs go its copies.
+            seeds: Likewise with pseudo-labels, else one.
+        """
+        return replace(
+            self,
+            folds=folds or plan["folds"],
+            epochs=epochs or plan["epochs"],
+            copies=self.copies if epochs else plan["copies"],
+            # All of the plan's members help; one of a plan from before there were seeds.
+            seeds=seeds or (plan.get("seeds", 1) if self.pseudo else 1),
+        )
+
+    def to_json(self, configs: Sequence[TrainingConfig]) -> dict[str, Any]:
+        """Return what is asked for, as a dictionary that JSON can hold."""
+        return {
+            "folds": self.folds,
+            "epochs": self.epochs,
+            "copies": self.copies,
+            "seed": self.seed,
+            "seeds": self.seeds,
+            "configurations": [config.digest for config in configs],
+            "pseudo": self.pseudo.to_json() if self.pseudo else None,
+            "budget": self.budget,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """What came of it.
+
+    Args:
+        keys: All members of the plan, in order; all are there.
+        trained: How many members were trained by this call.
+        known: How many were there already.
+    """
+
+    keys: list[MemberKey]
+    trained: int
+    known: int
 
 
 def cross_validate(
@@ -45,103 +111,196 @@ def cross_validate(
     workspace: Workspace,
     settings: CrossValidationSettings,
     progress: Progress,
-) -> list[MemberKey]:
-    """Train what is missing of configurations × folds.
+    clock: Callable[[], float] = time.monotonic,
+) -> CrossValidated:
+    """Train what is missing of configurations × folds × seeds.
 
-    Whole fold sets come first: all folds of the best configuration, then those of the next, so that
-    a run that is ended early can be blended from complete sets.
+    Whole fold sets come first: all folds of the best configuration, then those of the next, and the
+    same again with the next seed, so that a run that is ended early can be blended from complete
+    sets. The plan of members is replaced, or added to; members that are no longer in it stay on
+    disk and are taken up again when they are asked for again.
+
+    With pseudo-labels the plan holds the members without them and those of the last round.
 
     Args:
-        configs: From best to worst.
+        configs: Distinct, from best to worst.
         dataset: The data.
         workspace: Where members are stored.
         settings: How they are trained.
         progress: Told of every member.
-
-    Returns:
-        All members' keys, in order.
+        clock: Gives seconds that never run back.
 
     Raises:
         DataError: A class has fewer rows than folds.
+        ConfigurationError: A configuration has an unknown family or policy, the plan that is added
+            to has other folds, or no test image can become a pseudo-label.
+        ArtefactError: A member that is needed is broken, or made from other data.
         TrainingError: A member diverged or ran out of memory.
     """
+    started = clock()
+    for config in configs:
+        plan(config, dataset.competition.height, dataset.competition.width)
+        find_policy(config.augmentation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
-    store = MemberStore(workspace)
-    banks = {
-        config.augmentation: Bank(dataset, config.augmentation, settings.seed, workspace)
-        for config in configs
-    }
-    keys = [
-        MemberKey(
-            config=config,
-            fold=fold,
-            seed=_member_seed(settings.seed, config, fold),
-            epochs=settings.epochs,
-            copies=settings.copies,
-            data=dataset.digest,
-            folds=folds.digest,
-            bank=banks[config.augmentation].digest,
-        )
-        for config in configs
-        for fold in range(settings.folds)
-    ]
-    store.write_plan(asdict(settings), keys)
-    with progress.task("cv-train", len(keys), "members") as task:
-        for key in keys:
-            if not store.has(key):
-                bank = banks[key.config.augmentation]
-                bank.ensure(settings.copies, hardware.available_threads(), progress)
-                member = _train(key, folds, dataset, workspace, bank, store, progress)
-                progress.say(_line(member))
-            task.advance()
-    return keys
-
-
-def _member_seed(seed: int, config: TrainingConfig, fold: int) -> int:
-    # Every member walks through the bank in an order of its own, so that members do not share what
-    # one order happens to teach; and a member's seed does not hang on which others are trained.
-    return int(digest([seed, config.digest, fold])[:7], 16)
-
-
-def _train(
-    key: MemberKey,
-    folds: Folds,
-    dataset: Dataset,
-    workspace: Workspace,
-    bank: Bank,
-    store: MemberStore,
-    progress: Progress,
-) -> Member:
-    started = time.monotonic()
-    rows = folds.held_out_rows(key.fold)
-    job = TrainingJob(
-        name=f"member {key.config.digest[:8]} fold {key.fold}",
-        config=key.config,
-        train_rows=folds.training_rows(key.fold),
-        held_out_rows=rows,
-        epochs=key.epochs,
-        copies=key.copies,
-        seed=key.seed,
-        predict_test=True,
+    trainer = Trainer(
+        dataset,
+        folds,
+        workspace,
+        copies=settings.copies,
+        keep_weights=settings.keep_weights,
+        rule=settings.pseudo,
+        progress=progress,
+        clock=clock,
     )
-    trained = train(job, dataset, bank, workspace.cache / "checkpoints", progress)
-    assert trained.test is not None  # the job asked for it
-    record: dict[str, Any] = trained.record | {
-        "score": asdict(score(trained.held_out, dataset.labels[rows])),
-        "history": trained.history,
-        "training_seconds": trained.seconds,
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    member = Member(key, trained.held_out, trained.test, record)
-    store.add(member)
-    remove(trained.checkpoint)
-    return member
+    campaign = _Campaign(trainer, configs, settings, progress)
+    if settings.budget is None:
+        keys = campaign.train_all()
+    else:
+        keys = campaign.train_within(Budget(settings.budget, started, clock))
+    return CrossValidated(keys, trainer.trained, trainer.known)
 
 
-def _line(member: Member) -> str:
-    judged = member.record["score"]
-    return (
-        f"member {member.key.config.digest[:8]} fold {member.key.fold}: accuracy "
-        f"{judged['accuracy']:.4f}, log-loss {judged['log_loss']:.4f}, "
-        f"{member.record['seconds']:.0f} s"
-    )
+class _Campaign:
+    """The way from configurations to a plan whose members are all there."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        configs: Sequence[TrainingConfig],
+        settings: CrossValidationSettings,
+        progress: Progress,
+    ) -> None:
+        self._trainer = trainer
+        self._store = trainer.store
+        self._configs = configs
+        self._settings = settings
+        self._progress = progress
+        self._request = settings.to_json(configs)
+        self._stored: list[FoldSet] = []
+        self._kept: list[MemberKey] = []
+        if self._store.has_plan():
+            self._take_up(*self._store.read_plan())
+
+    def train_all(self) -> list[MemberKey]:
+        """Train configurations × folds × seeds, and what is missing of the members kept."""
+        settings, trainer = self._settings, self._trainer
+        planned: list[MemberKey] = []
+        wanted: list[MemberKey] = []
+        members: list[MemberKey] = []
+        for round in range(settings.rounds + 1):
+            trainer.begin_round(round, members)
+            sets = in_order(self._configs, settings.seeds, settings.epochs, round)
+            members = [key for fold_set in sets for key in trainer.keys(fold_set)]
+            wanted += members
+            if round in (0, settings.rounds):
+                planned += members
+        keys = self._plan(planned, ended=True)
+        work = [*(key for key in keys if key not in wanted and not key.round), *wanted]
+        trainer.tell_of_weights(work)
+        with self._progress.task("cv-train", len(work), "members") as task:
+            for key in work:
+                trainer.make(key)
+                task.advance()
+        return keys
+
+    def train_within(self, budget: Budget) -> list[MemberKey]:
+        """Train as many whole fold sets as fit into a budget."""
+        settings, trainer, rounds = self._settings, self._trainer, self._settings.rounds
+        spender = Spender(trainer, settings.copies, budget, self._progress)
+        base: list[MemberKey] = []
+        last: list[MemberKey] = []
+        for round in range(rounds + 1):
+            trainer.begin_round(round, last)
+            stored = [fold_set for fold_set in self._stored if fold_set.round == round]
+            sets = stored or self._unplanned(round)
+
+            def plan(
+                members: Sequence[MemberKey],
+                before: Sequence[MemberKey] = tuple(base),
+                shown: bool = round in (0, rounds),
+            ) -> None:
+                self._plan([*before, *(members if shown else ())], ended=False)
+
+            last = spender.spend(
+                spender.candidates(sets, stored=bool(stored)),
+                plan,
+                parts=rounds - round + 1,
+                first_is_due=round == 0 and not self._has_whole_set(),
+            )
+            if not last:
+                break
+            if round == 0:
+                base = last
+        if rounds and not last:
+            self._progress.say("cv-train: the time does not reach for the pseudo-labels' members")
+        return self._plan([*base, *(last if rounds else ())], ended=True)
+
+    def _take_up(self, stored: Mapping[str, Any], keys: Sequence[MemberKey]) -> None:
+        """Find what of the plan that is there stays in it, and what of it is gone on with."""
+        settings = self._settings
+        kept: Sequence[MemberKey] = keys if settings.add else ()
+        again = settings.budget is not None and stored.get("request") == self._request
+        # What was added in a budget is there; asked again, it is another budget for more.
+        if again and not (settings.add and stored["ended"]):
+            kept, own = keys[: stored["kept"]], keys[stored["kept"] :]
+            # Each once, in their order.
+            self._stored = list(dict.fromkeys(key.fold_set for key in own))
+        if not kept:
+            return
+        for option, ours, theirs in (
+            ("--folds", settings.folds, stored["folds"]),
+            ("--seed", settings.seed, stored["seed"]),
+        ):
+            if ours != theirs:
+                raise ConfigurationError(
+                    f"{option} was given as {ours}; the plan that is added to has {theirs}.",
+                    mend=f"Give {option} {theirs}, or leave out --add to plan anew.",
+                )
+        require_same(kept, self._trainer.dataset.digest, self._trainer.folds.digest)
+        self._kept = self._that_can_be_made(kept)
+
+    def _that_can_be_made(self, kept: Sequence[MemberKey]) -> list[MemberKey]:
+        """Leave out pseudo-labelled sets that are not whole: their helpers are not known here."""
+        lost = {key.set_name for key in kept if key.round and not self._store.has(key)}
+        if lost:
+            self._progress.say(
+                f"cv-train: {len(lost)} pseudo-labelled fold sets are not whole and leave the plan"
+            )
+        return [key for key in kept if key.set_name not in lost]
+
+    def _unplanned(self, round: int) -> list[FoldSet]:
+        """Return all fold sets of a round that may come, but for those that are kept."""
+        kept = {(key.config.digest, key.repeat, key.round) for key in self._kept}
+        return [
+            fold_set
+            for fold_set in in_order(self._configs, MOST_SEEDS, self._settings.epochs, round)
+            if (fold_set.config.digest, fold_set.repeat, fold_set.round) not in kept
+        ]
+
+    def _has_whole_set(self) -> bool:
+        missing = {key.set_name for key in self._kept if not self._store.has(key)}
+        return any(key.set_name not in missing for key in self._kept)
+
+    def _plan(self, planned: Sequence[MemberKey], *, ended: bool) -> list[MemberKey]:
+        """Write the plan: what is kept, then what is planned; return its members.
+
+        Args:
+            planned: Members of this call; a set of theirs takes the place of one of its name.
+            ended: Whether a budget's plan has been carried out.
+        """
+        settings = self._settings
+        names = {key.set_name for key in planned}
+        kept = [key for key in self._kept if key.set_name not in names]
+        about = {
+            "folds": settings.folds,
+            "epochs": settings.epochs,
+            "copies": settings.copies,
+            "seed": settings.seed,
+            "seeds": settings.seeds,
+            "request": self._request,
+            "kept": len(kept),
+            "ended": ended,
+        }
+        keys = [*kept, *planned]
+        self._store.write_plan(about, keys)
+        return keys

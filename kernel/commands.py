@@ -8,6 +8,7 @@ from typing import cast
 import click
 
 from kaggle_digits.ground.config import load_presets
+from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.ranking import read_ranking
 from kaggle_digits.ground.workspace import read_json, write_bytes, write_json
@@ -318,24 +319,6 @@ def adopt(session: Session, *, file: Path) -> Outcome:
         facts={"configurations": str(len(ranked))},
         next_command=session.hint("cv-train"),
     )
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a duration like `8h`, `90m` or `45s`.
-
-    Raises:
-        ConfigurationError: It is none above 0.
-    """
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
-    try:
-        seconds = float(text[:-1]) * units[text[-1:]]
-    except (ValueError, KeyError):
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise ConfigurationError(
-            f"--time-budget was given as {text!r}; expected a time like 8h, 90m or 45s."
-        )
-    return seconds
 
 
 def _data_digest(path: Path) -> str:

@@ -1,133 +1,149 @@
-"""Keras Tuner's oracle as a proposer of configurations, kept in memory and rebuilt by replay.
+"""One search's proposals: what the oracle asks for, and what it is told.
 
-The oracle is that of random search: with the few trials a preset has, the Bayesian one is still in
-its random phase, and later takes ten seconds for each proposal. Its proposals are a function of its
-seed and of what it was told. So the finished trials on disk are enough: a resumed search tells a
-new oracle the same story and is where it was. Keras Tuner's own state files, which are written in
-place and repeat a search's last trial on every resume, are never made.
+A proposal carries what the oracle cannot be asked again for (its own values and, for hyperband and
+grid, where it stands). Stored with the trial, it lets a resumed search give a new oracle its past
+directly, without proposing anything a second time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from kaggle_digits.core import hardware
 from kaggle_digits.core.architecture import megamacs
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.progress import Progress
-from tuning.space import hyperparameters, to_config, to_values
-from tuning.study import COMPLETED, Trial
+from tuning.oracles import EPOCHS, OBJECTIVE, OracleSettings, make_oracle
+from tuning.space import Space
+from tuning.study import COMPLETED, FAILED, RUNNING, Trial
 
-_OBJECTIVE = "log_loss"
-_TUNER = "kaggle-digits"
-_MOST_REJECTIONS = 500
+_WORST = 1e6
+"""The log-loss a failed trial has in hyperband's eyes; with a failure left out, a round would never
+have the trials it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSettings:
+    """What decides a search's proposals.
+
+    Args:
+        strategy: One of `oracles.STRATEGIES`.
+        space: What is searched.
+        seed: Fixes the proposals; 0 is a seed.
+        epochs: Epochs of a whole trial.
+        portfolio: Well-tried configurations, proposed first.
+        max_megamacs: Largest cost of a network, millions of multiply-adds per image.
+        shape: Image height and width in pixels, and the number of classes.
+        trials: How many trials the search will have; None for no limit.
+    """
+
+    strategy: str
+    space: Space
+    seed: int
+    epochs: int
+    portfolio: tuple[TrainingConfig, ...]
+    max_megamacs: float
+    shape: tuple[int, int, int]
+    trials: int | None = None
 
 
 class Proposer:
-    """Proposes one configuration after the other; the default configuration comes first.
-
-    Networks above the cost limit and configurations seen before are rejected here: they are counted
-    and never reach a trial.
+    """Proposes one trial after the other.
 
     Args:
-        seed: Fixes the proposals; 0 is a seed.
-        shape: Image height and width in pixels, and the number of classes.
-        max_megamacs: Largest cost of a network, millions of multiply-adds per image.
+        settings: What decides the proposals. Of the portfolio, the configurations that a space
+            file excludes are left out, and those above the cost limit, the first excepted: it is
+            what every search is measured against.
+        past: The study's trials so far.
+
+    Raises:
+        ConfigurationError: The strategy is unknown.
     """
 
-    def __init__(self, seed: int, shape: tuple[int, int, int], max_megamacs: float) -> None:
-        self.rejected = 0
-        self._shape = shape
-        self._max_megamacs = max_megamacs
-        self._seen: set[str] = set()
-        self._oracle = _oracle(seed)
-        self._trial: Any = None
+    def __init__(self, settings: ProposalSettings, past: Iterable[Trial] = ()) -> None:
+        self._settings = settings
+        affordable = tuple(
+            config
+            for place, config in enumerate(settings.portfolio)
+            if settings.space.admits(config) and (place == 0 or self._accepts(config))
+        )
+        self._hyperband = settings.strategy == "hyperband"
+        self._oracle = make_oracle(
+            OracleSettings(
+                strategy=settings.strategy,
+                space=settings.space,
+                seed=settings.seed,
+                epochs=settings.epochs,
+                portfolio=affordable,
+                accepts=self._accepts,
+                trials=settings.trials,
+            )
+        )
+        self._trials: dict[int, Any] = {}
+        past = sorted(past, key=lambda trial: trial.number)
+        for trial in past:
+            self._restore(trial)
+        if past:
+            self._oracle.load(past[-1].oracle)
+            self._oracle.rejected = past[-1].rejected
 
-    def propose(self) -> TrainingConfig:
-        """Return the next configuration to try.
+    @property
+    def rejected(self) -> int:
+        """Configurations that were drawn and not tried: too dear, or seen before."""
+        return int(self._oracle.rejected)
 
-        Raises:
-            ConfigurationError: The space has nothing left within the limits.
-        """
-        for _ in range(_MOST_REJECTIONS):
-            self._trial = self._oracle.create_trial(_TUNER)
-            if self._trial.status == "STOPPED":
-                break
-            if not self._seen:
-                self._trial.hyperparameters.values = to_values(TrainingConfig())
-            config = to_config(self._trial.hyperparameters.values)
-            first = not self._seen
-            if first or (
-                config.digest not in self._seen and self._cost(config) <= self._max_megamacs
-            ):
-                self._seen.add(config.digest)
-                return config
-            self.rejected += 1
-            self._end("FAILED")
-        raise ConfigurationError(
-            f"The search space has no further configuration within {self._max_megamacs:g} million "
-            f"multiply-adds per image ({len(self._seen)} tried, {self.rejected} rejected).",
-            mend="Give fewer --trials, or another --preset.",
+    def propose(self) -> Trial | None:
+        """Return the next trial, running; None if there is nothing to propose (now)."""
+        number = len(self._trials)
+        made = self._oracle.create_trial(f"worker {number}")
+        if made.status != "RUNNING":
+            return None
+        config: TrainingConfig = self._oracle.chosen
+        self._remember(number, made, config)
+        values = dict(made.hyperparameters.values)
+        return Trial(
+            number=number,
+            config=config,
+            epochs=int(values.get(EPOCHS, self._settings.epochs)),
+            state=RUNNING,
+            values=values,
+            oracle=self._oracle.state(),
+            rejected=self.rejected,
         )
 
-    def tell(self, log_loss: float | None) -> None:
-        """Tell the oracle what came of its proposal; None for a trial that failed."""
-        if log_loss is None:
-            self._end("FAILED")
-            return
-        self._oracle.update_trial(self._trial.trial_id, {_OBJECTIVE: log_loss})
-        self._end("COMPLETED")
+    def tell(self, trial: Trial) -> None:
+        """Tell the oracle what came of a trial."""
+        made = self._trials[trial.number]
+        log_loss = trial.log_loss
+        if log_loss is None and self._hyperband:
+            log_loss = _WORST
+        if log_loss is not None:
+            self._oracle.update_trial(made.trial_id, {OBJECTIVE: log_loss})
+        made.status = "FAILED" if log_loss is None else "COMPLETED"
+        self._oracle.end_trial(made)
 
-    def replay(self, trials: list[Trial], progress: Progress) -> None:
-        """Bring the oracle to where it was after these trials.
+    def _restore(self, trial: Trial) -> None:
+        """Put a past trial where living through it would have put it."""
+        from keras_tuner.engine.trial import Trial as KerasTunerTrial
 
-        Raises:
-            ArtefactError: It would have proposed something else: the trials are not of this search,
-                or another version of Keras Tuner made them.
-        """
-        for trial in trials:
-            proposed = self.propose()
-            if proposed != trial.config:
-                raise ArtefactError(
-                    f"Trial {trial.number} of the study is not what this search proposes there.",
-                    mend="Start anew with --fresh; the study comes from other versions.",
-                )
-            self.tell(trial.log_loss if trial.state == COMPLETED else None)
-        if trials:
-            progress.say(f"study: {len(trials)} finished trials taken up")
+        oracle = self._oracle
+        parameters = oracle.hyperparameters.copy()
+        parameters.values = dict(trial.values)
+        made = KerasTunerTrial(
+            hyperparameters=parameters, trial_id=f"{trial.number:04d}", status="RUNNING"
+        )
+        oracle.trials[made.trial_id] = made
+        oracle.ongoing_trials[f"worker {trial.number}"] = made
+        oracle.start_order.append(made.trial_id)
+        oracle._record_values(made)
+        self._remember(trial.number, made, trial.config)
+        if trial.state in (COMPLETED, FAILED):
+            self.tell(trial)
 
-    def _cost(self, config: TrainingConfig) -> float:
-        return megamacs(config, *self._shape)
+    def _remember(self, number: int, made: Any, config: TrainingConfig) -> None:
+        self._trials[number] = made
+        self._oracle.configs[made.trial_id] = config
+        self._oracle.seen.add(config.digest)
 
-    def _end(self, status: str) -> None:
-        self._trial.status = status
-        self._oracle.end_trial(self._trial)
-
-
-def _oracle(seed: int) -> Any:
-    hardware.prepare()
-    import keras_tuner
-
-    class InMemory(keras_tuner.oracles.RandomSearchOracle):  # type: ignore[misc]
-        """Drops Keras Tuner's files: the study's own are the truth."""
-
-        def save(self) -> None:
-            pass
-
-        def _save_trial(self, trial: Any) -> None:
-            pass
-
-    oracle = InMemory(
-        objective=keras_tuner.Objective(_OBJECTIVE, "min"),
-        max_trials=None,
-        hyperparameters=hyperparameters(),
-        allow_new_entries=False,
-        tune_new_entries=False,
-        # Keras Tuner reads a seed of 0 as none.
-        seed=seed + 1,
-        # Failures are counted by the search; rejections end as failures here.
-        max_consecutive_failed_trials=_MOST_REJECTIONS + 1,
-    )
-    oracle.verbose = 0
-    return oracle
+    def _accepts(self, config: TrainingConfig) -> bool:
+        return megamacs(config, *self._settings.shape) <= self._settings.max_megamacs

@@ -1,52 +1,85 @@
-"""One search on disk: its settings, a file for each finished trial, and the best configurations.
+"""One search on disk: its settings, a file for each trial, predictions of the best, the time spent.
 
 The trials' files are the whole truth. What Keras Tuner knows is rebuilt from them (see
-`proposals`), so a kill can neither lose a finished trial nor leave half of one.
+`proposals`), so a kill can neither lose a finished trial nor leave half of one. A trial's file is
+written when it is proposed and once more when it has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.ranking import Ranked, ranking_path
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.ground.workspace import (
     Workspace,
     differences,
     read_json,
     remove,
     versions,
+    write_bytes,
     write_json,
 )
 
+RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One configuration the search has finished with.
+    """One configuration of the search.
 
     Args:
-        number: From 0, in the order of the search.
+        number: From 0, in the order of the proposals.
         config: The configuration.
-        state: `completed` or `failed`.
-        reason: Why it is not completed; empty otherwise.
+        epochs: Passes over its training rows.
+        state: `running`, `completed` or `failed`.
+        reason: Why it failed; empty otherwise.
         log_loss: On the held-out rows, nats; None unless completed.
         accuracy: On the held-out rows; None unless completed.
-        seconds: Wall time.
+        log_loss_se: Standard error of the log-loss.
+        accuracy_se: Standard error of the accuracy.
+        rows: Held-out rows it was scored on.
+        seconds: Wall time of the training, without earlier calls' part of a resumed one.
+        history: Mean training loss of each epoch, in nats; of the first fold's network where
+            there are folds.
+        values: What the oracle proposed, in its own terms.
+        oracle: Where the oracle stood after the proposal.
+        rejected: Configurations the search had rejected until then.
     """
 
     number: int
     config: TrainingConfig
+    epochs: int
     state: str
     reason: str = ""
     log_loss: float | None = None
     accuracy: float | None = None
+    log_loss_se: float | None = None
+    accuracy_se: float | None = None
+    rows: int = 0
     seconds: float = 0.0
+    history: tuple[float, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    oracle: Mapping[str, Any] = field(default_factory=dict)
+    rejected: int = 0
+
+    @property
+    def name(self) -> str:
+        """How progress and messages name it."""
+        return f"trial {self.number}"
+
+    def failed(self, reason: str, seconds: float = 0.0) -> Trial:
+        """Return the trial as one that failed."""
+        return replace(self, state=FAILED, reason=reason, seconds=round(seconds, 1))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -55,7 +88,15 @@ class Trial:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Make a trial from `to_json`'s dictionary."""
-        return cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
+        return cls(
+            **(
+                dict(values)
+                | {
+                    "config": TrainingConfig.from_json(values["config"]),
+                    "history": tuple(values["history"]),
+                }
+            )
+        )
 
 
 class Study:
@@ -66,79 +107,132 @@ class Study:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._folder = workspace.tuning
+        self.folder = workspace.tuning
         self._ranking = ranking_path(workspace)
+        self._predictions = self.folder / "predictions"
+        self.race = self.folder / "race"
 
     def open(self, settings: Mapping[str, Any]) -> list[Trial]:
         """Take up the study with these settings, or begin it.
 
         Args:
-            settings: What decides the trials: data, seed, space, epochs, rows.
+            settings: What decides the trials: data, seed, space, strategy, epochs, rows.
 
         Returns:
-            The finished trials in order.
+            The trials in order.
 
         Raises:
             ArtefactError: The study that is there was made with other settings, or is broken.
         """
-        path = self._folder / "study.json"
+        path = self._settings_path
         if not path.exists():
             write_json(path, {"settings": dict(settings), "versions": versions()})
             return []
-        old = read_json(path)["settings"]
+        old = self.settings()
         if old != dict(settings):
             raise ArtefactError(
-                f"The study in {self._folder} was made with other settings "
+                f"The study in {self.folder} was made with other settings "
                 f"({differences(old, settings)}).",
                 mend="Start anew with --fresh, or give another --workspace.",
             )
         return self.trials()
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings the study was begun with.
+
+        Raises:
+            ArtefactError: There is no study, or its file is broken.
+        """
+        path = self._settings_path
+        if not path.exists():
+            raise ArtefactError(
+                f"There is no study in {self.folder}.", mend="Call `kaggle-digits tune` first."
+            )
+        try:
+            return dict(read_json(path)["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(
+                f"{path} holds no study's settings.", mend="Start anew with --fresh."
+            ) from error
+
     def trials(self) -> list[Trial]:
-        """Return the finished trials in order.
+        """Return the trials in order.
 
         Raises:
             ArtefactError: A trial's file is broken, or one is missing between others.
         """
         found = []
-        for number, path in enumerate(sorted((self._folder / "trials").glob("*.json"))):
+        for number, path in enumerate(sorted((self.folder / "trials").glob("*.json"))):
             try:
                 trial = Trial.from_json(read_json(path))
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, ValueError, ConfigurationError) as error:
                 raise ArtefactError(
                     f"{path} is not a trial's record: {error}.", mend="Start anew with --fresh."
                 ) from error
             if trial.number != number:
                 raise ArtefactError(
-                    f"Trial {number} is missing in {self._folder}.", mend="Start anew with --fresh."
+                    f"Trial {number} is missing in {self.folder}.", mend="Start anew with --fresh."
                 )
             found.append(trial)
         return found
 
-    def add(self, trial: Trial) -> None:
-        """Store a finished trial."""
-        write_json(self._folder / "trials" / f"{trial.number:04d}.json", trial.to_json())
+    def put(self, trial: Trial) -> None:
+        """Store a trial, in place of its earlier state."""
+        write_json(self.folder / "trials" / f"{trial.number:04d}.json", trial.to_json())
+
+    def put_predictions(self, number: int, probabilities: np.ndarray) -> None:
+        """Store a trial's softmax on the held-out rows, float32 [rows, classes]."""
+        write_array(self._predictions / f"{number:04d}.npy", probabilities.astype(np.float32))
+
+    def predictions(self, number: int) -> np.ndarray | None:
+        """Return a trial's softmax on the held-out rows; None if it was not kept."""
+        return read_array(self._predictions / f"{number:04d}.npy")
+
+    def keep_predictions(self, numbers: Iterable[int]) -> None:
+        """Drop the predictions of all other trials, so that a long search stays small."""
+        kept = {f"{number:04d}.npy" for number in numbers}
+        for path in self._predictions.glob("*.npy"):
+            if path.name not in kept:
+                remove(path)
+
+    def spent(self) -> float:
+        """Return the seconds of searching that all calls together have spent."""
+        path = self.folder / "time.json"
+        return float(read_json(path)["seconds"]) if path.exists() else 0.0
+
+    def put_spent(self, seconds: float) -> None:
+        """Store the seconds spent so far."""
+        write_json(self.folder / "time.json", {"seconds": round(seconds, 3)})
 
     def clear(self) -> None:
         """Remove the study with all it holds."""
-        for path in (self._folder / "study.json", self._folder / "trials", self._ranking):
+        for path in (
+            self._ranking,
+            self.race,
+            self._predictions,
+            self.folder / "tensorboard",
+            self.folder / "time.json",
+            self.folder / "trials",
+            self._settings_path,
+        ):
             remove(path)
 
+    @property
+    def _settings_path(self) -> Path:
+        return self.folder / "study.json"
 
-def ranked(trials: Sequence[Trial], count: int) -> list[Ranked]:
-    """Return the best distinct completed trials: by log-loss, ties by accuracy, then by age.
 
-    Args:
-        trials: Finished trials.
-        count: How many at most.
-    """
-    scored = [
-        Ranked(trial.config, trial.number, trial.log_loss, trial.accuracy)
-        for trial in trials
-        if trial.log_loss is not None and trial.accuracy is not None
-    ]
-    scored.sort(key=lambda entry: (entry.log_loss, -entry.accuracy, entry.trial))
-    distinct: dict[str, Ranked] = {}
-    for entry in scored:
-        distinct.setdefault(entry.config.digest, entry)
-    return list(distinct.values())[:count]
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as an .npy file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """Read an .npy file; None if it is not there or is no array."""
+    try:
+        values: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values

@@ -12,19 +12,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.workspace import (
     Workspace,
     digest,
+    folder_bytes,
+    remove,
     require_room,
     whole_folder,
     write_json,
@@ -32,6 +34,10 @@ from kaggle_digits.ground.workspace import (
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+
+
+MOST_BYTES = 4 * 2**30
+"""What the banks of a workspace may take on disk together; one that needs more stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +114,36 @@ def find_policy(name: str) -> Policy | None:
 
 
 class Bank:
-    """The augmented copies of a data set's training images.
+    """The augmented copies of a data set's training images, or of its test images.
 
     Args:
         dataset: The data.
         policy: Name of the policy.
         seed: Fixes all copies; copy c has its own stream, from (seed, c).
         workspace: The bank lives in its cache.
+        part: `train` or `test`: which images.
 
     Raises:
         ConfigurationError: The policy is unknown.
     """
 
-    def __init__(self, dataset: Dataset, policy: str, seed: int, workspace: Workspace) -> None:
-        self._dataset = dataset
+    def __init__(
+        self,
+        dataset: Dataset,
+        policy: str,
+        seed: int,
+        workspace: Workspace,
+        part: Literal["train", "test"] = "train",
+    ) -> None:
+        self._images = dataset.images if part == "train" else dataset.test_images
         self._policy = find_policy(policy)
         self._seed = seed
         made_by = {
             "data": dataset.digest,
             "policy": asdict(self._policy) if self._policy else None,
             "seed": seed,
-        }
-        self.name = policy
+        } | ({"part": part} if part != "train" else {})
+        self.name = policy if part == "train" else f"{policy} ({part})"
         self.digest = digest(made_by)
         self._folder = workspace.cache / "bank" / f"{policy}-{self.digest}"
         self._made_by = made_by
@@ -137,10 +151,13 @@ class Bank:
     def copy(self, index: int) -> np.ndarray:
         """Return one augmented copy, uint8 [rows, height, width], memory-mapped.
 
-        The policy `none` has the images themselves as its only copy.
+        The policy `none` has the images themselves as its only copy. One that is missing is made.
         """
         if self._policy is None:
-            return self._dataset.images
+            return self._images
+        if not self._path(index).exists():
+            # Another run of this workspace has made room for its own copies.
+            self.ensure_only([index], 1, Silent())
         images: np.ndarray = np.load(self._path(index) / "images.npy", mmap_mode="r")
         return images
 
@@ -155,14 +172,22 @@ class Bank:
         Raises:
             ArtefactError: They do not fit on the disk.
         """
+        self.ensure_only(range(copies), workers, progress)
+
+    def ensure_only(self, copies: Iterable[int], workers: int, progress: Progress) -> None:
+        """Make those of the copies with these numbers that are not there yet, as `ensure` does."""
         if self._policy is None:
             return
-        missing = [index for index in range(copies) if not self._is_made(index)]
+        missing = [index for index in copies if not self._is_made(index)]
+        stamp = self._folder / "bank.json"
+        if stamp.exists():
+            stamp.touch()  # in use: the last to make room for others
         if not missing:
             return
-        images = self._dataset.images
+        images = self._images
+        make_room(self._folder, len(missing) * images.nbytes)
         require_room(self._folder, len(missing) * images.nbytes, "the augmentation bank")
-        write_json(self._folder / "bank.json", self._made_by)
+        write_json(stamp, self._made_by)
         tasks = [
             (images, self._policy, (self._seed, index), self._path(index)) for index in missing
         ]
@@ -193,7 +218,27 @@ class Bank:
             images = np.load(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._dataset.images.shape)
+        return bool(images.shape == self._images.shape)
+
+
+def make_room(folder: Path, wanted: int) -> None:
+    """Drop the banks that were not used for longest, until all of them keep within the limit.
+
+    Args:
+        folder: The bank that grows; it stays.
+        wanted: Bytes it is to grow by.
+    """
+    used: dict[Path, float] = {}
+    for stamp in folder.parent.glob("*/bank.json"):
+        used[stamp.parent] = stamp.stat().st_mtime
+    sizes = {bank: folder_bytes(bank) for bank in used}
+    total = sum(sizes.values()) + wanted
+    for bank in sorted(used, key=lambda bank: used[bank]):
+        if total <= MOST_BYTES:
+            return
+        if bank != folder:
+            total -= sizes[bank]
+            remove(bank)
 
 
 def augment(images: np.ndarray, policy: Policy, seed: tuple[int, int]) -> np.ndarray:

@@ -56,6 +56,19 @@ def prepare() -> Hardware:
     return Hardware(backend, accelerator or "cpu", precision, reason, threads)
 
 
+def begin_network() -> Hardware:
+    """Forget the networks of this process, so that the next one is built on clean ground.
+
+    Keras' clearing drops the precision as well, without a word; it is set again here.
+    """
+    ran_on = prepare()
+    import keras
+
+    keras.backend.clear_session()
+    keras.mixed_precision.set_dtype_policy(ran_on.precision)
+    return ran_on
+
+
 def choose_precision(
     accelerator: str | None, capability: tuple[int, int] | None, flags: frozenset[str]
 ) -> tuple[str, str]:

@@ -12,6 +12,24 @@ from kaggle_digits.ground.workspace import digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PseudoLabels:
+    """Test images that join the training part, with the labels that members gave them.
+
+    Args:
+        rows: int64 [n], test rows, ascending.
+        targets: float32 [n, classes], probabilities.
+    """
+
+    rows: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for rows and targets."""
+        return digest([self.rows.tolist(), self.targets.astype(np.float64).tolist()])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TrainingJob:
     """One configuration trained on one part of the rows with one seed.
 
@@ -24,6 +42,7 @@ class TrainingJob:
         copies: Augmented copies the passes walk through.
         seed: Fixes initial weights, dropout, and the order of rows and copies.
         predict_test: Whether the test images are predicted as well.
+        pseudo_labels: Test images that join every pass; None for none.
     """
 
     name: str
@@ -34,6 +53,7 @@ class TrainingJob:
     copies: int
     seed: int
     predict_test: bool
+    pseudo_labels: PseudoLabels | None = None
 
     def made_by(self, data_digest: str, bank_digest: str) -> dict[str, Any]:
         """Return what decides the result, as a dictionary that JSON can hold.
@@ -50,4 +70,5 @@ class TrainingJob:
             "copies": self.copies,
             "seed": self.seed,
             "bank": bank_digest,
+            "pseudo_labels": self.pseudo_labels.digest if self.pseudo_labels else None,
         }

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kaggle_digits.core.architecture import ChannelDropout, Convolution, Pooling, plan
+from kaggle_digits.core.architecture import ChannelDropout, Convolution, Pooling, Residual, plan
 from kaggle_digits.ground.config import TrainingConfig
 
 
@@ -72,18 +72,15 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
     maps = layers.Rescaling(1 / 255)(inputs)
     for block in plan(config, height, width):
         match block:
-            case Convolution(filters=filters, kernel=kernel, stride=stride, padded=padded):
-                # Keras' default (Glorot), not He: before a batch norm the weights' size only sets
-                # how far a step turns them, and the larger start cost 0.004 of log-loss.
-                maps = layers.Conv2D(
-                    filters,
-                    kernel,
-                    strides=stride,
-                    padding="same" if padded else "valid",
-                    use_bias=False,
-                )(maps)
-                maps = FusedBatchNormalization(momentum=0.9)(maps)
-                maps = layers.ReLU()(maps)
+            case Convolution():
+                maps = layers.ReLU()(_convolved(maps, config, block))
+            case Residual(filters=filters, kernel=kernel):
+                one = Convolution(filters, kernel)
+                added = layers.ReLU()(_convolved(maps, config, one))
+                added = _convolved(added, config, one)
+                if maps.shape[-1] != filters:
+                    maps = layers.Conv2D(filters, 1, use_bias=False)(maps)
+                maps = layers.ReLU()(layers.Add()([maps, added]))
             case Pooling():
                 maps = layers.MaxPooling2D()(maps)
             case ChannelDropout(rate=rate):
@@ -95,3 +92,16 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
     # Logits in float32: bfloat16 has too few digits for a softmax near 0 and 1.
     logits = layers.Dense(classes, dtype="float32")(features)
     return keras.Model(inputs, logits)
+
+
+def _convolved(maps: Any, config: TrainingConfig, block: Convolution) -> Any:
+    # Keras' default start (Glorot), not He: before a batch norm the weights' size only sets how far
+    # a step turns them, and the larger start cost 0.004 of log-loss.
+    maps = layers.Conv2D(
+        block.filters,
+        block.kernel,
+        strides=block.stride,
+        padding="same" if block.padded else "valid",
+        use_bias=not config.batch_norm,
+    )(maps)
+    return FusedBatchNormalization(momentum=0.9)(maps) if config.batch_norm else maps

@@ -10,6 +10,9 @@ from kaggle_digits.ground.errors import ArtefactError
 
 _ROW_SUM_TOLERANCE = 1e-3
 _SMALLEST = 1e-15
+FLOOR = 1e-7
+"""Least probability whose logarithm is taken: what float32 resolves near 1. Below it a softmax
+output says no more than "not this class", and one member could veto a class for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,26 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(x) / sum(exp(x)) along the last axis, float32, computed in float64."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
-    result: np.ndarray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    result: np.ndarray = softmax64(logits).astype(np.float32)
+    return result
+
+
+def softmax64(logits: np.ndarray) -> np.ndarray:
+    """Return exp(x) / sum(exp(x)) along the last axis, float64."""
+    logits = logits.astype(np.float64, copy=False)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return normalised(shifted)
+
+
+def logarithm(probabilities: np.ndarray) -> np.ndarray:
+    """Return ln(max(p, `FLOOR`)) in the array's own precision."""
+    result: np.ndarray = np.log(np.maximum(probabilities, FLOOR))
+    return result
+
+
+def normalised(values: np.ndarray) -> np.ndarray:
+    """Return values over their sum along the last axis."""
+    result: np.ndarray = values / values.sum(axis=-1, keepdims=True)
     return result
 
 

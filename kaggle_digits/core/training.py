@@ -7,11 +7,9 @@ that depends on the seed and the epoch alone, so a run that was killed goes on f
 
 from __future__ import annotations
 
-import io
-import json
+import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +17,26 @@ import numpy as np
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
+from kaggle_digits.core.batches import Batches
+from kaggle_digits.core.checkpoint import Checkpoint, Progressed
+from kaggle_digits.core.inference import predict
 from kaggle_digits.core.jobs import TrainingJob
-from kaggle_digits.core.predictions import softmax
+from kaggle_digits.core.optimization import make_optimizer, take_average
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Task
-from kaggle_digits.ground.workspace import digest, remove, write_bytes
+from kaggle_digits.ground.workspace import digest, write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import keras
 
     from kaggle_digits.core.data import Dataset
 
 _CHECKPOINT_SECONDS = 2.0
-_PREFETCHED_BATCHES = 64
-_STEPS_PER_CALL = range(8, 25)
-_PREDICTION_BATCH = 512
-_SMALLEST_BATCH = 16
-_FEWEST_STEPS = 16
-_WARM_UP = 0.2
-_START_SHARE = 0.04
+_AVERAGED_BATCHES = 64
+_PREDICTED_TO_MEASURE = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +60,30 @@ class Trained:
     checkpoint: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """How fast a configuration is here.
+
+    Args:
+        images_per_second: In training, once it runs.
+        start_up: Seconds from the configuration to the first step.
+        predictions_per_second: Images predicted per second, all views included.
+    """
+
+    images_per_second: float
+    start_up: float
+    predictions_per_second: float
+
+
 def train(
     job: TrainingJob,
     dataset: Dataset,
     bank: Bank,
     checkpoints: Path,
     progress: Progress,
+    *,
+    test_bank: Bank | None = None,
+    model_file: Path | None = None,
 ) -> Trained:
     """Train a job's network and predict its held-out rows.
 
@@ -76,32 +93,35 @@ def train(
         bank: The augmented copies of the job's policy; those the job uses must have been made.
         checkpoints: Folder for the checkpoint a killed run is resumed from.
         progress: Told of every few steps.
+        test_bank: Copies of the test images, for a job with pseudo-labels.
+        model_file: Where the trained network goes, as a Keras file; None for nowhere.
 
     Raises:
         TrainingError: The loss is not finite, or memory ran out.
+        ArtefactError: The network's file cannot be written.
     """
-    ran_on = hardware.prepare()
-    import keras
-
-    keras.backend.clear_session()
+    ran_on = hardware.begin_network()
     made_by = job.made_by(dataset.digest, bank.digest) | {
         "precision": ran_on.precision,
         "backend": ran_on.backend,
     }
-    checkpoint = _Checkpoint(checkpoints / f"{digest(made_by)}.npz")
+    checkpoint = Checkpoint(checkpoints / f"{digest(made_by)}.npz")
+    views = job.config.views
     try:
-        run = _Run(job, dataset, bank)
+        run = _Run(job, dataset, Batches(job, dataset, bank, test_bank))
         run.state = checkpoint.restore(run.model)
         run.fit(checkpoint, progress)
-        held_out = run.predict(dataset.images[job.held_out_rows])
-        test = run.predict(dataset.test_images) if job.predict_test else None
+        held_out = predict(run.model, dataset.images[job.held_out_rows], views)
+        test = predict(run.model, dataset.test_images, views) if job.predict_test else None
     except (MemoryError, _resource_error()) as error:
         raise TrainingError(
             f"{job.name} ran out of memory ({type(error).__name__}).",
             mend="Use smaller filters or batch_size, or close other programs.",
         ) from error
+    if model_file is not None:
+        _save(run.model, model_file)
     state = run.state
-    images = run.rows_per_epoch * job.epochs
+    images = run.batches.rows * job.epochs
     return Trained(
         held_out=held_out,
         test=test,
@@ -116,174 +136,101 @@ def train(
     )
 
 
-@dataclass(slots=True)
-class _State:
-    """How far a run is: the loss of each epoch done, and the wall time they took."""
+def _save(model: keras.Model, path: Path) -> None:
+    import keras
 
-    history: list[float]
-    seconds: float
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "model.keras"  # Keras chooses the form by the name's end
+        # The same layers without the optimizer, whose state is twice to three times their size.
+        keras.Model(model.inputs[0], model.outputs[0]).save(whole)
+        write_bytes(path, whole.read_bytes())
+
+
+def measure(
+    config: TrainingConfig, dataset: Dataset, bank: Bank, *, seconds: float = 6.0
+) -> Throughput:
+    """Measure how fast a configuration trains and predicts, by a network that is thrown away.
+
+    Args:
+        config: The configuration.
+        dataset: The data.
+        bank: Any bank of the data whose first copy has been made.
+        seconds: How long to train after the first call.
+    """
+    started = time.monotonic()
+    hardware.begin_network()
+    rows = np.arange(len(dataset.images))
+    job = TrainingJob("measure", config, rows, rows[:0], 1, 1, 0, predict_test=False)
+    endless = replace(job, epochs=1_000_000)
+    run = _Run(endless, dataset, Batches(endless, dataset, bank))
+    watch = _stop_watch(seconds)
+    run.model.fit(
+        run.batches.stream(0), epochs=endless.epochs, steps_per_epoch=run.batches.steps,
+        shuffle=False,
+        verbose=0, callbacks=[watch],
+    )  # fmt: skip
+    shown = dataset.images[:_PREDICTED_TO_MEASURE]
+    predict(run.model, shown[:512])  # the first call traces
+    predicting = time.monotonic()
+    predict(run.model, shown, config.views)
+    return Throughput(
+        images_per_second=watch.steps * run.batches.size / (watch.ended - watch.began),
+        start_up=watch.began - started,
+        predictions_per_second=len(shown) / (time.monotonic() - predicting),
+    )
 
 
 class _Run:
     """A compiled model and its way through the epochs."""
 
-    def __init__(self, job: TrainingJob, dataset: Dataset, bank: Bank) -> None:
+    def __init__(self, job: TrainingJob, dataset: Dataset, batches: Batches) -> None:
         from kaggle_digits.core.networks import build
 
-        config, shape = job.config, dataset.competition
+        shape = dataset.competition
         self.job = job
-        self.state = _State([], 0.0)
-        self._dataset = dataset
-        self._bank = bank
-        self._batch = _batch_size(config.batch_size, len(job.train_rows))
-        self._steps_per_call, self._steps = _whole_calls(len(job.train_rows) // self._batch)
-        self._walk = bank.order(job.seed, job.copies, job.epochs)
-        self._one_hot = np.eye(len(shape.classes), dtype=np.float32)
-        self.rows_per_epoch = self._steps * self._batch
-        self.model = build(config, shape.height, shape.width, len(shape.classes), job.seed)
+        self.state = Progressed([], 0.0)
+        self.batches = batches
+        self.model = build(job.config, shape.height, shape.width, len(shape.classes), job.seed)
         self._compile()
 
     def _compile(self) -> None:
         import keras
 
-        config = self.job.config
-        optimizer = keras.optimizers.AdamW(
-            one_cycle(
-                # Adam's steps keep their noise when the rate follows the root of the batch size.
-                config.learning_rate * (self._batch / config.batch_size) ** 0.5,
-                self._steps * self.job.epochs,
-            ),
-            weight_decay=config.weight_decay,
-        )
-        # Decay pulls kernels only: a norm's scale or a bias has no reason to be near zero.
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        config, batches = self.job.config, self.batches
         self.model.compile(
-            optimizer,
+            make_optimizer(config, batches.size, batches.steps * self.job.epochs),
             keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=config.label_smoothing
             ),
-            steps_per_execution=self._steps_per_call,
+            steps_per_execution=batches.steps_per_call,
         )
         # Made now, so that a checkpoint finds every variable it has a value for.
         self.model.optimizer.build(self.model.trainable_variables)
 
-    def fit(self, checkpoint: _Checkpoint, progress: Progress) -> None:
-        job, done = self.job, len(self.state.history)
-        with progress.task(job.name, self._steps * job.epochs, "steps") as task:
-            task.advance(self._steps * done, _note(done, job.epochs, self.state.history))
+    def fit(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        job, batches, done = self.job, self.batches, len(self.state.history)
+        with progress.task(job.name, batches.steps * job.epochs, "steps") as task:
+            task.advance(batches.steps * done, _note(done, job.epochs, self.state.history))
             if done < job.epochs:
                 self.model.fit(
-                    self._input(),
+                    batches.stream(done),
                     initial_epoch=done,
                     epochs=job.epochs,
-                    steps_per_epoch=self._steps,
+                    steps_per_epoch=batches.steps,
                     shuffle=False,
                     verbose=0,
                     callbacks=[_watcher(self, checkpoint, task)],
                 )
+        if job.config.weight_averaging:
+            take_average(self.model, self._last_images())
 
-    def _input(self) -> Any:
-        """Return what `fit` reads from: all batches of the epochs that are not done yet."""
-        if hardware.prepare().backend != "tensorflow":
-            return self._batches()
-        import tensorflow
-
-        shape = self._dataset.competition
-        stream = tensorflow.data.Dataset.from_generator(
-            self._batches,
-            output_signature=(
-                tensorflow.TensorSpec((self._batch, shape.height, shape.width, 1), "uint8"),
-                tensorflow.TensorSpec((self._batch, len(shape.classes)), "float32"),
-            ),
-        ).prefetch(_PREFETCHED_BATCHES)
-        # The autotuner's thread sleeps up to a minute at a time, and a pipeline's end waits for it.
-        options = tensorflow.data.Options()
-        options.autotune.enabled = False
-        return stream.with_options(options)
-
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield uint8 [batch, height, width, 1] and one-hot float32 [batch, classes]."""
-        job = self.job
-        for epoch in range(len(self.state.history), job.epochs):
-            random = np.random.default_rng([job.seed, 11, epoch])
-            rows = random.permutation(job.train_rows)[: self.rows_per_epoch]
-            copy = self._bank.copy(self._walk[epoch])
-            for batch in rows.reshape(self._steps, self._batch):
-                yield copy[batch][..., np.newaxis], self._one_hot[self._dataset.labels[batch]]
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return softmax, float32 [n, classes], for uint8 [n, height, width].
-
-        By single calls: Keras' own `predict` sets up a pipeline for each call, which costs more.
-        """
-        logits = [
-            np.asarray(
-                self.model.predict_on_batch(images[start : start + _PREDICTION_BATCH, ..., None])
-            )
-            for start in range(0, len(images), _PREDICTION_BATCH)
-        ]
-        return softmax(np.concatenate(logits))
+    def _last_images(self) -> Iterator[np.ndarray]:
+        last = self.batches.after(self.job.epochs - 1)
+        for _, (images, _) in zip(range(_AVERAGED_BATCHES), last, strict=False):
+            yield images
 
 
-class _Checkpoint:
-    """Every variable of a model and its optimizer, and how far the run is, in one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def save(self, model: keras.Model, state: _State) -> None:
-        arrays: dict[str, Any] = {f"v{i}": np.asarray(v) for i, v in enumerate(_variables(model))}
-        about = json.dumps({"history": state.history, "seconds": state.seconds})
-        buffer = io.BytesIO()
-        np.savez(buffer, about=np.asarray(about), **arrays)
-        write_bytes(self.path, buffer.getvalue())
-
-    def restore(self, model: keras.Model) -> _State:
-        """Bring a model to the checkpoint's state; a missing or unfit file means the start."""
-        variables = _variables(model)
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                about = json.loads(str(stored["about"]))
-                arrays = [stored[f"v{i}"] for i in range(len(variables))]
-        except (OSError, ValueError, KeyError, EOFError):
-            return _State([], 0.0)
-        if any(tuple(v.shape) != a.shape for v, a in zip(variables, arrays, strict=True)):
-            return _State([], 0.0)
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        return _State(about["history"], about["seconds"])
-
-    def drop(self) -> None:
-        remove(self.path)
-
-
-def one_cycle(peak: float, steps: int) -> Any:
-    """Return a schedule: linear warm-up to the peak, then a cosine to nearly zero.
-
-    Args:
-        peak: Highest learning rate, after a fifth of the steps.
-        steps: Length of the whole run.
-
-    Source: Smith & Topin 2017, "Super-Convergence", with a cosine in place of the second line as
-    in torch.optim.lr_scheduler.OneCycleLR.
-    """
-    import keras
-    from keras import ops
-
-    class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-        def __call__(self, step: Any) -> Any:
-            done = ops.cast(step, "float32") / steps
-            rising = _START_SHARE + (1 - _START_SHARE) * done / _WARM_UP
-            falling = 0.5 * (1 + ops.cos(np.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
-            return peak * ops.where(done < _WARM_UP, rising, ops.maximum(falling, 1e-4))
-
-        def get_config(self) -> dict[str, Any]:
-            return {}
-
-    return OneCycle()
-
-
-def _watcher(run: _Run, checkpoint: _Checkpoint, task: Task) -> Any:
+def _watcher(run: _Run, checkpoint: Checkpoint, task: Task) -> Any:
     import keras
 
     class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
@@ -291,11 +238,20 @@ def _watcher(run: _Run, checkpoint: _Checkpoint, task: Task) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._told = 0
+            self._told = self._epoch = 0
             self._saved = self._started = time.monotonic()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self._told = 0
+            self._epoch = epoch
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 0 and hardware.prepare().backend == "torch":
+                import torch
+
+                # Keras' dropout draws from PyTorch's one global stream, which no checkpoint holds;
+                # not before the first batch, since PyTorch's loader draws from it as well.
+                torch.manual_seed(run.job.seed * 1000 + self._epoch)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             task.advance(batch + 1 - self._told)
@@ -321,28 +277,31 @@ def _watcher(run: _Run, checkpoint: _Checkpoint, task: Task) -> Any:
     return Watcher()
 
 
-def _batch_size(wanted: int, rows: int) -> int:
-    """Return the batch size on so many rows: on small data less, for 16 steps or more per epoch."""
-    return min(wanted, max(_SMALLEST_BATCH, rows // _FEWEST_STEPS // 8 * 8), rows)
+def _stop_watch(seconds: float) -> Any:
+    import keras
 
+    class StopWatch(keras.callbacks.Callback):  # type: ignore[misc]
+        """Counts steps after the first call, and ends the run when the time is up."""
 
-def _whole_calls(steps: int) -> tuple[int, int]:
-    """Return how many steps Keras shall run per call, and the steps of an epoch.
+        began = ended = 0.0
+        steps = 0
 
-    Keras on TensorFlow always runs whole calls: what an epoch's last call has over, it would take
-    from the next epoch's batches. So an epoch leaves out the few steps (at most 1 in 20, mostly
-    none; other rows every time) that do not fill a call.
-    """
-    if steps <= _STEPS_PER_CALL[-1]:
-        return steps, steps
-    per_call = min(_STEPS_PER_CALL, key=lambda size: (steps % size, -size))
-    return per_call, steps - steps % per_call
+        def __init__(self) -> None:
+            super().__init__()
+            self._first = self._last = -1
 
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            now = time.monotonic()
+            if not self.began:
+                self.began = now
+            else:
+                self.steps += batch - self._last if batch > self._last else batch + 1
+                self.ended = now
+                if now - self.began >= seconds:
+                    self.model.stop_training = True
+            self._last = batch
 
-def _variables(model: keras.Model) -> list[Any]:
-    # Layers' variables include the dropouts' random streams; metrics are made anew every epoch.
-    seen = {id(v): v for layer in model.layers for v in layer.variables}
-    return [*seen.values(), *model.optimizer.variables]
+    return StopWatch()
 
 
 def _note(done: int, epochs: int, history: list[float]) -> str:

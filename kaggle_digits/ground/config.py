@@ -16,26 +16,40 @@ from typing import Any, Self
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.workspace import digest
 
+OPTIMIZERS = ("adamw", "sgd")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """One configuration: a network and the recipe it is trained by.
 
     Args:
-        family: Name of the network family, one of `core.networks.FAMILIES`.
-        depth: Convolutions per stage (resolution), 1 to 4.
+        family: Name of the network family, one of `core.architecture.FAMILIES`.
+        depth: Convolutions (residual: units of two) per stage (resolution), 1 to 4; the family
+            `valid` takes as many as its kernels need instead.
         filters: Channels of the first stage, 4 to 256.
         growth: Factor from one stage's channels to the next, 1 to 4.
         kernel_size: Side of the convolutions' kernels in pixels: 3, 5 or 7.
         spatial_dropout: Share of whole channels dropped after each stage, 0 to below 1.
         dropout: Share of features dropped before the classifier, 0 to below 1.
         dense_units: Width of a hidden dense layer before the classifier; 0 for none.
+        batch_norm: Whether a batch norm follows each convolution; without, it has a bias.
+        optimizer: `adamw`, or `sgd` with Nesterov momentum 0.9, which wants some 20 times the
+            learning rate.
         learning_rate: Peak learning rate of the one-cycle schedule.
-        weight_decay: Decoupled weight decay (AdamW).
+        weight_decay: Decoupled weight decay; each step takes rate × decay of a kernel.
+        weight_averaging: Decay per step of an exponential moving average of the weights, which
+            then predicts in their place; 0 for none.
         label_smoothing: Probability mass spread over all classes, 0 to below 1.
+        mixup: Both parameters of the beta distribution that pairs of images are mixed by; 0 for
+            none (Zhang et al. 2018).
+        cutmix: The same for pasted rectangles (Yun et al. 2019); with mixup, each batch takes one
+            of the two.
         batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
             the learning rate lowered by the root of the ratio.
         augmentation: Name of the policy, one of `core.augmentation.POLICIES`.
+        views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
+            each image, the image itself first; 1 for none.
 
     Raises:
         ConfigurationError: A value is of another type or out of its range.
@@ -49,11 +63,17 @@ class TrainingConfig:
     spatial_dropout: float = 0.0
     dropout: float = 0.3
     dense_units: int = 0
+    batch_norm: bool = True
+    optimizer: str = "adamw"
     learning_rate: float = 0.01
     weight_decay: float = 0.05
+    weight_averaging: float = 0.0
     label_smoothing: float = 0.05
+    mixup: float = 0.0
+    cutmix: float = 0.0
     batch_size: int = 256
     augmentation: str = "standard"
+    views: int = 1
 
     def __post_init__(self) -> None:
         """Check every field, so that a configuration that exists can be trained."""
@@ -73,10 +93,20 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"kernel_size was given as {self.kernel_size}; expected 3, 5 or 7."
             )
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigurationError(
+                f"optimizer was given as {self.optimizer!r}; expected {' or '.join(OPTIMIZERS)}.",
+                mend=did_you_mean(self.optimizer, OPTIMIZERS),
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold."""
-        return dataclasses.asdict(self)
+        """Return the fields as a dictionary that JSON can hold.
+
+        A field that came later is left out where it has its neutral value, so that digests, and
+        the names and seeds of members made from them, stay what they were before it came.
+        """
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if _ADDED.get(name) != value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -105,6 +135,8 @@ class Preset:
 
     Args:
         name: `quick`, `medium` or `best`.
+        strategy: How `run` searches: hyperband gives most trials few epochs, which with a few
+            trials would rank configurations by how fast they begin.
         trials: Configurations that `tune` tries, the default one first.
         trial_epochs: Passes over the trial's rows, for each trial.
         trial_rows: Rows a trial trains on at most; as many again by half are held out to score it.
@@ -118,6 +150,7 @@ class Preset:
     """
 
     name: str
+    strategy: str
     trials: int
     trial_epochs: int
     trial_rows: int
@@ -144,7 +177,31 @@ def load_presets() -> dict[str, Preset]:
     return {name: Preset(name=name, **values) for name, values in tomllib.loads(text).items()}
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "str": "a name"}
+def load_portfolio() -> list[TrainingConfig]:
+    """Read the bundled configurations that have stood the test of experiments.
+
+    Returns:
+        Distinct configurations of different families, the default one first. A search tries them
+        before it proposes its own.
+    """
+    text = resources.files("kaggle_digits.ground").joinpath("portfolio.toml").read_text("utf-8")
+    return [TrainingConfig.from_json(values) for values in tomllib.loads(text)["configuration"]]
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a name",
+    "bool": "true or false",
+}
+_ADDED: dict[str, bool | str | float | int] = {
+    "batch_norm": True,
+    "optimizer": "adamw",
+    "weight_averaging": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "views": 1,
+}
 _RANGES: dict[str, tuple[float, float]] = {
     "depth": (1, 4),
     "filters": (4, 256),
@@ -154,6 +211,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dense_units": (0, 4096),
     "learning_rate": (1e-6, 1),
     "weight_decay": (0, 1),
+    "weight_averaging": (0, 0.9999),
     "label_smoothing": (0, 0.5),
+    "mixup": (0, 10),
+    "cutmix": (0, 10),
+    "views": (1, 25),
     "batch_size": (16, 4096),
 }

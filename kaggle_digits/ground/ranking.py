@@ -18,14 +18,22 @@ class Ranked:
     Args:
         config: The configuration.
         trial: The number of its trial.
-        log_loss: On the rows the trial held out, nats.
+        log_loss: On rows its networks never saw, nats.
         accuracy: On the same rows.
+        log_loss_se: Standard error of the log-loss; 0 where it is not known.
+        accuracy_se: Standard error of the accuracy; 0 where it is not known.
+        rows: How many rows; 0 where it is not known.
+        folds: Folds of the race it was scored on again; 0 where it did not race.
     """
 
     config: TrainingConfig
     trial: int
     log_loss: float
     accuracy: float
+    log_loss_se: float = 0.0
+    accuracy_se: float = 0.0
+    rows: int = 0
+    folds: int = 0
 
 
 def ranking_path(workspace: Workspace) -> Path:
@@ -55,6 +63,10 @@ def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: 
                     "trial": entry.trial,
                     "log_loss": entry.log_loss,
                     "accuracy": entry.accuracy,
+                    "log_loss_se": entry.log_loss_se,
+                    "accuracy_se": entry.accuracy_se,
+                    "rows": entry.rows,
+                    "folds": entry.folds,
                 }
                 for entry in ranked
             ],
@@ -85,6 +97,11 @@ def read_ranking(path: Path, data_digest: str) -> list[Ranked]:
                 trial=int(entry["trial"]),
                 log_loss=float(entry["log_loss"]),
                 accuracy=float(entry["accuracy"]),
+                # Files of earlier versions have no errors.
+                log_loss_se=float(entry.get("log_loss_se", 0.0)),
+                accuracy_se=float(entry.get("accuracy_se", 0.0)),
+                rows=int(entry.get("rows", 0)),
+                folds=int(entry.get("folds", 0)),
             )
             for entry in stored["configurations"]
         ]

@@ -174,6 +174,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def folder_bytes(path: Path) -> int:
+    """Return the bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for file in path.rglob("*"):
+        try:
+            total += file.lstat().st_size if not file.is_dir() else 0
+        except OSError:
+            continue
+    return total
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all it holds; nothing happens when it is not there."""
     if path.is_dir():

@@ -28,15 +28,24 @@ COMMANDS: dict[str, Entry] = {
     "cv-train": Entry(
         "ensembles.commands", "cv_train", "Train the best configurations by cross-validation."
     ),
+    "members": Entry(
+        "ensembles.commands", "members", "List the members: how good, how long, what is missing."
+    ),
     "blend": Entry("ensembles.commands", "blend", "Average the members into a submission."),
     "check": Entry(
         "submissions.commands", "check", "Check a submission file; score it where the truth is."
+    ),
+    "predict": Entry(
+        "ensembles.commands", "predict", "Label new images by the members whose weights were kept."
     ),
     "download": Entry("submissions.commands", "download", "Fetch the competition's files."),
     "submit": Entry("submissions.commands", "submit", "Forecast a submission, and send it once."),
     "submissions": Entry("submissions.commands", "submissions", "What was submitted so far."),
     "leaderboard": Entry(
         "submissions.commands", "leaderboard", "Our place, and CV against public score."
+    ),
+    "clean": Entry(
+        "kaggle_digits.shell.clean", "clean", "Drop what can be made again: parsed data, the bank."
     ),
     "kernel": Entry("kernel.commands", "kernel", "The tool as one script for Kaggle's machines."),
 }

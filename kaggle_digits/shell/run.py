@@ -7,9 +7,14 @@ from typing import Any, cast
 
 import click
 
+from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
+
+_SEARCH_SHARE = 0.15
+_TRAINING_SHARE = 0.97
+"""Of the time that the search leaves; the rest is for blend and check."""
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
@@ -17,6 +22,10 @@ from kaggle_digits.shell.console import Outcome, duration
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
+@click.option(
+    "--time-budget",
+    help="Plan search and members for this time, as 40m or 1h30m; kept within a tenth.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -29,16 +38,33 @@ def run(
     top_k: int | None,
     folds: int | None,
     epochs: int | None,
+    time_budget: str | None,
     output: Path | None,
 ) -> Outcome:
     """Do all of it: search, train, blend, and check the submission.
 
     Called again, it goes on from what is complete.
     """
+    preset = session.preset
+    seconds = parse_duration(time_budget) if time_budget is not None else None
     session.console.say("tune: searching configurations")
-    tuned = _body("tune")(session, trials=trials)
+    tuned = _body("tune")(
+        session,
+        strategy=preset.strategy,
+        trials=trials or preset.trials,
+        time_budget=_share(seconds, _SEARCH_SHARE),
+        # Errors that differ are worth more in a blend than a place in the ranking.
+        diverse=(top_k or preset.top_k) > 1,
+    )
     session.console.say("cv-train: training members")
-    trained = _body("cv-train")(session, top_k=top_k, folds=folds, epochs=epochs)
+    left = None if seconds is None else max(seconds - session.seconds, 1.0)
+    trained = _body("cv-train")(
+        session,
+        top_k=top_k,
+        folds=folds,
+        epochs=epochs,
+        time_budget=_share(left, _TRAINING_SHARE),
+    )
     session.console.say("blend: averaging members")
     blended = _body("blend")(session, output=output)
     submission = Path(blended.values["submission"])
@@ -68,6 +94,10 @@ def run(
         if session.preset.name == "quick"
         else None,
     )
+
+
+def _share(seconds: float | None, share: float) -> str | None:
+    return None if seconds is None else f"{seconds * share:.0f}s"
 
 
 def _body(name: str) -> Any:

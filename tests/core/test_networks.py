@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kaggle_digits.core import hardware
+from kaggle_digits.core import architecture, hardware
 from kaggle_digits.core.architecture import FAMILIES, Convolution, megamacs, plan
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
@@ -29,8 +29,12 @@ def keras():
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_no_map_vanishes(family, size, kernel_size, depth):
     config = TrainingConfig(family=family, depth=depth, kernel_size=kernel_size, filters=8)
-    blocks = plan(config, *size)
-    assert sum(isinstance(block, Convolution) for block in blocks) >= depth + 1
+    assert any(isinstance(block, Convolution) for block in plan(config, *size))
+    here = size
+    for block in plan(config, *size):
+        here = architecture._after(block, *here)
+        assert min(here) >= 1
+    assert min(here) <= 8
     assert megamacs(config, *size, 10) > 0
 
 
@@ -41,7 +45,10 @@ def test_unknown_family():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("change", [{}, {"dense_units": 16, "spatial_dropout": 0.1, "depth": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"dense_units": 16, "spatial_dropout": 0.1, "depth": 1}, {"batch_norm": False}],
+)
 def test_built_networks_are_what_the_plan_counts(keras, family, change):
     from kaggle_digits.core.networks import build
 
@@ -58,6 +65,24 @@ def test_built_networks_are_what_the_plan_counts(keras, family, change):
         elif isinstance(layer, keras.layers.Dense):
             counted += int(np.prod(layer.kernel.shape))
     assert counted / 1e6 == pytest.approx(megamacs(config, 28, 28, 7))
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert bool(norms) == config.batch_norm
+
+
+def test_the_all_valid_family_is_that_of_its_paper():
+    blocks = plan(TrainingConfig(family="valid", kernel_size=5, filters=32, growth=2), 28, 28)
+    assert blocks == tuple(Convolution(32 * n, 5, padded=False) for n in range(1, 6))
+    blocks = plan(TrainingConfig(family="valid", kernel_size=3, filters=32, growth=1.5), 28, 28)
+    assert [block.filters for block in blocks] == list(range(32, 192, 16))
+
+
+def test_the_stepped_family_is_the_reference_network():
+    def step(filters: int) -> tuple[Convolution, ...]:
+        small = Convolution(filters, 3, padded=False)
+        return small, small, Convolution(filters, 5, stride=2)
+
+    blocks = plan(TrainingConfig(family="stepped", growth=2), 28, 28)
+    assert blocks == (*step(32), *step(64), Convolution(128, 4, padded=False))
 
 
 def test_the_seed_fixes_the_weights(keras):
@@ -111,10 +136,11 @@ def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
     np.testing.assert_allclose(np.asarray(layer.moving_mean), 0.1, rtol=1e-6)
 
 
-def test_networks_are_saved_loaded_and_cloned(keras, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_are_saved_loaded_and_cloned(keras, tmp_path, family):
     from kaggle_digits.core.networks import FusedBatchNormalization, build
 
-    model = build(TrainingConfig(filters=8, depth=1), 8, 8, 3, seed=0)
+    model = build(TrainingConfig(family=family, filters=8, depth=1), 8, 8, 3, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

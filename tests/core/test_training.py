@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kaggle_digits.core import augmentation, training
+from kaggle_digits.core import augmentation, batches, hardware, optimization, training
 from kaggle_digits.core.augmentation import POLICIES, Bank
 from kaggle_digits.core.data import load
-from kaggle_digits.core.jobs import TrainingJob
+from kaggle_digits.core.inference import predict
+from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
 from kaggle_digits.core.training import train
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ConfigurationError, TrainingError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, TrainingError
 from kaggle_digits.ground.progress import Silent
 
 CONFIG = TrainingConfig(filters=8, depth=1, batch_size=16)
@@ -113,28 +114,180 @@ class Stop(BaseException):
     """Stands for a kill after an epoch's checkpoint."""
 
 
-def test_a_resumed_run_ends_where_an_undisturbed_one_does(dataset, bank, tmp_path, monkeypatch):
+RECIPES = {
+    "default": CONFIG,
+    "sgd": dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.1),
+    "averaged": dataclasses.replace(CONFIG, weight_averaging=0.9, spatial_dropout=0.2),
+    "mixed": dataclasses.replace(CONFIG, mixup=0.4, cutmix=1.0, views=3),
+    "plain": dataclasses.replace(CONFIG, batch_norm=False, family="wide", weight_averaging=0.5),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(
+    dataset, bank, tmp_path, monkeypatch, recipe
+):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
-    wanted = train(job(), dataset, bank, tmp_path / "a", Silent())
+    wanted_job = job(config=RECIPES[recipe])
+    wanted = train(wanted_job, dataset, bank, tmp_path / "a", Silent())
     assert np.array_equal(
-        train(job(), dataset, bank, tmp_path / "b", Silent()).held_out, wanted.held_out
+        train(wanted_job, dataset, bank, tmp_path / "b", Silent()).held_out, wanted.held_out
     )
-    saved = training._Checkpoint.save
+    saved = training.Checkpoint.save
+    for killed_after in (2, 4):
 
-    def killed_after_two(self, model, state):
-        saved(self, model, state)
-        if len(state.history) == 2:
-            raise Stop
+        def killed(self, model, state, epochs=killed_after):
+            saved(self, model, state)
+            if len(state.history) == epochs:
+                raise Stop
 
-    monkeypatch.setattr(training._Checkpoint, "save", killed_after_two)
-    with pytest.raises(Stop):
-        train(job(), dataset, bank, tmp_path / "c", Silent())
-    monkeypatch.setattr(training._Checkpoint, "save", saved)
-    resumed = train(job(), dataset, bank, tmp_path / "c", Silent())
-    assert resumed.history == wanted.history
-    assert np.array_equal(resumed.held_out, wanted.held_out)
-    assert wanted.test is not None and resumed.test is not None
-    assert np.array_equal(resumed.test, wanted.test)
+        folder = tmp_path / f"killed after {killed_after}"
+        monkeypatch.setattr(training.Checkpoint, "save", killed)
+        with pytest.raises(Stop):
+            train(wanted_job, dataset, bank, folder, Silent())
+        monkeypatch.setattr(training.Checkpoint, "save", saved)
+        resumed = train(wanted_job, dataset, bank, folder, Silent())
+        assert resumed.history == wanted.history
+        assert np.array_equal(resumed.held_out, wanted.held_out)
+        assert wanted.test is not None and resumed.test is not None
+        assert np.array_equal(resumed.test, wanted.test)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "default"])
+def test_every_part_of_a_recipe_changes_the_result(dataset, bank, tmp_path, recipe):
+    changed = train(job(config=RECIPES[recipe]), dataset, bank, tmp_path / "a", Silent())
+    plain = train(job(), dataset, bank, tmp_path / "b", Silent())
+    assert not np.array_equal(changed.held_out, plain.held_out)
+
+
+def test_averaged_weights_have_statistics_of_their_own(dataset, bank):
+    """A norm's statistics are those of the maps that the averaged weights make."""
+    hardware.prepare()
+    import keras
+
+    config = dataclasses.replace(CONFIG, weight_averaging=0.9, dropout=0.0)
+    wanted = job(config=config, train_rows=np.arange(16), epochs=6)
+    run = training._Run(wanted, dataset, batches.Batches(wanted, dataset, bank))
+    run.model.fit(run.batches.stream(0), epochs=6, steps_per_epoch=1, verbose=0, shuffle=False)
+    images = next(run._last_images())
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in run.model.non_trainable_variables]
+    optimization.take_average(run.model, [images])
+    average = run.model.optimizer._model_variables_moving_average
+    for now, kept in zip(run.model.trainable_variables, average, strict=True):
+        assert np.array_equal(*map(keras.ops.convert_to_numpy, (now, kept)))
+    assert any(
+        not np.allclose(keras.ops.convert_to_numpy(now), then, rtol=0.1)
+        for now, then in zip(run.model.non_trainable_variables, before, strict=True)
+    )
+    norm = next(x for x in run.model.layers if isinstance(x, keras.layers.BatchNormalization))
+    maps = keras.Model(run.model.inputs[0], norm.input).predict_on_batch(images)
+    np.testing.assert_allclose(
+        np.asarray(norm.moving_mean),
+        maps.astype(np.float32).mean(axis=(0, 1, 2)),
+        rtol=0.02,
+        atol=1e-3,
+    )
+    assert norm.momentum == 0.9
+
+
+def test_mixing_keeps_pixels_and_targets_in_one_proportion():
+    images = np.zeros((64, 10, 10), dtype=np.uint8)
+    images[32:] = 200
+    targets = np.repeat(np.eye(2, dtype=np.float32), 32, axis=0)
+    for mixup, cutmix in ((0.5, 0.0), (0.0, 1.0), (0.5, 1.0)):
+        random = np.random.default_rng(3)
+        mixed_some = False
+        for _ in range(20):
+            mixed, soft = batches.mix(images, targets, mixup, cutmix, random)
+            np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
+            light = mixed.reshape(64, -1).mean(axis=1) / 200
+            np.testing.assert_allclose(light, soft[:, 1], atol=0.01)
+            mixed_some |= bool(((soft > 0.05) & (soft < 0.95)).any())
+        assert mixed_some and mixed.dtype == np.uint8
+
+
+def test_views_are_moves_of_the_image_itself(dataset, bank, tmp_path):
+    from kaggle_digits.core import inference
+
+    images = dataset.images[:5]
+    assert np.array_equal(inference._moved(images, 0.0, 1.0, 0.0, 0.0), images)
+    moved = inference._moved(images, 0.0, 1.0, 1 / 8, 0.0)
+    assert np.array_equal(moved[:, :, 1:], images[:, :, :-1]) and not moved[:, :, 0].any()
+
+    class Bright:
+        def predict_on_batch(self, batch):
+            corner = batch[:, 0, 0, 0].astype(np.float32) / 64
+            return np.stack([corner, -corner], axis=1)
+
+    alone = [inference.softmax(Bright().predict_on_batch(images[..., None]))]
+    for move in inference._MOVES[:2]:
+        alone.append(
+            inference.softmax(Bright().predict_on_batch(inference._moved(images, *move)[..., None]))
+        )
+    np.testing.assert_allclose(
+        inference.predict(Bright(), images, 3), np.mean(alone, axis=0), atol=1e-6
+    )
+
+
+def pseudo_labels(count: int = 6) -> PseudoLabels:
+    rows = np.arange(count) * 2
+    return PseudoLabels(rows, np.full((count, 3), 1 / 3, dtype=np.float32))
+
+
+def test_pseudo_labelled_test_images_join_every_epoch(dataset, bank, workspace):
+    test_bank = Bank(dataset, "standard", 0, workspace, "test")
+    test_bank.ensure(2, 1, Silent())
+    assert test_bank.copy(0).shape == dataset.test_images.shape
+    wanted = job(train_rows=np.arange(0, 26), pseudo_labels=pseudo_labels(), epochs=3)
+    fed = batches.Batches(wanted, dataset, bank, test_bank)
+    assert fed.rows == 32 == 26 + 6
+    walk = bank.order(wanted.seed, wanted.copies, wanted.epochs)
+    stream = list(fed.after(0))
+    assert len(stream) == 3 * fed.steps
+    for epoch in range(3):
+        part = stream[epoch * fed.steps : (epoch + 1) * fed.steps]
+        images = np.concatenate([images for images, _ in part])[..., 0]
+        targets = np.concatenate([targets for _, targets in part])
+        soft = targets.max(axis=1) < 0.5
+        own, other = bank.copy(walk[epoch]), test_bank.copy(walk[epoch])
+        assert sorted(x.tobytes() for x in images[soft]) == sorted(
+            other[row].tobytes() for row in pseudo_labels().rows
+        )
+        assert sorted(x.tobytes() for x in images[~soft]) == sorted(
+            own[row].tobytes() for row in range(26)
+        )
+
+
+def test_pseudo_labels_decide_the_job():
+    plain, soft, hard = (
+        job(pseudo_labels=given).made_by("data", "bank")
+        for given in (
+            None,
+            pseudo_labels(),
+            PseudoLabels(pseudo_labels().rows, np.eye(3, dtype=np.float32)[[0] * 6]),
+        )
+    )
+    assert plain != soft and soft != hard
+
+
+def test_a_kept_network_predicts_what_the_member_did(dataset, bank, tmp_path):
+    from kaggle_digits.core import inference
+
+    path = tmp_path / "kept" / "model.keras"
+    trained = train(
+        job(config=RECIPES["averaged"]), dataset, bank, tmp_path, Silent(), model_file=path
+    )
+    again = inference.predict(inference.load(path), dataset.test_images)
+    assert trained.test is not None and np.array_equal(again, trained.test)
+    path.write_bytes(b"half")
+    with pytest.raises(ArtefactError, match="cannot be read as a network"):
+        inference.load(path)
+
+
+def test_throughput_is_measured(dataset, bank):
+    found = training.measure(CONFIG, dataset, bank, seconds=0.2)
+    assert found.images_per_second > 0 and found.predictions_per_second > 0
+    assert found.start_up > 0
 
 
 def test_seeds_train_different_networks(dataset, bank, tmp_path):
@@ -158,6 +311,29 @@ def test_predictions_are_softmax(dataset, bank, tmp_path):
     assert train(job(predict_test=False), dataset, bank, tmp_path, Silent()).test is None
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_network_computes_in_the_precision_that_its_record_names(
+    dataset, bank, tmp_path, monkeypatch, precision
+):
+    """Keras' clear_session drops the precision: networks were trained in float32 without a word."""
+    ran_on = dataclasses.replace(hardware.prepare(), precision=precision)
+    monkeypatch.setattr(hardware, "prepare", lambda: ran_on)
+    computed = []
+
+    def watched(model, images, views=1):
+        computed.append({layer.compute_dtype for layer in model.layers if layer.weights})
+        return predict(model, images, views)
+
+    monkeypatch.setattr(training, "predict", watched)
+    trained = train(job(), dataset, bank, tmp_path, Silent())
+    monkeypatch.undo()
+    hardware.begin_network()
+    assert trained.record["hardware"]["precision"] == precision
+    # The classifier alone is float32 in every case.
+    wanted = {"float32"} if precision == "float32" else {"float32", "bfloat16"}
+    assert computed == [wanted, wanted]
+
+
 def test_held_out_labels_and_pixels_do_not_reach_the_training(dataset, bank, tmp_path):
     """Other labels of the held-out rows give the same network, bit for bit."""
     labels = dataset.labels.copy()
@@ -171,7 +347,7 @@ def test_held_out_labels_and_pixels_do_not_reach_the_training(dataset, bank, tmp
 
 
 def test_a_diverging_run_is_a_training_error(dataset, bank, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "one_cycle", lambda peak, steps: float("nan"))
+    monkeypatch.setattr(optimization, "one_cycle", lambda peak, steps: float("nan"))
     with pytest.raises(TrainingError, match="job diverged: the loss of epoch"):
         train(job(), dataset, bank, tmp_path, Silent())
     assert not list(tmp_path.glob("*.npz"))
@@ -181,19 +357,19 @@ def test_a_diverging_run_is_a_training_error(dataset, bank, tmp_path, monkeypatc
     ("rows", "size"), [(28000, 256), (4096, 256), (4000, 248), (799, 48), (40, 16), (9, 9)]
 )
 def test_small_data_has_small_batches(rows, size):
-    assert training._batch_size(256, rows) == size
+    assert batches.batch_size(256, rows) == size
 
 
 @pytest.mark.parametrize("steps", [*range(1, 60), 109, 218, 219, 227, 328, 997])
 def test_epochs_are_whole_calls(steps):
-    per_call, kept = training._whole_calls(steps)
+    per_call, kept = batches.whole_calls(steps)
     assert kept % per_call == 0
     assert 0 <= steps - kept <= steps / 20
 
 
 def test_the_schedule_rises_and_falls():
-    training.hardware.prepare()
-    rate = training.one_cycle(0.01, 1000)
+    hardware.prepare()
+    rate = optimization.one_cycle(0.01, 1000)
     values = [float(rate(step)) for step in (0, 100, 200, 600, 999)]
     assert values[0] == pytest.approx(0.0004)
     assert values[2] == pytest.approx(0.01)

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ensembles import cross_validation
-from ensembles.blending import load_members, mean_blend, write_submission
+from ensembles import trainer
+from ensembles.blending import account, evaluate_methods, make_blend, write_submission
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import Member, MemberKey, MemberStore
+from ensembles.pool import make_pool
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.predictions import score, softmax
@@ -40,7 +41,7 @@ def trained(monkeypatch, tmp_path):
     """Put noise around the truth in the place of training; return the jobs that ran."""
     jobs: list[object] = []
 
-    def train(job, dataset, bank, checkpoints, progress):
+    def train(job, dataset, bank, checkpoints, progress, **_):
         jobs.append(job)
         random = np.random.default_rng(job.seed)
         truth = np.eye(3)[dataset.labels[job.held_out_rows]] * 2
@@ -53,14 +54,14 @@ def trained(monkeypatch, tmp_path):
             checkpoint=tmp_path / "none",
         )
 
-    monkeypatch.setattr(cross_validation, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     return jobs
 
 
 @pytest.fixture
 def keys(dataset, workspace, trained) -> list[MemberKey]:
-    return cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent())
+    return cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
 
 
 def test_whole_fold_sets_come_first(keys, trained):
@@ -79,7 +80,7 @@ def test_members_train_outside_their_fold_and_predict_it(keys, trained, folds, d
 
 def test_members_have_seeds_of_their_own_that_do_not_hang_on_the_others(keys, dataset, workspace):
     assert len({key.seed for key in keys}) == 6
-    alone = cross_validate(CONFIGS[1:], dataset, workspace, SETTINGS, Silent())
+    alone = cross_validate(CONFIGS[1:], dataset, workspace, SETTINGS, Silent()).keys
     assert alone == keys[3:]
 
 
@@ -89,7 +90,7 @@ def test_a_finished_member_is_never_trained_again(keys, trained, dataset, worksp
     for path in store.path(missing).iterdir():
         path.unlink()
     store.path(missing).rmdir()
-    assert cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()) == keys
+    assert cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys == keys
     assert len(trained) == 7 and trained[-1].config == CONFIGS[1]
 
 
@@ -99,11 +100,17 @@ def test_keys_survive_json(keys):
     assert len({key.name for key in keys}) == 6
 
 
+def mean_blend(pool, folds, labels):
+    evaluations = evaluate_methods(["mean"], pool, labels, folds, Silent())
+    return make_blend("mean", evaluations, pool, labels)
+
+
 def test_the_blend_is_the_mean_and_out_of_fold(keys, dataset, folds, workspace):
     store = MemberStore(workspace)
-    members, missing = load_members(keys, store, dataset, folds)
-    blend = mean_blend(members, folds, dataset.labels)
-    assert not missing and len(blend.members) == 6
+    pool, missing = make_pool(keys, store, dataset, folds)
+    blend = mean_blend(pool, folds, dataset.labels)
+    assert not missing and pool.members == tuple(key.name for key in keys)
+    members = [store.load(key, (10, 12), 3) for key in keys]
     row = 17
     fold = folds.of_row[row]
     place = folds.held_out_rows(fold).tolist().index(row)
@@ -113,29 +120,36 @@ def test_the_blend_is_the_mean_and_out_of_fold(keys, dataset, folds, workspace):
     np.testing.assert_allclose(
         blend.test[5], np.mean([member.test[5] for member in members], axis=0), rtol=1e-6
     )
-    assert blend.score == score(blend.oof, dataset.labels)
-    np.testing.assert_allclose(blend.oof.sum(axis=1), 1, atol=1e-5)
+    assert blend.honest == blend.fitted == score(blend.oof, dataset.labels)
+    np.testing.assert_allclose(blend.oof.sum(axis=1), 1, atol=1e-12)
 
 
 def test_configurations_without_all_folds_are_left_out(keys, dataset, folds, workspace):
     store = MemberStore(workspace)
     gone = store.path(keys[5])
     (gone / "member.json").unlink()
-    members, missing = load_members(keys, store, dataset, folds)
-    assert [member.key for member in members] == keys[:3] and missing == [keys[5]]
+    pool, missing = make_pool(keys, store, dataset, folds)
+    assert pool.members == tuple(key.name for key in keys[:3]) and missing == [keys[5]]
+    assert pool.names == (keys[0].set_name,)
     (store.path(keys[0]) / "member.json").unlink()
     with pytest.raises(ArtefactError, match="No configuration has all its folds trained yet"):
-        load_members(keys, store, dataset, folds)
+        make_pool(keys, store, dataset, folds)
+
+
+def test_a_plan_that_lacks_a_fold_makes_no_set(keys, dataset, folds, workspace):
+    store = MemberStore(workspace)
+    pool, missing = make_pool(keys[1:], store, dataset, folds)
+    assert pool.names == (keys[3].set_name,) and missing == []
 
 
 def test_members_of_other_data_or_folds_are_refused(keys, dataset, folds, workspace):
     store = MemberStore(workspace)
     other = dataclasses.replace(dataset, digest="0" * 16)
     with pytest.raises(ArtefactError, match="was made from other data"):
-        load_members(keys, store, other, folds)
+        make_pool(keys, store, other, folds)
     others = make_folds(dataset, 3, 1, workspace)
     with pytest.raises(ArtefactError, match="was made from other folds"):
-        load_members(keys, store, dataset, others)
+        make_pool(keys, store, dataset, others)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +169,7 @@ def test_broken_members_are_refused(keys, dataset, folds, workspace, array, says
     else:
         np.save(path, array)
     with pytest.raises(ArtefactError, match=says):
-        load_members(keys, store, dataset, folds)
+        make_pool(keys, store, dataset, folds)
 
 
 def test_a_member_under_another_name_is_refused(keys, dataset, folds, workspace):
@@ -163,7 +177,7 @@ def test_a_member_under_another_name_is_refused(keys, dataset, folds, workspace)
     about = store.path(keys[1]) / "member.json"
     about.write_text((store.path(keys[0]) / "member.json").read_text())
     with pytest.raises(ArtefactError, match="holds another member than its name says"):
-        load_members(keys, store, dataset, folds)
+        make_pool(keys, store, dataset, folds)
 
 
 def test_stored_members_are_read_back(keys, dataset, folds, workspace):
@@ -183,12 +197,13 @@ def test_the_submission_has_the_samples_form(made, workspace, trained, newline, 
     text = newline.join(["Id,Digit", *(f"{name},0" for name in ids)]) + (newline if final else "")
     (made.folder / "sample_submission.csv").write_bytes(mark + text.encode())
     dataset = load(made.folder, workspace)
-    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent())
+    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
     folds = make_folds(dataset, 3, 0, workspace)
-    members, _ = load_members(keys, MemberStore(workspace), dataset, folds)
-    blend = mean_blend(members, folds, dataset.labels)
+    pool, _ = make_pool(keys, MemberStore(workspace), dataset, folds)
+    blend = mean_blend(pool, folds, dataset.labels)
+    facts = account(blend, pool, dataset, folds)
     copy = workspace.root / "elsewhere" / "mine.csv"
-    assert write_submission(blend, dataset, folds, workspace, copy) == copy
+    assert write_submission(blend, facts, dataset, workspace, copy) == copy
     labels = [dataset.competition.classes[index] for index in blend.test.argmax(axis=1)]
     lines = ["Id,Digit", *(f"{name},{label}" for name, label in zip(ids, labels, strict=True))]
     wanted = mark + (newline.join(lines) + (newline if final else "")).encode()
@@ -197,4 +212,4 @@ def test_the_submission_has_the_samples_form(made, workspace, trained, newline, 
     about = json.loads((workspace.submissions / "submission.json").read_text())
     assert about["sha256"] == hashlib.sha256(wanted).hexdigest()
     assert about["members"] == [key.name for key in keys]
-    assert about["oof_accuracy"] == blend.score.accuracy and about["rows"] == 30
+    assert about["oof_accuracy"] == blend.honest.accuracy and about["rows"] == 30

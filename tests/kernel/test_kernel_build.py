@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kaggle_digits import __version__
-from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, write_ranking
 from kernel import bundle, commands, metadata
@@ -55,7 +55,11 @@ def test_it_writes_a_script_and_its_metadata(call: Call, tmp_path: Path) -> None
     text = script.read_text()
     head = text[: text.index("import base64")]
     assert f"kaggle-digits {__version__}" in head and values["code"] in head
-    assert "preset best, seed 0: search of 30 trials, then the best 4 × 5 folds" in head
+    best = load_presets()["best"]
+    assert (
+        f"preset best, seed 0: search of {best.trials} trials, then the best {best.top_k} × "
+        f"{best.folds} folds" in head
+    )
     assert "cv-train --preset best --seed 0 --top-k 4" in head
     compile(text, str(script), "exec")
     about = json.loads((tmp_path / "d" / "kernel-metadata.json").read_text())
@@ -89,6 +93,7 @@ def test_the_script_carries_our_source_and_nothing_else(
     assert {name: files[name] for name in expected} == expected
     others = sorted(set(files) - set(expected))
     assert others == [
+        "kaggle_digits/ground/portfolio.toml",
         "kaggle_digits/ground/presets.toml",
         "kernel/kernel-metadata.json",
         "kernel/template.py.txt",

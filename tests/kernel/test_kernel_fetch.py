@@ -183,7 +183,7 @@ def test_an_error_body_is_not_a_file(fetch: Fetch, server: Any, tmp_path: Path, 
 
 
 def test_a_file_that_is_missing_is_named(fetch: Fetch, server: Any, tmp_path: Path) -> None:
-    path = next(path for path in server.files if path.endswith("/test.npy"))
+    path = next(path for path in server.files if "/members/" in path and path.endswith("/test.npy"))
     del server.files[path]
     code, values, _ = fetch()
     assert code == 4 and path in values["error"] and nothing_taken(tmp_path / "w")

@@ -1,182 +1,119 @@
-"""The search with training stood in for by a formula: proposals, replay, resume, failures."""
+"""The search with training stood in for by a formula: resume, failures, budget, ranking."""
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from types import SimpleNamespace
+import json
+import time
 
-import numpy as np
 import pytest
 
-from kaggle_digits.core.architecture import FAMILIES, megamacs
-from kaggle_digits.core.augmentation import POLICIES
-from kaggle_digits.core.data import load
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, TrainingError
-from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.ranking import ranking_path, read_ranking
-from kaggle_digits.ground.workspace import write_json
-from tuning import search as search_module
-from tuning import space
-from tuning.proposals import Proposer
-from tuning.search import SearchSettings, search
-from tuning.study import COMPLETED, FAILED, Study, Trial, ranked
+from kaggle_digits.ground.workspace import Workspace, write_json
+from tuning.selection import ranked
+from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
 
-SHAPE = (28, 28, 10)
+STRATEGIES = ("random", "hyperband", "bayesian", "grid")
 
 
-def proposer(seed: int = 0, limit: float = 20) -> Proposer:
-    return Proposer(seed, SHAPE, limit)
+class Lines:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def task(self, label, total, unit=""):
+        from kaggle_digits.ground.progress import Silent
+
+        return Silent().task(label, total, unit)
 
 
-def loss(config: TrainingConfig) -> float:
-    """A score that depends on the configuration alone."""
-    return abs(config.dropout - 0.4) + abs(config.depth - 2) + abs(config.learning_rate - 0.004)
+def scores(found):
+    """What must not depend on how a search was interrupted: all but the time."""
+    return [(t.number, t.config, t.epochs, t.state, t.log_loss, t.rejected) for t in found.trials]
 
 
-def proposals(of: Proposer, count: int) -> list[TrainingConfig]:
-    found = []
-    for _ in range(count):
-        found.append(of.propose())
-        of.tell(loss(found[-1]))
-    return found
-
-
-def test_the_space_searches_what_was_promised():
-    names = {dimension.name for dimension in space.SPACE}
-    assert {"family", "depth", "filters", "growth", "kernel_size", "dropout"} <= names
-    assert {"learning_rate", "weight_decay", "label_smoothing", "augmentation"} <= names
-    assert names <= {field.name for field in dataclasses.fields(TrainingConfig)}
-    for dimension in space.SPACE:
-        if isinstance(dimension, space.Choice):
-            known = {"family": FAMILIES, "augmentation": POLICIES}.get(dimension.name)
-            assert known is None or set(dimension.values) <= set(known)
-
-
-def test_default_configuration_is_in_the_space():
-    default = TrainingConfig()
-    assert space.to_config(space.to_values(default)) == default
-    for dimension in space.SPACE:
-        value = getattr(default, dimension.name)
-        match dimension:
-            case space.Choice(values=values):
-                assert value in values
-            case space.LogRange(low=low, high=high) | space.Range(low=low, high=high):
-                assert low <= value <= high
-
-
-def test_proposals_start_with_the_default_are_distinct_and_affordable():
-    found = proposals(proposer(), 12)
-    assert found[0] == TrainingConfig()
-    assert len({config.digest for config in found}) == 12
-    assert all(megamacs(config, *SHAPE) <= 20 for config in found[1:])
-
-
-def test_seeds_fix_the_proposals_and_zero_is_a_seed():
-    assert proposals(proposer(0), 9) == proposals(proposer(0), 9)
-    assert proposals(proposer(0), 9) != proposals(proposer(1), 9)
-
-
-@pytest.mark.parametrize("done", [1, 5, 8])
-def test_replay_brings_the_oracle_to_where_it_was(done):
-    wanted = proposals(proposer(), 10)
-    trials = [
-        Trial(number, config, COMPLETED, log_loss=loss(config), accuracy=0.5)
-        for number, config in enumerate(wanted[:done])
-    ]
-    resumed = proposer()
-    resumed.replay(trials, Silent())
-    assert proposals(resumed, 10 - done) == wanted[done:]
-
-
-def test_replay_refuses_trials_of_another_search():
-    trials = [Trial(0, TrainingConfig(depth=1), COMPLETED, log_loss=1.0, accuracy=0.5)]
-    with pytest.raises(ArtefactError, match="Trial 0 of the study is not what this search"):
-        proposer().replay(trials, Silent())
-
-
-def test_an_exhausted_space_says_so():
-    nothing = proposer(limit=0.001)
-    nothing.propose()
-    nothing.tell(1.0)
-    with pytest.raises(ConfigurationError, match="no further configuration within 0.001 million"):
-        nothing.propose()
-
-
-def test_ranking_is_distinct_and_breaks_ties_by_accuracy():
-    def trial(number: int, depth: int, loss: float | None, accuracy: float | None) -> Trial:
+def test_ranking_is_distinct_takes_the_longest_trial_and_breaks_ties_by_accuracy():
+    def trial(
+        number: int, depth: int, loss: float | None, accuracy: float | None, epochs: int = 4
+    ) -> Trial:
         state = FAILED if loss is None else COMPLETED
-        return Trial(number, TrainingConfig(depth=depth), state, log_loss=loss, accuracy=accuracy)
+        config = TrainingConfig(depth=depth)
+        return Trial(number, config, epochs, state, log_loss=loss, accuracy=accuracy)
 
     trials = [
         trial(0, 1, 0.2, 0.9), trial(1, 2, 0.1, 0.8), trial(2, 3, 0.1, 0.9),
-        trial(3, 4, None, None), trial(4, 3, 0.3, 0.99),
+        trial(3, 4, None, None), trial(4, 3, 0.3, 0.99), trial(5, 1, 0.01, 0.99, epochs=2),
     ]  # fmt: skip
     assert [entry.trial for entry in ranked(trials, 9)] == [2, 1, 0]
     assert [entry.trial for entry in ranked(trials, 2)] == [2, 1]
 
 
-@pytest.fixture
-def dataset(make, workspace):
-    return load(make(height=8, width=8, rows=60).folder, workspace)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_search_goes_on_and_a_finished_one_runs_nothing(go, workspace, formula, strategy):
+    first = go(7, strategy=strategy)
+    assert formula.names == [f"trial {number}" for number in range(7)]
+    again = go(7, strategy=strategy)
+    assert scores(again) == scores(first) and again.best == first.best
+    assert len(formula.names) == 7
+    more = go(12, strategy=strategy)
+    assert formula.names[7:] == [f"trial {number}" for number in range(7, 12)]
+    assert scores(more)[:7] == scores(first)
 
 
-SETTINGS = SearchSettings(1, 30, 1, 20, seed=0)
+def test_a_finished_search_does_not_even_load_keras_tuner(go, workspace, formula, monkeypatch):
+    from tuning import search as search_module
+
+    wanted = go(3)
+    monkeypatch.setattr(search_module, "Proposer", lambda *_: pytest.fail("it proposed"))
+    assert scores(go(3)) == scores(wanted)
 
 
-class Stop(BaseException):
-    """Stands for a kill."""
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("killed_at", [0, 3, 8])
+def test_a_killed_search_repeats_only_the_running_trial(
+    go, workspace, formula, tmp_path, strategy, killed_at
+):
+    wanted = go(14, Workspace(tmp_path / "other"), strategy=strategy)
+    formula.names.clear()
+    formula.killed = {f"trial {killed_at}"}
+    with pytest.raises(formula.Kill):
+        go(14, strategy=strategy)
+    left = Study(workspace).trials()
+    assert [trial.state for trial in left] == [COMPLETED] * killed_at + [RUNNING]
+    formula.killed = set()
+    found = go(14, strategy=strategy)
+    assert formula.names == [f"trial {n}" for n in [*range(killed_at + 1), *range(killed_at, 14)]]
+    assert scores(found) == scores(wanted) and found.best == wanted.best
 
 
-@pytest.fixture
-def trained(monkeypatch, tmp_path):
-    """Put a formula in the place of training; return the names of the jobs that ran."""
-    names: list[str] = []
-
-    def train(job, dataset, bank, checkpoints, progress):
-        names.append(job.name)
-        if job.name in train.killed:
-            raise Stop
-        if job.name in train.failing:
-            raise TrainingError(f"{job.name} ran out of memory")
-        share = 1 / (2 + job.config.dropout)
-        held_out = np.full((len(job.held_out_rows), 3), (1 - share) / 2, dtype=np.float32)
-        held_out[np.arange(len(held_out)), dataset.labels[job.held_out_rows]] = share
-        return SimpleNamespace(held_out=held_out, checkpoint=Path(tmp_path / "none"))
-
-    train.failing, train.killed = set(), set()
-    monkeypatch.setattr(search_module, "train", train)
-    return SimpleNamespace(names=names, train=train)
+def test_the_running_trial_goes_on_with_the_configuration_it_had(go, workspace, formula):
+    formula.killed = {"trial 2"}
+    with pytest.raises(formula.Kill):
+        go(4)
+    begun = Study(workspace).trials()[2]
+    formula.killed = set()
+    formula.jobs.clear()
+    go(4)
+    assert formula.jobs[0].config == begun.config
 
 
-def test_a_search_goes_on_and_a_finished_one_runs_nothing(dataset, workspace, trained):
-    done, best = search(dataset, workspace, SETTINGS, 3, Silent())
-    assert trained.names == ["trial 0", "trial 1", "trial 2"]
-    again = search(dataset, workspace, SETTINGS, 3, Silent())
-    assert again == (done, best) and len(trained.names) == 3
-    more, _ = search(dataset, workspace, SETTINGS, 5, Silent())
-    assert trained.names[3:] == ["trial 3", "trial 4"] and more[:3] == done
+def test_seeds_fix_trials_and_scores_and_zero_is_a_seed(go, formula, tmp_path):
+    places = [Workspace(tmp_path / name) for name in "abc"]
+    first, same = go(6, places[0], seed=0), go(6, places[1], seed=0)
+    assert scores(first) == scores(same)
+    assert scores(first) != scores(go(6, places[2], seed=1))
 
 
-def test_a_killed_search_repeats_only_the_running_trial(dataset, workspace, trained, tmp_path):
-    from kaggle_digits.ground.workspace import Workspace
-
-    wanted = search(dataset, Workspace(tmp_path / "other"), SETTINGS, 4, Silent())[1]
-    trained.names.clear()
-    trained.train.killed = {"trial 2"}
-    with pytest.raises(Stop):
-        search(dataset, workspace, SETTINGS, 4, Silent())
-    trained.train.killed = set()
-    best = search(dataset, workspace, SETTINGS, 4, Silent())[1]
-    assert trained.names == ["trial 0", "trial 1", "trial 2", "trial 2", "trial 3"]
-    assert best == wanted
-
-
-def test_best_json_is_read_back_for_its_data_only(dataset, workspace, trained):
-    _, best = search(dataset, workspace, SETTINGS, 3, Silent())
+def test_best_json_is_read_back_for_its_data_only(go, dataset, workspace, formula):
+    found = go(3)
     path = ranking_path(workspace)
-    assert read_ranking(path, dataset.digest) == best
+    assert read_ranking(path, dataset.digest) == found.best
+    assert all(entry.log_loss_se > 0 and entry.rows == 15 for entry in found.best)
     with pytest.raises(ArtefactError, match="was made on other data"):
         read_ranking(path, "0" * 16)
     write_json(path, {"data": dataset.digest, "configurations": [{"config": {"depth": 99}}]})
@@ -187,55 +124,157 @@ def test_best_json_is_read_back_for_its_data_only(dataset, workspace, trained):
         read_ranking(path, dataset.digest)
 
 
-def test_other_settings_are_refused_with_the_difference(dataset, workspace, trained):
-    search(dataset, workspace, SETTINGS, 2, Silent())
-    other = dataclasses.replace(SETTINGS, seed=1, epochs=2)
-    with pytest.raises(ArtefactError, match="epochs: 1 → 2, seed: 0 → 1") as caught:
-        search(dataset, workspace, other, 2, Silent())
+def test_best_json_of_an_earlier_version_is_read(go, dataset, workspace, formula):
+    found = go(3)
+    path = ranking_path(workspace)
+    old = json.loads(path.read_text())
+    for entry in old["configurations"]:
+        for name in ("log_loss_se", "accuracy_se", "rows", "folds"):
+            del entry[name]
+    write_json(path, old)
+    read = read_ranking(path, dataset.digest)
+    assert [entry.config for entry in read] == [entry.config for entry in found.best]
+    assert read[0].log_loss_se == 0
+
+
+def test_other_settings_are_refused_with_the_difference(go, workspace, formula):
+    go(2)
+    with pytest.raises(ArtefactError, match="epochs: 4 → 2, seed: 0 → 1") as caught:
+        go(2, seed=1, epochs=2)
     assert "--fresh" in str(caught.value.mend)
+    with pytest.raises(ArtefactError, match="strategy: random → grid"):
+        go(2, strategy="grid")
+    from tuning.narrowing import narrow
+
+    with pytest.raises(ArtefactError, match="space depth: 1, 2, 3"):
+        go(2, space=narrow({"augmentation": "none", "depth": [1, 2]}, "the test"))
     Study(workspace).clear()
-    search(dataset, workspace, other, 2, Silent())
+    go(2, seed=1, epochs=2)
 
 
-def test_a_failed_trial_is_recorded_and_the_search_goes_on(dataset, workspace, trained):
-    trained.train.failing = {"trial 1"}
-    done, best = search(dataset, workspace, SETTINGS, 3, Silent())
-    assert [trial.state for trial in done] == [COMPLETED, FAILED, COMPLETED]
-    assert done[1].reason == "trial 1 ran out of memory"
-    assert {entry.trial for entry in best} == {0, 2}
-    assert search(dataset, workspace, SETTINGS, 3, Silent())[0] == done
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(go, formula):
+    formula.failing = {"trial 1"}
+    formula.not_numbers = {"trial 3"}
+    found = go(5)
+    assert [trial.state for trial in found.trials] == [
+        COMPLETED, FAILED, COMPLETED, FAILED, COMPLETED,
+    ]  # fmt: skip
+    assert found.trials[1].reason == "trial 1 ran out of memory"
+    assert found.trials[3].reason == "trial 3: its predictions are not numbers."
+    assert {entry.trial for entry in found.best} == {0, 2, 4}
+    assert scores(go(5)) == scores(found)
 
 
-def test_three_failures_in_a_row_end_the_search(dataset, workspace, trained):
-    trained.train.failing = {f"trial {number}" for number in range(1, 9)}
+def test_three_failures_in_a_row_end_the_search(go, workspace, formula):
+    formula.failing = {f"trial {number}" for number in range(1, 9)}
     with pytest.raises(TrainingError, match="The last 3 trials failed; the last: trial 3"):
-        search(dataset, workspace, SETTINGS, 9, Silent())
+        go(9)
     assert len(Study(workspace).trials()) == 4
+    with pytest.raises(TrainingError, match="The last 3 trials failed"):
+        go(9)
+    assert len(formula.names) == 4
 
 
-def test_a_missing_or_broken_trial_is_named(dataset, workspace, trained):
-    search(dataset, workspace, SETTINGS, 3, Silent())
+def test_a_missing_or_broken_trial_is_named(go, workspace, formula):
+    go(3)
     path = workspace.tuning / "trials" / "0001.json"
     content = path.read_text()
     path.write_text("{}")
     with pytest.raises(ArtefactError, match="0001.json is not a trial's record"):
-        search(dataset, workspace, SETTINGS, 3, Silent())
+        go(3)
     path.unlink()
     with pytest.raises(ArtefactError, match="Trial 1 is missing"):
-        search(dataset, workspace, SETTINGS, 3, Silent())
+        go(3)
     path.write_text(content)
-    search(dataset, workspace, SETTINGS, 3, Silent())
+    go(3)
 
 
-def test_every_trial_is_scored_on_the_same_held_out_rows(dataset, workspace, monkeypatch):
-    rows = []
+def test_every_trial_is_scored_on_the_same_held_out_rows_with_the_same_seed(go, formula):
+    go(3)
+    first, *others = formula.jobs
+    assert not set(first.train_rows.tolist()) & set(first.held_out_rows.tolist())
+    for job in others:
+        assert job.train_rows.tolist() == first.train_rows.tolist()
+        assert job.held_out_rows.tolist() == first.held_out_rows.tolist()
+        assert (job.epochs, job.seed) == (first.epochs, first.seed)
 
-    def train(job, *_):
-        rows.append((job.train_rows.tolist(), job.held_out_rows.tolist(), job.epochs, job.seed))
-        raise TrainingError("enough")
 
-    monkeypatch.setattr(search_module, "train", train)
-    with pytest.raises(TrainingError):
-        search(dataset, workspace, SETTINGS, 2, Silent())
-    assert len(rows) == 2 and rows[0] == rows[1]
-    assert not set(rows[0][0]) & set(rows[0][1])
+def test_folds_score_every_row_of_the_sample_once(go, workspace, formula):
+    found = go(2, folds=3)
+    assert formula.names[:3] == [f"trial 0, fold {fold}" for fold in range(3)]
+    held_out = [row for job in formula.jobs[:3] for row in job.held_out_rows.tolist()]
+    assert len(held_out) == len(set(held_out)) == 45
+    assert found.trials[0].rows == 45
+
+
+def test_an_exhausted_space_ends_the_search(go, workspace, formula):
+    from tuning.narrowing import narrow
+
+    few = narrow(
+        {
+            "augmentation": "none", "family": "pooled", "filters": 16, "growth": 1.5,
+            "kernel_size": 3, "dense_units": 0, "batch_norm": True, "spatial_dropout": 0.0,
+            "dropout": [0.1, 0.3], "batch_size": 256, "learning_rate": 0.01,
+            "weight_decay": 0.05, "label_smoothing": 0.05,
+        },
+        "the test",
+    )  # fmt: skip
+    for strategy in STRATEGIES:
+        Study(workspace).clear()
+        found = go(50, strategy=strategy, space=few, portfolio=())
+        assert len({trial.config for trial in found.trials}) == 6, strategy
+
+
+def test_the_time_budget_ends_a_search_with_completed_trials_only(go, workspace, formula):
+    formula.seconds = 0.15
+    go(1)  # what is loaded once is not measured
+    Study(workspace).clear()
+    started = time.monotonic()
+    found = go(None, seconds=2.0)
+    took = time.monotonic() - started
+    assert 1.8 <= took <= 2.2
+    assert all(trial.state == COMPLETED for trial in found.trials) and len(found.trials) >= 6
+    assert {entry.trial for entry in found.best} <= {trial.number for trial in found.trials}
+    count = len(formula.names)
+    again = go(None, seconds=2.0)
+    assert len(formula.names) == count and again.best == found.best
+    more = go(None, seconds=3.0)
+    assert len(more.trials) > len(found.trials)
+
+
+def test_a_trial_cut_by_the_time_is_taken_up_by_a_later_call(go, workspace, formula):
+    formula.seconds = 0.4
+    go(1)
+    Study(workspace).clear()
+    go(None, seconds=1.0)
+    cut = Study(workspace).trials()[-1]
+    assert cut.state == RUNNING
+    formula.jobs.clear()
+    go(cut.number + 1)
+    assert [job.config for job in formula.jobs] == [cut.config]
+
+
+def test_no_time_for_a_single_trial_is_an_error(go, formula):
+    formula.seconds = 2.0
+    with pytest.raises(TrainingError, match="before the first trial was completed"):
+        go(3, seconds=0.2)
+
+
+def test_the_live_table_shows_values_score_best_and_time_left(go, formula):
+    lines = Lines()
+    go(3, progress=lines)
+    table = [line for line in lines.said if line.split()[0] in ("trial", "0", "1", "2")]
+    assert table[0].split() == [
+        "trial", "log-loss", "best", "accuracy", "epochs", "time", "left", "values",
+    ]  # fmt: skip
+    assert len(table) == 4
+    trials = [line.split(maxsplit=9) for line in table[1:]]
+    best = min(float(cells[1]) for cells in trials)
+    assert float(trials[-1][2]) == best
+    assert "augmentation none" in table[1]
+
+
+def test_only_the_best_predictions_are_kept(go, workspace, formula):
+    found = go(30)
+    kept = {int(path.stem) for path in (workspace.tuning / "predictions").glob("*.npy")}
+    assert kept == {entry.trial for entry in found.best} and len(kept) == 20

@@ -1,0 +1,108 @@
+"""Diversity: what each of a blend's predictions adds to the plain mean, and what errors they share.
+
+Predictions count here as a blend sees them: one per whole fold set or extra, [rows, classes].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensembles.evaluation import Difference, compare, row_results
+from kaggle_digits.core.predictions import Score, normalised, score
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One prediction among the others.
+
+    Args:
+        name: Whose.
+        score: Its own.
+        effect: The plain mean of all less the plain mean without it; None where it is the only
+            one.
+    """
+
+    name: str
+    score: Score
+    effect: Difference | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it earns its place, as far as the 95 % intervals of `effect` tell."""
+        if self.effect is None:
+            return "the only one"
+        gains = self.effect.log_loss_high < 0 or self.effect.images_low > 0
+        costs = self.effect.log_loss_low > 0 or self.effect.images_high < 0
+        if gains and costs:
+            return "mixed"
+        return "helps" if gains else "harms" if costs else "no difference shown"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diversity:
+    """All predictions side by side.
+
+    Args:
+        standings: One each, in order.
+        agreement: Share of rows on which two name the same class, float64 [members, members].
+        overlap: Rows that both get wrong over rows that one or both get wrong (Jaccard index);
+            0 where neither errs. float64 [members, members].
+        missed_by_all: Rows that none gets right, ascending, int64.
+    """
+
+    standings: tuple[Standing, ...]
+    agreement: np.ndarray
+    overlap: np.ndarray
+    missed_by_all: np.ndarray
+
+
+def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> Diversity:
+    """Compare predictions with one another and each with the plain mean.
+
+    Args:
+        names: Of the predictions.
+        probabilities: Out-of-fold softmax, float [members, rows, classes].
+        labels: int64 [rows].
+    """
+    choices = probabilities.argmax(axis=2)
+    wrong = choices != labels
+    agreement = np.stack([(choices == one).mean(axis=1) for one in choices])
+    both = np.stack([(wrong & one).sum(axis=1) for one in wrong])
+    either = np.stack([(wrong | one).sum(axis=1) for one in wrong])
+    return Diversity(
+        standings=tuple(
+            Standing(name, score(one, labels), effect)
+            for name, one, effect in zip(
+                names, probabilities, _effects(probabilities, labels), strict=True
+            )
+        ),
+        agreement=agreement,
+        overlap=both / np.maximum(either, 1),
+        missed_by_all=np.flatnonzero(wrong.all(axis=0)),
+    )
+
+
+def to_others(matrix: np.ndarray) -> np.ndarray | None:
+    """Return each member's mean over the others, float64 [members]; None where there is one only.
+
+    Args:
+        matrix: float64 [members, members].
+    """
+    members = len(matrix)
+    if members == 1:
+        return None
+    means: np.ndarray = (matrix.sum(axis=1) - matrix.diagonal()) / (members - 1)
+    return means
+
+
+def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[Difference | None]:
+    if len(probabilities) == 1:
+        return [None]
+    total = probabilities.sum(axis=0, dtype=np.float64)
+    everyone = row_results(normalised(total), labels)
+    return [
+        compare(everyone, row_results(normalised(total - one), labels)) for one in probabilities
+    ]

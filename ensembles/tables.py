@@ -1,0 +1,234 @@
+"""What `blend` shows: the blend; with --compare the methods, the members, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ensembles.blending import Blend
+from ensembles.diversity import Diversity, diversity, to_others
+from ensembles.evaluation import Difference, Evaluation, compare, row_results
+from ensembles.pool import Pool
+from kaggle_digits.core.predictions import score
+
+_SHOWN = 20
+_METHOD_HEADER = [
+    "method", "OOF accuracy", "OOF log-loss", "with T", "T", "fitted", "fitted log-loss",
+    "images against mean", "log-loss against mean", "s",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparison, ready to be shown.
+
+    Args:
+        rows: The table of methods, its header first.
+        lines: The table of the pool's entries, and what all of them miss.
+        values: All of it as JSON can hold it.
+    """
+
+    rows: list[list[str]]
+    lines: list[str]
+    values: dict[str, Any]
+
+
+def compared(
+    evaluations: Sequence[Evaluation], blend: Blend, pool: Pool, labels: np.ndarray
+) -> Compared:
+    """Compare methods with plain averaging, and each of the pool's entries with the others.
+
+    Args:
+        evaluations: Of all methods, `mean` first.
+        blend: What was chosen.
+        pool: What was joined.
+        labels: int64 [rows].
+    """
+    temperature = blend.temperature is not None
+    differences = against_mean(evaluations, labels, temperature=temperature)
+    found = diversity(pool.names, pool.oof, labels)
+    return Compared(
+        method_rows(evaluations, differences, blend.method, temperature=temperature),
+        member_lines(found),
+        comparison_values(evaluations, differences, found),
+    )
+
+
+def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
+    """Return what is known of a blend, as lines of name and value."""
+    honest, fitted = blend.honest, blend.fitted
+    facts = {
+        "blend": f"{blend.method} of {len(pool.members)} members ({len(pool.names)} sets)",
+        "OOF accuracy": f"{honest.accuracy:.5f} ± {honest.accuracy_se:.5f}",
+        "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
+    }
+    if fitted != honest:
+        facts["as fitted"] = (
+            f"{fitted.accuracy:.5f}, log-loss {fitted.log_loss:.5f}: on the rows that chose the "
+            "weights, which flatters"
+        )
+    if blend.temperature is not None:
+        facts["temperature"] = f"{blend.temperature:.3f}"
+    if blend.rule.weights is not None and len(set(blend.rule.weights)) > 1:
+        shares = sorted(zip(blend.rule.weights, pool.names, strict=True), reverse=True)
+        facts["weights"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares[:_SHOWN])
+    return facts
+
+
+def doubts(pool: Pool, labels: np.ndarray) -> list[str]:
+    """Return a remark on each extra that is no better than guessing: its rows may be in disorder.
+
+    Guessing is naming the most frequent class; three standard errors above it still count as it.
+
+    Args:
+        pool: What is joined.
+        labels: int64 [rows].
+    """
+    share = float(np.bincount(labels).max() / len(labels))
+    guessing = share + 3 * (share * (1 - share) / len(labels)) ** 0.5
+    found = [(extra.name, score(extra.oof, labels).accuracy) for extra in pool.extras]
+    return [
+        f"{name} is right on {accuracy:.1%} of the training rows, no better than guessing; are its "
+        "rows those of train.csv in their order?"
+        for name, accuracy in found
+        if accuracy <= guessing
+    ]
+
+
+def against_mean(
+    evaluations: Sequence[Evaluation], labels: np.ndarray, *, temperature: bool
+) -> list[Difference | None]:
+    """Compare each method with the first, plain averaging; None for that one itself.
+
+    Args:
+        evaluations: `mean` first.
+        labels: int64 [rows].
+        temperature: Compare the calibrated forms, `mean` calibrated too.
+    """
+    results = [
+        row_results(entry.judged(temperature=temperature).oof, labels) for entry in evaluations
+    ]
+    return [None, *(compare(one, results[0]) for one in results[1:])]
+
+
+def method_rows(
+    evaluations: Sequence[Evaluation],
+    differences: Sequence[Difference | None],
+    chosen: str,
+    *,
+    temperature: bool,
+) -> list[list[str]]:
+    """Return the table of methods, its header first; the chosen one is marked.
+
+    Args:
+        evaluations: `mean` first.
+        differences: Of each to `mean`.
+        chosen: The blend's method.
+        temperature: Whether the blend is calibrated.
+    """
+    rows = [_METHOD_HEADER]
+    for entry, difference in zip(evaluations, differences, strict=True):
+        judged = entry.judged(temperature=temperature)
+        name = entry.method.name
+        fitted = entry.method.is_fitted or temperature
+        rows.append(
+            [
+                f"{name} *" if name == chosen else name,
+                f"{judged.honest.accuracy:.5f}",
+                f"{judged.honest.log_loss:.5f}",
+                f"{entry.calibrated.honest.log_loss:.5f}",
+                f"{entry.temperature:.3f}",
+                f"{judged.fitted.accuracy:.5f}" if fitted else "-",
+                f"{judged.fitted.log_loss:.5f}" if fitted else "-",
+                images(difference),
+                log_loss(difference),
+                f"{entry.seconds:.1f}",
+            ]
+        )
+    return rows
+
+
+def member_lines(found: Diversity) -> list[str]:
+    """Return the table of the pool's entries, and what all of them miss, as lines."""
+    agreement, overlap = to_others(found.agreement), to_others(found.overlap)
+    width = max(len("member set"), *(len(standing.name) for standing in found.standings))
+    lines = [
+        "* this blend; OOF: honest, weights fitted without the row's fold; fitted: on the rows "
+        "that chose the weights, which flatters; with T: calibrated by the temperature T",
+        "",
+        f"{'member set':<{width}}  accuracy  log-loss  {'images it brings':>18}  "
+        f"{'log-loss it brings':>27}  agrees  overlap",
+    ]
+    for place, standing in enumerate(found.standings):
+        alike = "" if agreement is None else f"{agreement[place]:6.4f}"
+        shared = "" if overlap is None else f"{overlap[place]:7.3f}"
+        lines.append(
+            f"{standing.name:<{width}}  {standing.score.accuracy:8.5f}  "
+            f"{standing.score.log_loss:8.5f}  {images(standing.effect):>18}  "
+            f"{log_loss(standing.effect):>27}  {alike}  {shared}  {standing.verdict}"
+        )
+    rows = found.missed_by_all
+    shown = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", …" if len(rows) > _SHOWN else "")
+    lines += [
+        "brings: mean of all less mean without it, 95 % interval; agrees, overlap: share of equal "
+        "answers and of common errors, mean over the others",
+        f"missed by all: {len(rows)} images"
+        + (f" (rows of train.csv from 0: {shown})" if len(rows) else ""),
+    ]
+    return lines
+
+
+def comparison_values(
+    evaluations: Sequence[Evaluation],
+    differences: Sequence[Difference | None],
+    found: Diversity,
+) -> dict[str, Any]:
+    """Return all of the comparison as JSON can hold it."""
+    return {
+        "methods": [
+            {
+                "method": entry.method.name,
+                "honest": asdict(entry.plain.honest),
+                "fitted": asdict(entry.plain.fitted),
+                "honest_calibrated": asdict(entry.calibrated.honest),
+                "fitted_calibrated": asdict(entry.calibrated.fitted),
+                "temperature": entry.temperature,
+                "weights": entry.plain.rule.weights,
+                "rule": entry.plain.rule.to_json(),
+                "against_mean": None if difference is None else asdict(difference),
+                "seconds": round(entry.seconds, 2),
+            }
+            for entry, difference in zip(evaluations, differences, strict=True)
+        ],
+        "member_sets": [
+            {
+                "name": standing.name,
+                "score": asdict(standing.score),
+                "effect": None if standing.effect is None else asdict(standing.effect),
+                "verdict": standing.verdict,
+            }
+            for standing in found.standings
+        ],
+        "agreement": found.agreement.round(5).tolist(),
+        "error_overlap": found.overlap.round(5).tolist(),
+        "missed_by_all": found.missed_by_all.tolist(),
+    }
+
+
+def images(difference: Difference | None) -> str:
+    """Return a difference in images with its interval: `+12 [+3, +21]`."""
+    if difference is None:
+        return "-"
+    low, high = difference.images_low, difference.images_high
+    return f"{difference.images:+d} [{low:+.0f}, {high:+.0f}]"
+
+
+def log_loss(difference: Difference | None) -> str:
+    """Return a difference in log-loss with its interval: `-0.00041 [-0.00047, -0.00035]`."""
+    if difference is None:
+        return "-"
+    low, high = difference.log_loss_low, difference.log_loss_high
+    return f"{difference.log_loss:+.5f} [{low:+.5f}, {high:+.5f}]"

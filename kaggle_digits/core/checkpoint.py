@@ -1,0 +1,77 @@
+"""The checkpoint of a training run: all a killed run needs to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaggle_digits.ground.workspace import remove, write_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(slots=True)
+class Progressed:
+    """How far a run is.
+
+    Args:
+        history: Mean loss of each epoch done, nats.
+        seconds: Wall time they took.
+    """
+
+    history: list[float]
+    seconds: float
+
+
+class Checkpoint:
+    """Every variable of a model and its optimizer, and how far the run is, in one file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, model: keras.Model, state: Progressed) -> None:
+        """Write the file, whole."""
+        from keras.ops import convert_to_numpy
+
+        arrays: dict[str, Any] = {
+            f"v{i}": convert_to_numpy(v) for i, v in enumerate(_variables(model))
+        }
+        about = json.dumps({"history": state.history, "seconds": state.seconds})
+        buffer = io.BytesIO()
+        np.savez(buffer, about=np.asarray(about), **arrays)
+        write_bytes(self.path, buffer.getvalue())
+
+    def restore(self, model: keras.Model) -> Progressed:
+        """Bring a model to the checkpoint's state; a missing or unfit file means the start."""
+        variables = _variables(model)
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                about = json.loads(str(stored["about"]))
+                arrays = [stored[f"v{i}"] for i in range(len(variables))]
+        except (OSError, ValueError, KeyError, EOFError):
+            return Progressed([], 0.0)
+        if any(tuple(v.shape) != a.shape for v, a in zip(variables, arrays, strict=True)):
+            return Progressed([], 0.0)
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        return Progressed(about["history"], about["seconds"])
+
+    def drop(self) -> None:
+        """Remove the file."""
+        remove(self.path)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    # Layers' variables include the dropouts' random streams; metrics are made anew every epoch.
+    seen = {id(v): v for layer in model.layers for v in layer.variables}
+    return [*seen.values(), *model.optimizer.variables]

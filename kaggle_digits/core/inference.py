@@ -1,0 +1,98 @@
+"""Softmax of trained networks on images as they are, or averaged over small views of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaggle_digits.core import hardware
+from kaggle_digits.core.predictions import softmax
+from kaggle_digits.ground.errors import ArtefactError
+
+if TYPE_CHECKING:
+    import keras
+
+_BATCH = 512
+_MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
+    # Degrees, relative size, shift right and shift down in shares of the side. In an order in which
+    # every beginning of the list is balanced as far as it can be.
+    (sign * degrees, 1 + sign * size, sign * right, sign * down)
+    for degrees, size, right, down in (
+        (6.0, 0.0, 0.0, 0.0),
+        (0.0, 0.06, 0.0, 0.0),
+        (0.0, 0.0, 0.035, 0.0),
+        (0.0, 0.0, 0.0, 0.035),
+        (6.0, 0.06, 0.0, 0.0),
+        (6.0, -0.06, 0.0, 0.0),
+        (0.0, 0.0, 0.035, 0.035),
+        (0.0, 0.0, 0.035, -0.035),
+        (10.0, 0.0, 0.0, 0.0),
+        (0.0, 0.1, 0.0, 0.0),
+        (10.0, 0.06, 0.0, 0.0),
+        (10.0, -0.06, 0.0, 0.0),
+    )
+    for sign in (1, -1)
+)
+
+
+def load(path: Path) -> keras.Model:
+    """Read a trained network from its Keras file.
+
+    Raises:
+        ArtefactError: It is not there or cannot be read.
+    """
+    hardware.prepare()
+    import keras
+
+    # Imported for its layers' registration.
+    from kaggle_digits.core import networks  # noqa: F401
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{path} cannot be read as a network: {str(error).splitlines()[0]}",
+            mend="Delete its member and call `kaggle-digits cv-train --keep-weights` again.",
+        ) from error
+
+
+def predict(model: keras.Model, images: np.ndarray, views: int = 1) -> np.ndarray:
+    """Return softmax, averaged over views.
+
+    By single calls: Keras' own `predict` sets up a pipeline for each call, which costs more.
+
+    Args:
+        model: From uint8 [batch, height, width, 1] to logits.
+        images: uint8 [n, height, width].
+        views: How many views of each image are averaged; the image itself is the first.
+
+    Returns:
+        float32 [n, classes].
+    """
+    total: Any = 0.0
+    for view in range(views):
+        seen = images if view == 0 else _moved(images, *_MOVES[view - 1])
+        logits = [
+            np.asarray(model.predict_on_batch(seen[start : start + _BATCH, ..., None]))
+            for start in range(0, len(seen), _BATCH)
+        ]
+        total = total + softmax(np.concatenate(logits))
+    mean: np.ndarray = (total / np.float32(views)).astype(np.float32)
+    return mean
+
+
+def _moved(
+    images: np.ndarray, degrees: float, size: float, right: float, down: float
+) -> np.ndarray:
+    """Return all images turned, scaled and shifted alike; what comes in from outside is black."""
+    import cv2
+
+    height, width = images.shape[1:]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, size)
+    turn[:, 2] += (right * width, down * height)
+    moved = np.empty_like(images)
+    for row, image in enumerate(images):
+        cv2.warpAffine(image, turn, (width, height), dst=moved[row], flags=cv2.INTER_LINEAR)
+    return moved

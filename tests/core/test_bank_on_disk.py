@@ -1,0 +1,75 @@
+"""The bank keeps within its bound on disk, heals itself, and `clean` drops it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from kaggle_digits.core import augmentation
+from kaggle_digits.core.augmentation import Bank
+from kaggle_digits.core.data import load
+from kaggle_digits.ground.config import TrainingConfig, load_portfolio
+from kaggle_digits.ground.progress import Silent
+from kaggle_digits.shell.cli import cli
+
+
+@pytest.fixture
+def dataset(make, workspace):
+    return load(make(height=8, width=8, rows=60).folder, workspace)
+
+
+def used(workspace) -> list[str]:
+    return sorted(path.name.rpartition("-")[0] for path in (workspace.cache / "bank").iterdir())
+
+
+def test_the_longest_unused_bank_makes_room(dataset, workspace, monkeypatch):
+    one = dataset.images.nbytes
+    monkeypatch.setattr(augmentation, "MOST_BYTES", 5 * one)
+    banks = {name: Bank(dataset, name, 0, workspace) for name in ("light", "standard", "strong")}
+    for age, name in ((300, "light"), (200, "standard")):
+        banks[name].ensure(2, 1, Silent())
+        stamp = banks[name]._folder / "bank.json"
+        old = stamp.stat().st_mtime - age
+        os.utime(stamp, (old, old))
+    wanted = np.array(banks["standard"].copy(1))
+    banks["light"].ensure(2, 1, Silent())  # nothing to make, but it is the last used one now
+    banks["strong"].ensure(2, 1, Silent())
+    assert used(workspace) == ["light", "strong"]
+    assert np.array_equal(banks["standard"].copy(1), wanted), "a dropped copy is made again, alike"
+    banks["strong"].ensure(20, 1, Silent())
+    assert used(workspace) == ["strong"], "one that needs more than the limit stands alone"
+
+
+def test_clean_drops_what_can_be_made_again(dataset, workspace, capfd):
+    bank = Bank(dataset, "light", 0, workspace)
+    bank.ensure(2, 1, Silent())
+    wanted = np.array(bank.copy(0))
+    kept = workspace.cache / "checkpoints" / "run.npz"
+    kept.parent.mkdir()
+    kept.write_bytes(b"so far")
+    member = workspace.ensembles / "members" / "x.npy"
+    member.parent.mkdir(parents=True)
+    member.write_bytes(b"done")
+
+    def clean(*options: str) -> dict[str, int]:
+        call = ["clean", "--workspace", str(workspace.root), "--json", *options]
+        assert cli.main(call, standalone_mode=False) is None
+        return json.loads(capfd.readouterr().out)
+
+    assert clean()["freed_bytes"] > 2 * dataset.images.nbytes
+    assert [path.name for path in workspace.cache.iterdir()] == ["checkpoints"]
+    assert kept.exists() and member.exists()
+    assert clean()["freed_bytes"] == 0
+    assert clean("--checkpoints")["freed_bytes"] == len(b"so far")
+    assert not kept.exists() and member.exists()
+    assert np.array_equal(Bank(dataset, "light", 0, workspace).copy(0), wanted)
+
+
+def test_the_portfolio_holds_distinct_configurations_the_default_first():
+    found = load_portfolio()
+    assert found[0] == TrainingConfig()
+    assert len({config.digest for config in found}) == len(found) >= 4
+    assert len({config.family for config in found}) >= 2

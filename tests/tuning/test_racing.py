@@ -1,0 +1,254 @@
+"""The race's statistics and its course, and the choice of configurations with different errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.ranking import Ranked, ranking_path, read_ranking
+from tuning.racing import Race, fallen_behind, row_scores
+from tuning.scoring import Result, ScoringSettings, Splits
+from tuning.selection import diverse
+from tuning.study import Study
+
+ROWS, CLASSES = 600, 3
+LABELS = np.arange(ROWS) % CLASSES
+
+
+def softmax(wrong: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Predictions that give each row's label 1 - wrong."""
+    found = np.repeat(wrong[:, None] / (CLASSES - 1), CLASSES, axis=1)
+    found[np.arange(len(labels)), labels] = 1 - wrong
+    return found.astype(np.float32)
+
+
+def entries(count: int) -> list[Ranked]:
+    return [Ranked(TrainingConfig(filters=8 * (n + 1)), n, 0.1 + n, 0.9) for n in range(count)]
+
+
+def splits(folds: int = 5) -> Splits:
+    return Splits(LABELS, ScoringSettings(rows=300, copies=1, folds=0, race_folds=folds, seed=0))
+
+
+def make_race(tmp_path, count: int, folds: int = 5, repeats: int = 1) -> Race:
+    return Race(entries(count), tmp_path, splits(folds), LABELS, 4, repeats, Silent())
+
+
+def drive(race: Race, mean: dict[int, float], *, rounds: int = 99) -> list[tuple[int, int]]:
+    """Let every unit be done with a given mean of `wrong`; return (trial, round) as done."""
+    done = []
+    while (unit := race.take()) is not None and len(done) < rounds:
+        trial = unit.config.filters // 8 - 1
+        _, held_out = splits(race._splits.race_folds).race(unit.round)
+        random = np.random.default_rng([trial, unit.round])
+        wrong = np.clip(mean[trial] * np.exp(random.normal(0, 0.5, len(held_out))), 0.001, 0.9)
+        race.give(unit, Result(softmax(wrong, LABELS[held_out])))
+        done.append((trial, unit.round))
+    return done
+
+
+def test_row_scores_are_those_of_scikit_learn():
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(CLASSES), 50)
+    losses, right = row_scores(probabilities, LABELS[:50])
+    assert losses.mean() == pytest.approx(log_loss(LABELS[:50], probabilities), rel=1e-6)
+    assert right.sum() == (probabilities.argmax(1) == LABELS[:50]).sum()
+
+
+def test_the_rule_is_the_paired_t_test_it_says():
+    random = np.random.default_rng(1)
+    base = random.exponential(1.0, 400)
+    shift = np.where(np.arange(400) % 2, 1.0, -1.0)
+    # Mean d and sd 1 give t = d sqrt(400) / sd; the limit for one comparison at 1 % is 2.326.
+    spread = shift.std(ddof=1)
+    for t, falls in ((2.2, False), (2.5, True)):
+        other = base + shift + t * spread / math.sqrt(400)
+        assert bool(fallen_behind({"a": base, "b": other})) is falls
+    # With five comparisons it is 2.878.
+    many = {f"c{n}": base + 1e-9 * shift for n in range(4)}
+    other = base + shift + 2.5 * spread / math.sqrt(400)
+    assert "b" not in fallen_behind({"a": base, "b": other, **many})
+
+
+def test_chance_alone_drops_few_and_a_real_difference_drops():
+    random = np.random.default_rng(2)
+    dropped = 0
+    for _ in range(300):
+        rows = random.exponential(1.0, 300)
+        same = {name: rows + random.normal(0, 0.3, 300) for name in "abcd"}
+        dropped += len(fallen_behind(same))
+    # The leader is the best of four by chance, so a little more than 1 % in 300 races.
+    assert dropped <= 15
+    better = {"a": rows, "b": rows + random.normal(0.2, 0.3, 300)}
+    assert set(fallen_behind(better)) == {"b"}
+
+
+def test_equal_racers_stay():
+    rows = np.ones(10)
+    assert fallen_behind({"a": rows, "b": rows.copy()}) == {}
+
+
+def test_those_far_behind_leave_after_two_rounds_and_the_rest_goes_on(tmp_path):
+    race = make_race(tmp_path, 4)
+    done = drive(race, {0: 0.050, 1: 0.5, 2: 0.051, 3: 0.4})
+    assert race.is_over
+    assert [trial for trial, number in done if number == 1] == [0, 1, 2, 3]
+    assert {trial for trial, number in done if number > 1} == {0, 2}
+    assert len(done) == 2 * 4 + 3 * 2
+    standing = race.standing()
+    assert {entry.trial for entry in standing[:2]} == {0, 2}
+    assert [entry.trial for entry in standing[2:]] == [3, 1]
+    assert [entry.folds for entry in standing] == [5, 5, 2, 2]
+
+
+def test_the_standing_is_mean_and_standard_error_over_the_rows(tmp_path):
+    race = make_race(tmp_path, 2)
+    drive(race, {0: 0.05, 1: 0.051})
+    rows = np.concatenate(
+        [race._scores[race.standing()[0].config.digest, number][0] for number in range(5)]
+    )
+    best = race.standing()[0]
+    assert best.rows == len(rows) and best.folds == 5
+    assert best.log_loss == pytest.approx(rows.mean(), rel=1e-6)
+    assert best.log_loss_se == pytest.approx(rows.std(ddof=1) / np.sqrt(len(rows)), rel=1e-6)
+
+
+def test_all_racers_share_folds_and_seeds_and_repeats_have_their_own(tmp_path):
+    own = splits()
+    held_out = [own.race(number)[1] for number in range(5)]
+    assert len(np.unique(np.concatenate(held_out))) == sum(map(len, held_out))
+    assert own.race_seed(4) == own.race_seed(0) != own.race_seed(5)
+    assert own.race(5)[1].tolist() != own.race(0)[1].tolist()
+
+
+def test_the_race_uses_other_rows_than_those_the_racers_were_chosen_by():
+    settings = ScoringSettings(rows=100, copies=1, folds=0, race_folds=5, seed=0)
+    own = Splits(LABELS, settings)
+    assert not set(own.trial_rows.tolist()) & set(own.race(0)[1].tolist())
+
+
+def test_a_race_goes_on_from_its_files(tmp_path):
+    wanted = make_race(tmp_path / "whole", 3)
+    mean = {0: 0.05, 1: 0.5, 2: 0.051}
+    done = drive(wanted, mean)
+    begun = make_race(tmp_path / "parts", 3)
+    first = drive(begun, mean, rounds=4)
+    resumed = make_race(tmp_path / "parts", 3)
+    second = drive(resumed, mean)
+    # The unit that was taken and not done is done again.
+    assert first + second == done
+    assert resumed.standing() == wanted.standing()
+    assert make_race(tmp_path / "parts", 3).is_over
+
+
+def test_nobody_is_placed_before_all_have_run(tmp_path):
+    race = make_race(tmp_path, 3)
+    drive(race, {0: 0.05, 1: 0.05, 2: 0.05}, rounds=2)
+    assert race.standing() == []
+
+
+def test_a_racer_that_fails_leaves_and_keeps_what_it_had(tmp_path):
+    race = make_race(tmp_path, 3)
+    mean = {0: 0.05, 1: 0.0501, 2: 0.0502}
+    drive(race, mean, rounds=3)
+    race = make_race(tmp_path, 3)
+    unit = race.take()
+    assert unit.round == 1
+    race.give(unit, Result(None, "memory"))
+    drive(race, mean)
+    failed = unit.config
+    place = next(entry for entry in race.standing() if entry.config == failed)
+    assert place.folds == 1 and race.standing()[-1] == place
+    again = make_race(tmp_path, 3)
+    assert again.is_over and again.standing() == race.standing()
+
+
+def test_a_search_races_its_best_and_ranks_them_first(go, workspace, dataset, formula):
+    found = go(12, racers=3)
+    raced = [name for name in formula.names if name.startswith("race")]
+    assert raced and found.raced >= 3
+    assert all(entry.folds for entry in found.best[: found.raced])
+    assert not any(entry.folds for entry in found.best[found.raced :])
+    assert len({entry.config for entry in found.best}) == len(found.best)
+    assert read_ranking(ranking_path(workspace), dataset.digest) == found.best
+    count = len(formula.names)
+    assert go(12, racers=3).best == found.best and len(formula.names) == count
+    # What every search has to beat is among the racers, however it did.
+    assert any(entry.config == found.trials[0].config for entry in found.best[: found.raced])
+
+
+@pytest.mark.parametrize("killed", [0, 2, 5])
+def test_a_race_that_was_killed_repeats_only_the_running_round(
+    go, workspace, formula, tmp_path, killed
+):
+    from kaggle_digits.ground.workspace import Workspace
+
+    wanted = go(12, Workspace(tmp_path / "other"), racers=4)
+    names = formula.names.copy()
+    formula.names.clear()
+    victim = [name for name in names if name.startswith("race")][killed]
+    formula.killed = {victim}
+    with pytest.raises(formula.Kill):
+        go(12, racers=4)
+    formula.killed = set()
+    found = go(12, racers=4)
+    assert found.best == wanted.best
+    names.insert(names.index(victim), victim)
+    assert formula.names == names
+
+
+def test_a_time_budget_keeps_time_for_the_race_and_uses_the_rest(go, workspace, formula):
+    formula.seconds = 0.02
+    go(1)
+    Study(workspace).clear()
+    found = go(None, seconds=3.0, racers=3)
+    assert found.raced >= 3 and found.best[0].folds >= 2
+    assert 2.7 <= found.seconds <= 3.3
+    count = len(formula.names)
+    assert go(None, seconds=3.0, racers=3).best == found.best and len(formula.names) == count
+
+
+def test_a_race_that_would_not_come_to_its_first_test_is_left_out(go, workspace, formula):
+    formula.seconds = 0.4
+    go(1)
+    Study(workspace).clear()
+    found = go(None, seconds=3.0, racers=4)
+    # 0.9 s are kept for it, two racers need 1.6 s: the time goes to trials.
+    assert found.raced == 0 and not any(name.startswith("race") for name in formula.names)
+    assert 2.7 <= found.seconds <= 3.3 and len(found.trials) >= 5
+
+
+def predictions(wrong_rows: set[int]) -> np.ndarray:
+    wrong = np.full(12, 0.02)
+    wrong[list(wrong_rows)] = 0.9
+    return softmax(wrong, LABELS[:12])
+
+
+def test_diverse_prefers_other_errors_to_rank():
+    made = entries(4)
+    of = {0: predictions({1, 2}), 1: predictions({1, 2, 3}), 2: predictions({7, 8, 9})}
+    chosen = diverse(made, of, LABELS[:12], 2)
+    # By rank the second place is trial 1's, which errs where trial 0 does.
+    assert [entry.trial for entry in chosen] == [0, 2, 1, 3]
+
+
+def test_diverse_takes_the_subset_whose_average_is_best():
+    random = np.random.default_rng(3)
+    made = entries(6)
+    of = {n: random.dirichlet(np.ones(CLASSES) * 2, 12).astype(np.float32) for n in range(6)}
+    first, second, *_ = diverse(made, of, LABELS[:12], 3)
+    rows = np.arange(12)
+    losses = {n: -np.log((of[0] + of[n])[rows, LABELS[:12]] / 2).mean() for n in range(1, 6)}
+    assert first.trial == 0 and second.trial == min(losses, key=losses.get)
+
+
+def test_a_search_orders_by_diversity_when_asked(go, formula):
+    plain = go(12)
+    other = go(12, wants_diverse=True)
+    assert {entry.config for entry in other.best} == {entry.config for entry in plain.best}
+    assert other.best[0] == plain.best[0]

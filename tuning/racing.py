@@ -1,0 +1,258 @@
+"""The race: the best trials are scored again, fold by fold, and those that fall behind leave.
+
+All racers are trained on the same folds with the same seed. After each round the per-row losses of
+each racer are compared with the leader's on all rows so far: d_i = loss_i(racer) - loss_i(leader).
+A racer leaves when mean(d) / (sd(d) / sqrt(n)) exceeds the normal quantile of 1 - 0.01 / (racers
+left - 1): a one-sided paired t-test at the level of 1 %, divided by the number of comparisons. From
+the second round on, because the rows of one round share one network a racer.
+
+Sources: Maron & Moore 1994, "Hoeffding Races" (racing; its bound needs bounded losses, log-loss has
+none); Birattari et al. 2002, "A Racing Algorithm for Configuring Metaheuristics" (paired
+comparisons on common instances); López-Ibáñez et al. 2016, "The irace package" (the t-test).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.ranking import Ranked
+from kaggle_digits.ground.workspace import write_json
+from tuning.scoring import Result, Splits, Unit
+from tuning.study import read_array, write_array
+
+_LEVEL = 0.01
+_SMALLEST = 1e-15
+FIRST_TEST = 2
+
+
+def row_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each row's log-loss in nats and whether it is right, float32 [2, rows].
+
+    Args:
+        probabilities: Softmax [rows, classes].
+        labels: int [rows], class indices.
+    """
+    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    losses = -np.log(np.clip(of_label, _SMALLEST, 1.0))
+    right = probabilities.argmax(axis=1) == labels
+    return np.stack([losses, right]).astype(np.float32)
+
+
+def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the racers that are worse than the leader beyond chance.
+
+    Args:
+        losses: By racer: float [rows], losses on the same rows in the same order.
+
+    Returns:
+        By racer that falls behind: how many standard errors it is behind.
+    """
+    if len(losses) < 2:
+        return {}
+    leader = min(losses, key=lambda name: float(losses[name].mean()))
+    limit = statistics.NormalDist().inv_cdf(1 - _LEVEL / (len(losses) - 1))
+    found = {}
+    for name, own in losses.items():
+        difference = own.astype(np.float64) - losses[leader]
+        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+        if name != leader and error > 0 and difference.mean() / error > limit:
+            found[name] = float(difference.mean() / error)
+    return found
+
+
+def has_raced(config: TrainingConfig, folder: Path) -> bool:
+    """Say whether a race's folder holds a configuration's first result."""
+    return _path(folder, config.digest, 0, "npy").exists()
+
+
+class Race:
+    """One race, as far as its files say; it hands out work and takes results in any order.
+
+    Args:
+        entries: The racers from best to worst, as their trials placed them.
+        folder: Where results are kept: a racer's result of a round stays valid for later races of
+            the study, since rows, seeds and epochs are the study's.
+        splits: The rounds' rows.
+        labels: int64, class indices of the data.
+        epochs: Passes over a round's training rows.
+        repeats: How many times all folds are walked through, each time by another partition.
+        progress: Told of those that leave.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Ranked],
+        folder: Path,
+        splits: Splits,
+        labels: np.ndarray,
+        epochs: int,
+        repeats: int,
+        progress: Progress,
+    ) -> None:
+        self._entries = {entry.config.digest: entry for entry in entries}
+        self._folder = folder
+        self._splits = splits
+        self._labels = labels
+        self._epochs = epochs
+        self._rounds = splits.race_folds * repeats
+        self._progress = progress
+        self._scores: dict[tuple[str, int], np.ndarray | None] = {}
+        self._handed_out: set[tuple[str, int]] = set()
+        self._left_in: dict[str, int] = {}
+        self._running = list(self._entries)
+        self._round = 0
+        self._load()
+        self._settle()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no work is left or under way."""
+        return self._round >= self._rounds or len(self._running) < 2
+
+    @property
+    def rounds_done(self) -> int:
+        """Rounds that all racers of their time have finished."""
+        return self._round
+
+    def take(self) -> Unit | None:
+        """Return the next piece of work; None if there is none (now)."""
+        if self.is_over:
+            return None
+        for digest in self._running:
+            place = (digest, self._round)
+            if place not in self._scores and place not in self._handed_out:
+                self._handed_out.add(place)
+                return self._unit(self._entries[digest].config)
+        return None
+
+    def give_back(self, unit: Unit) -> None:
+        """Take back a piece of work that nobody does any more."""
+        self._handed_out.discard((unit.config.digest, _round_of(unit)))
+
+    def knows(self, unit: Unit) -> bool:
+        """Say whether a unit is of this race and its result is not there yet."""
+        digest = unit.config.digest
+        return digest in self._entries and (digest, _round_of(unit)) not in self._scores
+
+    def give(self, unit: Unit, result: Result) -> None:
+        """Take a result, store it, and drop those that have fallen behind."""
+        digest, number = unit.config.digest, _round_of(unit)
+        if result.held_out is None:
+            write_json(self._path(digest, number, "json"), {"reason": result.reason})
+            self._scores[digest, number] = None
+            self._progress.say(f"race: {unit.name} failed: {result.reason}")
+        else:
+            _, held_out = self._splits.race(number)
+            scores = row_scores(result.held_out, self._labels[held_out])
+            write_array(self._path(digest, number, "npy"), scores)
+            self._scores[digest, number] = scores
+        self._settle()
+
+    def standing(self) -> list[Ranked]:
+        """Return the racers from best to worst; those that left follow by how far they came.
+
+        Empty while the first round is under way: nobody is placed before all have been scored.
+        """
+        if self._round == 0:
+            return []
+        placed = []
+        for digest, entry in self._entries.items():
+            rounds = min(self._left_in.get(digest, self._round), self._round)
+            rows = self._rows(digest, rounds)
+            if rows is None:
+                continue
+            losses, right = rows[0].astype(np.float64), rows[1].astype(np.float64)
+            root = np.sqrt(len(losses))
+            placed.append(
+                (
+                    -rounds,
+                    float(losses.mean()),
+                    Ranked(
+                        config=entry.config,
+                        trial=entry.trial,
+                        log_loss=float(losses.mean()),
+                        accuracy=float(right.mean()),
+                        log_loss_se=float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
+                        accuracy_se=float(np.sqrt(right.mean() * (1 - right.mean())) / root),
+                        rows=len(losses),
+                        folds=rounds,
+                    ),
+                )
+            )
+        placed.sort(key=lambda item: item[:2])
+        return [entry for *_, entry in placed]
+
+    def _settle(self) -> None:
+        """Close rounds that are complete, and let those that have fallen behind leave."""
+        while not self.is_over and all(
+            (digest, self._round) in self._scores for digest in self._running
+        ):
+            for digest in list(self._running):
+                if self._scores[digest, self._round] is None:
+                    self._leave(digest, self._round, "failed")
+            self._round += 1
+            if self._round >= FIRST_TEST and len(self._running) > 1:
+                losses = {}
+                for digest in self._running:
+                    rows = self._rows(digest, self._round)
+                    if rows is not None:
+                        losses[digest] = rows[0]
+                for digest, errors in fallen_behind(losses).items():
+                    self._leave(digest, self._round, f"{errors:.1f} standard errors behind")
+
+    def _leave(self, digest: str, rounds: int, why: str) -> None:
+        self._running.remove(digest)
+        self._left_in[digest] = rounds
+        trial = self._entries[digest].trial
+        self._progress.say(f"race: trial {trial} leaves after {rounds} rounds: {why}")
+
+    def _rows(self, digest: str, rounds: int) -> np.ndarray | None:
+        """Return a racer's scores in its first rounds by row, means over repeats, [2, rows]."""
+        parts = [self._scores.get((digest, number)) for number in range(rounds)]
+        known = [part for part in parts if part is not None]
+        if not known or len(known) < len(parts):
+            return None
+        size = len(self._labels)
+        total, count = np.zeros((2, size)), np.zeros(size)
+        for number, part in enumerate(known):
+            _, held_out = self._splits.race(number)
+            total[:, held_out] += part
+            count[held_out] += 1
+        return np.asarray(total[:, count > 0] / count[count > 0])
+
+    def _load(self) -> None:
+        for digest in self._entries:
+            for number in range(self._rounds):
+                scores = read_array(self._path(digest, number, "npy"))
+                if scores is not None:
+                    self._scores[digest, number] = scores
+                elif self._path(digest, number, "json").exists():
+                    self._scores[digest, number] = None
+
+    def _unit(self, config: TrainingConfig) -> Unit:
+        trial = self._entries[config.digest].trial
+        return Unit(
+            key=f"race-{config.digest}-{self._round:02d}",
+            name=f"race, trial {trial}, round {self._round}",
+            config=config,
+            epochs=self._epochs,
+            round=self._round,
+        )
+
+    def _path(self, digest: str, number: int, kind: str) -> Path:
+        return _path(self._folder, digest, number, kind)
+
+
+def _round_of(unit: Unit) -> int:
+    assert unit.round is not None
+    return unit.round
+
+
+def _path(folder: Path, digest: str, number: int, kind: str) -> Path:
+    return folder / f"{digest}-{number:02d}.{kind}"

@@ -1,0 +1,93 @@
+"""Which configurations a search hands on: distinct, ranked, and, if asked for, diverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kaggle_digits.ground.ranking import Ranked
+from tuning.study import Trial
+
+_SMALLEST = 1e-15
+
+
+def ranked(trials: Sequence[Trial], count: int, raced: Sequence[Ranked] = ()) -> list[Ranked]:
+    """Return the best distinct configurations.
+
+    Those that raced come first, as the race placed them: their scores come from other rows and
+    more networks than those of trials. Then the completed trials by log-loss, ties by accuracy,
+    then by age. A configuration that hyperband tried in several rounds stands with its longest
+    trial.
+
+    Args:
+        trials: The study's trials.
+        count: How many at most.
+        raced: The race's entries from best to worst.
+    """
+    longest: dict[str, tuple[tuple[int, float], Ranked]] = {}
+    for trial in trials:
+        if trial.log_loss is None or trial.accuracy is None:
+            continue
+        place = (-trial.epochs, trial.log_loss)
+        known = longest.get(trial.config.digest)
+        if known is None or place < known[0]:
+            longest[trial.config.digest] = (place, _entry(trial, trial.log_loss, trial.accuracy))
+    placed = {entry.config.digest for entry in raced}
+    others = [entry for digest, (_, entry) in longest.items() if digest not in placed]
+    others.sort(key=lambda entry: (entry.log_loss, -entry.accuracy, entry.trial))
+    return [*raced, *others][:count]
+
+
+def _entry(trial: Trial, log_loss: float, accuracy: float) -> Ranked:
+    return Ranked(
+        config=trial.config,
+        trial=trial.number,
+        log_loss=log_loss,
+        accuracy=accuracy,
+        log_loss_se=trial.log_loss_se or 0.0,
+        accuracy_se=trial.accuracy_se or 0.0,
+        rows=trial.rows,
+    )
+
+
+def diverse(
+    entries: Sequence[Ranked],
+    predictions: Mapping[int, np.ndarray],
+    labels: np.ndarray,
+    count: int,
+) -> list[Ranked]:
+    """Order configurations so that each one adds the most to the average of those before it.
+
+    Greedy forward selection without replacement (Caruana et al. 2004, "Ensemble Selection from
+    Libraries of Models"): the first is the best one; each next one is that whose softmax, averaged
+    with those chosen, has the lowest log-loss on the common held-out rows. Entries whose
+    predictions were not kept follow in their own order.
+
+    Args:
+        entries: Ranked configurations.
+        predictions: By the number of their trial: softmax [rows, classes] on the same rows.
+        labels: int [rows], class indices of those rows.
+        count: How many to choose; the rest follow in their own order.
+    """
+    left = [entry for entry in entries if entry.trial in predictions]
+    chosen: list[Ranked] = []
+    total = np.zeros_like(next(iter(predictions.values()))) if left else np.zeros((0, 0))
+    while left and len(chosen) < count:
+        if chosen:
+            losses = [
+                _log_loss((total + predictions[entry.trial]) / (len(chosen) + 1), labels)
+                for entry in left
+            ]
+            best = left[int(np.argmin(losses))]
+        else:
+            best = left[0]
+        chosen.append(best)
+        left.remove(best)
+        total = total + predictions[best.trial]
+    return chosen + [entry for entry in entries if entry not in chosen]
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_label, _SMALLEST, 1.0)).mean())
