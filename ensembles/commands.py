@@ -40,6 +40,11 @@ _SHOWN = 20
 )
 @click.option("--add", is_flag=True, help="Add to the planned members instead of planning anew.")
 @click.option("--keep-weights", is_flag=True, help="Keep the networks, for `predict`.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Members trained at a time.  [default: one for each GPU, else for each core]",
+)
 @click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
 @click.option(
     "--pseudo-label",
@@ -70,6 +75,7 @@ def cv_train(
     seeds: int | None = None,
     add: bool = False,
     keep_weights: bool = False,
+    workers: int | None = None,
     time_budget: str | None = None,
     pseudo_label: bool = False,
     **pseudo: float | int | str | None,
@@ -114,6 +120,7 @@ def cv_train(
             keep_weights=keep_weights,
             pseudo=rule,
             budget=budget,
+            workers=workers or _usual_workers(len(dataset.images)),
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
@@ -142,6 +149,12 @@ def cv_train(
         written={"members in": str(store.folder)},
         next_command=session.hint("blend"),
     )
+
+
+def _usual_workers(rows: int) -> int:
+    from kaggle_digits.core.processes import available_cores, available_devices, usual_workers
+
+    return usual_workers(rows, len(available_cores()), len(available_devices()))
 
 
 @command("members", short_help="List the members: how good, how long, what is missing.")

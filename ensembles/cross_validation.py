@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from ensembles.executors import Alone, Executor, Team
 from ensembles.members import FoldSet, MemberKey, require_same
 from ensembles.planning import MOST_SEEDS, Budget, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
+from ensembles.workshop import Workshop
 from kaggle_digits.core.architecture import plan
 from kaggle_digits.core.augmentation import find_policy
 from kaggle_digits.core.folds import make_folds
@@ -39,6 +42,8 @@ class CrossValidationSettings:
         keep_weights: Whether the networks are kept.
         pseudo: How confident test predictions join the training part; None for not at all.
         budget: Seconds that all of it may take; None for no limit.
+        workers: Members trained at a time. No part of the plan: members are the same whoever
+            trains them, but for the rounding that other numbers of threads bring.
     """
 
     folds: int
@@ -50,6 +55,7 @@ class CrossValidationSettings:
     keep_weights: bool = False
     pseudo: PseudoRule | None = None
     budget: float | None = None
+    workers: int = 1
 
     @property
     def rounds(self) -> int:
@@ -142,22 +148,30 @@ def cross_validate(
         plan(config, dataset.competition.height, dataset.competition.width)
         find_policy(config.augmentation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
-    trainer = Trainer(
-        dataset,
-        folds,
-        workspace,
-        copies=settings.copies,
-        keep_weights=settings.keep_weights,
-        rule=settings.pseudo,
-        progress=progress,
-        clock=clock,
-    )
-    campaign = _Campaign(trainer, configs, settings, progress)
-    if settings.budget is None:
-        keys = campaign.train_all()
-    else:
-        keys = campaign.train_within(Budget(settings.budget, started, clock))
+    workshop = Workshop(dataset, folds, workspace, settings.keep_weights)
+    with closing(_executor(workshop, settings.workers, progress, clock)) as executor:
+        trainer = Trainer(
+            workshop,
+            executor,
+            copies=settings.copies,
+            rule=settings.pseudo,
+            progress=progress,
+        )
+        campaign = _Campaign(trainer, configs, settings, progress)
+        if settings.budget is None:
+            keys = campaign.train_all()
+        else:
+            keys = campaign.train_within(Budget(settings.budget, started, clock))
     return CrossValidated(keys, trainer.trained, trainer.known)
+
+
+def _executor(
+    workshop: Workshop, workers: int, progress: Progress, clock: Callable[[], float]
+) -> Executor:
+    if workers == 1:
+        return Alone(workshop, progress, clock)
+    progress.say(f"cv-train: {workers} members are trained at a time")
+    return Team(workshop, workers, progress)
 
 
 class _Campaign:
@@ -198,9 +212,8 @@ class _Campaign:
         work = [*(key for key in keys if key not in wanted and not key.round), *wanted]
         trainer.tell_of_weights(work)
         with self._progress.task("cv-train", len(work), "members") as task:
-            for key in work:
-                trainer.make(key)
-                task.advance()
+            for _ in trainer.make_all(work, task.advance):
+                pass
         return keys
 
     def train_within(self, budget: Budget) -> list[MemberKey]:

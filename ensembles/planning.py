@@ -94,12 +94,14 @@ class Prices:
         copies: Augmented copies a member walks through at most.
         paces: By the configuration's digest; what is not in it has not been measured.
         made: Copies of the bank that are there, by the policy's name.
+        workers: Members trained at a time; paces are those of one of them.
     """
 
     folds: int
     copies: int
     paces: Mapping[str, Pace]
     made: Mapping[str, int] = field(default_factory=dict)
+    workers: int = 1
 
     def knows(self, candidate: Candidate) -> bool:
         """Say whether the price of a set is known; what is there already costs nothing."""
@@ -114,7 +116,8 @@ class Prices:
         pace = self.paces[fold_set.config.digest]
         copies = max(0, min(epochs, self.copies) - self.made.get(fold_set.config.augmentation, 0))
         augmenting = _WORKERS_START + copies * pace.copy if copies and pace.copy else 0.0
-        return (self.folds - there) * pace.seconds(epochs) + augmenting
+        turns = -(-(self.folds - there) // self.workers)
+        return turns * pace.seconds(epochs) + augmenting
 
     def after(self, candidate: Candidate, epochs: int) -> Prices:
         """Return the prices once a set is made: its copies of the bank are there for the next."""
@@ -277,7 +280,7 @@ def describe(
     for item in allotments:
         config, repeat = item.fold_set.config, item.fold_set.repeat
         speed = speeds.get(config.digest)
-        measured = f", {speed:,.0f} images/s" if speed else ""
+        measured = f", {speed * prices.workers:,.0f} images/s" if speed else ""
         lines.append(
             f"  {config.digest[:8]} {config.family}, repeat {repeat}: {prices.folds} folds × "
             f"{item.epochs} epochs{measured}, {_minutes(item.seconds)}"

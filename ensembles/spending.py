@@ -23,7 +23,6 @@ from ensembles.planning import (
 from ensembles.trainer import Trainer
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import augment, find_policy
-from kaggle_digits.core.training import measure
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Progress
 
@@ -119,11 +118,8 @@ class Spender:
     def _make(self, item: Allotment) -> list[MemberKey]:
         keys = self._trainer.keys(item.fold_set)
         with self._progress.task(f"fold set {keys[0].set_name}", len(keys), "members") as task:
-            for key in keys:
-                taken = self._trainer.make(key)
-                if taken is not None:
-                    self._paces.note(key.config, key.epochs, taken)
-                task.advance()
+            for key, taken in self._trainer.make_all(keys, task.advance):
+                self._paces.note(key.config, key.epochs, taken)
         return keys
 
     def _allot(
@@ -139,13 +135,11 @@ class Spender:
             self._measure(config)
 
     def _measure(self, config: TrainingConfig) -> None:
-        hardware.prepare()
-        dataset = self._trainer.dataset
         bank = self._trainer.bank(config.augmentation)
         bank.ensure(1, 1, self._progress)
         seconds = min(_MEASURED_SECONDS, max(1.0, _MEASURED_SHARE * self._budget.seconds))
         self._progress.say(f"measuring {config.digest[:8]}")
-        self._speeds[config.digest] = measure(config, dataset, bank, seconds=seconds)
+        self._speeds[config.digest] = self._trainer.executor.measure(config, seconds)
 
     def _prices(self, candidates: Sequence[Candidate], pseudo_rows: float) -> Prices:
         configs = {item.fold_set.config.digest: item.fold_set.config for item in candidates}
@@ -157,7 +151,13 @@ class Spender:
         }
         policies = {config.augmentation for config in configs.values()}
         made = {policy: self._copies_made(policy, test=test) for policy in policies}
-        return Prices(self._trainer.folds.count, self._copies, self._paces.now(), made)
+        return Prices(
+            self._trainer.folds.count,
+            self._copies,
+            self._paces.now(),
+            made,
+            self._trainer.executor.workers,
+        )
 
     def _pace(self, config: TrainingConfig, pseudo_rows: float, *, test: bool) -> Pace:
         dataset, folds = self._trainer.dataset, self._trainer.folds.count

@@ -1,44 +1,38 @@
-"""From a member's key to its predictions on disk: the one place that trains members."""
+"""Which members are there, what the others need, and who trains them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
 
-from ensembles.members import MODEL, FoldSet, Member, MemberKey, MemberStore
+from ensembles.executors import Executor
+from ensembles.members import FoldSet, MemberKey, MemberStore
 from ensembles.pseudo_labels import PseudoRule, decided_by, helpers, require_some, select
+from ensembles.workshop import Made, Order, Workshop, short
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
-from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
-from kaggle_digits.core.predictions import score
-from kaggle_digits.core.training import train
+from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, digest, remove
-
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
+from kaggle_digits.ground.workspace import digest, remove
 
 
 class Trainer:
     """Names members, trains those that are not there, and counts both.
 
     Args:
-        dataset: The data.
-        folds: Their folds; members' and banks' seeds come from the folds' seed.
-        workspace: Where members and banks are.
+        workshop: What training needs; a member's seed comes from its folds' seed. Where networks
+            are kept, a member without its network is not there.
+        executor: Who trains.
         copies: Augmented copies a member walks through at most.
-        keep_weights: Whether networks are kept; then a member without its network is not there.
         rule: How pseudo-labels are made; None for none.
         progress: Told of every member.
-        clock: Gives seconds.
 
     Attributes:
         dataset: The data.
         folds: Their folds.
+        executor: Who trains.
         store: The workspace's members.
         trained: Members trained by this trainer.
         known: Members that were there already.
@@ -46,26 +40,23 @@ class Trainer:
 
     def __init__(
         self,
-        dataset: Dataset,
-        folds: Folds,
-        workspace: Workspace,
+        workshop: Workshop,
+        executor: Executor,
         *,
         copies: int,
-        keep_weights: bool,
         rule: PseudoRule | None,
         progress: Progress,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.store = MemberStore(workspace)
+        self.store = MemberStore(workshop.workspace)
         self.trained = self.known = 0
-        self.dataset = dataset
-        self.folds = folds
-        self._workspace = workspace
+        self.dataset = workshop.dataset
+        self.folds = workshop.folds
+        self.executor = executor
+        self._workshop = workshop
         self._copies = copies
-        self._keep_weights = keep_weights
+        self._keep_weights = workshop.keep_weights
         self._rule = rule
         self._progress = progress
-        self._clock = clock
         self._sources: dict[int, Sequence[MemberKey]] = {}
         self._labels: dict[tuple[int, int], PseudoLabels] = {}
 
@@ -102,9 +93,7 @@ class Trainer:
 
     def bank(self, policy: str, *, test: bool = False) -> Bank:
         """Return the bank of a policy, of the training images or of the test images."""
-        return Bank(
-            self.dataset, policy, self.folds.seed, self._workspace, "test" if test else "train"
-        )
+        return self._workshop.bank(policy, test=test)
 
     def is_there(self, key: MemberKey) -> bool:
         """Say whether nothing is left to be done for a member."""
@@ -138,75 +127,50 @@ class Trainer:
             self._labels[round, fold] = labels
         return self._labels[round, fold]
 
-    def make(self, key: MemberKey) -> float | None:
-        """Train a member unless it is there.
+    def make_all(
+        self, keys: Sequence[MemberKey], advance: Callable[[], None]
+    ) -> Iterator[tuple[MemberKey, float]]:
+        """Train those members that are not there.
 
-        Returns:
-            The seconds its training took, the making of augmented copies aside; None if it was
-            there.
+        All of one round of pseudo-labels are there before the first of the next one is begun.
+
+        Args:
+            keys: Which, in the order they are begun in.
+            advance: Called once for each.
+
+        Yields:
+            Each member that was trained, and the seconds it took, the making of augmented copies
+            aside.
 
         Raises:
-            TrainingError: It diverged or ran out of memory.
+            TrainingError: One diverged or ran out of memory.
         """
-        if self.is_there(key):
-            # A kill between storing and cleaning leaves these.
-            remove(self.store.checkpoints(key))
-            self.known += 1
-            return None
-        labels = self.pseudo_labels(key.round, key.fold) if key.round else None
-        bank = self._ready(key, test=False)
-        test_bank = None if labels is None else self._ready(key, test=True)
-        started = self._clock()
-        member = self._train(key, labels, bank, test_bank)
-        self.trained += 1
-        self._progress.say(_line(member))
-        return self._clock() - started
+        for _, of_round in groupby(keys, key=lambda key: key.round):
+            for made in self.executor.run(self._orders(of_round, advance)):
+                self.trained += 1
+                self._progress.say(_line(made))
+                advance()
+                yield made.key, made.seconds
 
-    def _train(
-        self, key: MemberKey, labels: PseudoLabels | None, bank: Bank, test_bank: Bank | None
-    ) -> Member:
-        started = time.monotonic()
-        rows = self.folds.held_out_rows(key.fold)
-        place = self.store.checkpoints(key)
-        model = place / MODEL if self._keep_weights else None
-        job = TrainingJob(
-            name=f"member {_short(key)}",
-            config=key.config,
-            train_rows=self.folds.training_rows(key.fold),
-            held_out_rows=rows,
-            epochs=key.epochs,
-            copies=key.copies,
-            seed=key.seed,
-            predict_test=True,
-            pseudo_labels=labels,
-        )
-        trained = train(
-            job, self.dataset, bank, place, self._progress, test_bank=test_bank, model_file=model
-        )
-        assert trained.test is not None  # the job asked for it
-        record: dict[str, Any] = trained.record | {
-            "score": asdict(score(trained.held_out, self.dataset.labels[rows])),
-            "history": trained.history,
-            "training_seconds": trained.seconds,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        if labels is not None:
-            record["pseudo_labels"] = self._about(key, labels)
-        member = Member(key, trained.held_out, trained.test, record)
-        if not self.store.has(key):
-            self.store.add(member, model)
-        elif model is not None and not self.store.add_weights(member, model):
-            self._progress.say(
-                f"member {_short(key)}: trained again for its weights, it predicts otherwise than "
-                "before (another machine or version); the new one has taken its place"
-            )
-        remove(place)
-        return member
+    def _orders(self, keys: Iterable[MemberKey], advance: Callable[[], None]) -> Iterator[Order]:
+        for key in keys:
+            if self.is_there(key):
+                # A kill between storing and cleaning leaves these.
+                remove(self.store.checkpoints(key))
+                self.known += 1
+                advance()
+                continue
+            self._make_copies(key, test=False)
+            if not key.round:
+                yield Order(key)
+                continue
+            labels = self.pseudo_labels(key.round, key.fold)
+            self._make_copies(key, test=True)
+            yield Order(key, labels, self._about(key, labels))
 
-    def _ready(self, key: MemberKey, *, test: bool) -> Bank:
+    def _make_copies(self, key: MemberKey, *, test: bool) -> None:
         bank = self.bank(key.config.augmentation, test=test)
         bank.ensure(key.copies, hardware.available_threads(), self._progress)
-        return bank
 
     def _decided_by(self, round: int, fold: int) -> str:
         if not round:
@@ -233,16 +197,8 @@ def _member_seed(seed: int, config: TrainingConfig, fold: int, repeat: int, roun
     return int(digest(which)[:7], 16)
 
 
-def _short(key: MemberKey) -> str:
-    words = f"{key.config.digest[:8]} fold {key.fold}"
-    if key.repeat:
-        words += f" repeat {key.repeat}"
-    return f"{words} round {key.round}" if key.round else words
-
-
-def _line(member: Member) -> str:
-    judged = member.record["score"]
+def _line(made: Made) -> str:
     return (
-        f"member {_short(member.key)}: accuracy {judged['accuracy']:.4f}, "
-        f"log-loss {judged['log_loss']:.4f}, {member.record['seconds']:.0f} s"
+        f"member {short(made.key)}: accuracy {made.score.accuracy:.4f}, "
+        f"log-loss {made.score.log_loss:.4f}, {made.seconds:.0f} s"
     )

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.core import hardware
+from kaggle_digits.core.processes import (
+    Share,
+    available_cores,
+    available_devices,
+    become_worker,
+    shares,
+)
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.workspace import Workspace
@@ -33,38 +37,6 @@ _LOOPBACK = "127.0.0.1"
 _CHECK_SECONDS = 0.1
 _JOIN_SECONDS = 10.0
 _MOST_DEATHS_EACH = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a worker on this machine may use.
-
-    Args:
-        cores: Numbers of its cores; empty where they cannot be assigned.
-        device: Its GPU as CUDA_VISIBLE_DEVICES names it; None to leave that as it is.
-    """
-
-    cores: tuple[int, ...]
-    device: str | None
-
-
-def shares(workers: int, cores: Sequence[int], devices: Sequence[str]) -> list[Share]:
-    """Divide a machine among workers.
-
-    Args:
-        workers: How many.
-        cores: The cores there are; with fewer cores than workers, some are shared.
-        devices: The GPUs there are; with fewer than two, all workers see the same.
-
-    Returns:
-        A share for each worker; cores differ by one at most.
-    """
-    found = []
-    for number in range(workers):
-        own = tuple(cores[number::workers]) or tuple(cores[number % len(cores) :][:1])
-        device = devices[number % len(devices)] if len(devices) > 1 else None
-        found.append(Share(own, device))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +131,7 @@ class Crew:
                     process.kill()
 
     def _start(self, number: int, port: int) -> Any:
-        share = shares(self._workers, _cores(), _devices())[number]
+        share = shares(self._workers, available_cores(), available_devices())[number]
         plan = WorkerPlan(
             port=port,
             name=f"worker {number}.{self._deaths} of {os.getpid()}",
@@ -195,8 +167,7 @@ class Crew:
 
 def work_here(plan: WorkerPlan) -> None:
     """Be a worker process on the chief's machine, until there is no work left."""
-    _as_worker_process()
-    _take_share(plan.share)
+    become_worker(plan.share)
     from kaggle_digits.core.data import load
 
     workspace = Workspace(plan.workspace)
@@ -223,42 +194,3 @@ def bank_lock(workspace: Workspace) -> Iterator[None]:
             if "is in use by" not in error.message:
                 raise
         time.sleep(_CHECK_SECONDS)
-
-
-def _as_worker_process() -> None:
-    # Ctrl-C goes to the whole group; the chief alone answers it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A chief that was killed cannot end its workers; its files say what they were doing.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _take_share(share: Share) -> None:
-    if share.device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = share.device
-    if share.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, share.cores)
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _devices() -> list[str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    if hardware.prepare().backend != "tensorflow":
-        return []
-    import tensorflow
-
-    return [str(n) for n in range(len(tensorflow.config.list_physical_devices("GPU")))]

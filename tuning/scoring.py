@@ -28,7 +28,6 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError, TrainingError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace, remove
-from tuning.memory import forgetting
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -206,8 +205,7 @@ class Scorer:
         folder = self._workspace.cache / "checkpoints"
         try:
             for job in self._jobs(unit):
-                with forgetting():
-                    trained = train(job, self._dataset, bank, folder, progress)
+                trained = train(job, self._dataset, bank, folder, progress)
                 checkpoints.append(trained.checkpoint)
                 held_out.append(trained.held_out)
                 history = history or tuple(round(loss, 6) for loss in trained.history)

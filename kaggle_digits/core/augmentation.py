@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kaggle_digits.core.processes import become_worker
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.workspace import (
@@ -278,7 +277,7 @@ def _in_processes(tasks: list[Any], workers: int) -> Iterator[None]:
     # Spawned, not forked: a fork of a process that holds TensorFlow's threads can hang.
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_as_worker
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=become_worker
     )
     try:
         for future in as_completed([pool.submit(_make_copy, task) for task in tasks]):
@@ -291,18 +290,3 @@ def _in_processes(tasks: list[Any], workers: int) -> Iterator[None]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _as_worker() -> None:
-    # Ctrl-C goes to the whole group; the parent alone answers it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A parent that was killed cannot end its workers; they would wait for work for ever.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

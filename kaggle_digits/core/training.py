@@ -21,6 +21,7 @@ from kaggle_digits.core.batches import Batches
 from kaggle_digits.core.checkpoint import Checkpoint, Progressed
 from kaggle_digits.core.inference import predict
 from kaggle_digits.core.jobs import TrainingJob
+from kaggle_digits.core.memory import forgetting
 from kaggle_digits.core.optimization import make_optimizer, take_average
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
@@ -100,6 +101,19 @@ def train(
         TrainingError: The loss is not finite, or memory ran out.
         ArtefactError: The network's file cannot be written.
     """
+    with forgetting():
+        return _train(job, dataset, bank, checkpoints, progress, test_bank, model_file)
+
+
+def _train(
+    job: TrainingJob,
+    dataset: Dataset,
+    bank: Bank,
+    checkpoints: Path,
+    progress: Progress,
+    test_bank: Bank | None,
+    model_file: Path | None,
+) -> Trained:
     ran_on = hardware.begin_network()
     made_by = job.made_by(dataset.digest, bank.digest) | {
         "precision": ran_on.precision,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import trainer
+from ensembles import workshop
 from kaggle_digits.core.data import load
 from kaggle_digits.core.predictions import softmax
 
@@ -93,7 +93,7 @@ def per_class(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def planted(monkeypatch: pytest.MonkeyPatch) -> PlantedTraining:
     """Put the learner in the place of training, and let no bank be made."""
     made = PlantedTraining()
-    monkeypatch.setattr(trainer, "train", made.train)
+    monkeypatch.setattr(workshop, "train", made.train)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     return made
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ensembles import spending
+from ensembles import workshop
 from ensembles.configurations import choose, read_config
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import MODEL, MemberKey, MemberStore
@@ -238,8 +238,7 @@ def measured(monkeypatch, planted):
             predictions_per_second=1e9,
         )
 
-    monkeypatch.setattr(spending, "measure", measure)
-    monkeypatch.setattr(spending.hardware, "prepare", lambda: None)
+    monkeypatch.setattr(workshop, "measure", measure)
     return about
 
 
@@ -340,12 +339,12 @@ def test_an_interrupted_plan_is_gone_on_with_its_epochs(
             raise Killed
         return real(*args, **more)
 
-    monkeypatch.setattr("ensembles.trainer.train", killed_later)
+    monkeypatch.setattr("ensembles.workshop.train", killed_later)
     with pytest.raises(Killed):
         run(A, B, budget=45)
     assert sets(store.read_plan()[1]) == wanted
     assert store.read_plan()[0]["ended"] is False
-    monkeypatch.setattr("ensembles.trainer.train", real)
+    monkeypatch.setattr("ensembles.workshop.train", real)
     started = planted.now
     done = run(A, B, budget=45)
     assert sets(done.keys) == wanted

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensembles import trainer
+from ensembles import workshop
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import MemberStore
 from ensembles.pseudo_labels import PseudoRule
@@ -59,7 +59,7 @@ def killed_at(monkeypatch):
     def arm(number: int) -> None:
         left[0] = number
 
-    monkeypatch.setattr(trainer, "train", counted(trainer.train))
+    monkeypatch.setattr(workshop, "train", counted(workshop.train))
     for name in ("replace", "fsync"):
         monkeypatch.setattr(ground.os, name, counted(getattr(os, name)))
     return arm

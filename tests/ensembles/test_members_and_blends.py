@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ensembles import trainer
+from ensembles import workshop
 from ensembles.blending import account, evaluate_methods, make_blend, write_submission
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import Member, MemberKey, MemberStore
@@ -54,7 +54,7 @@ def trained(monkeypatch, tmp_path):
             checkpoint=tmp_path / "none",
         )
 
-    monkeypatch.setattr(trainer, "train", train)
+    monkeypatch.setattr(workshop, "train", train)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     return jobs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,9 +105,6 @@ def formula(monkeypatch) -> Formula:
     """Put the formula in the place of training."""
     made = Formula()
     monkeypatch.setattr(scoring, "train", made)
-    # Nothing is trained, so there is nothing to forget; in a process that holds all that a whole
-    # suite has loaded, looking for it takes longer than the searches.
-    monkeypatch.setattr(scoring, "forgetting", nullcontext)
     return made
 
 

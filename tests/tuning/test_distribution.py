@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kaggle_digits.core.processes import shares
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from tuning.budget import Budget
 from tuning.coordination import Coordinator, Goals
-from tuning.crew import Crew, bank_lock, shares
+from tuning.crew import Crew, bank_lock
 from tuning.distribution import Chief, Worker, decode, encode, parse_address, serving
 from tuning.proposals import ProposalSettings, Proposer
 from tuning.scoring import Result, ScoringSettings, Splits, Unit
