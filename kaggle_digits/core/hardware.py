@@ -13,9 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kaggle_digits.ground.config import AUTO, PRECISION_VARIABLE
+from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+
 _MIXED_BF16 = "mixed_bfloat16"
 _MIXED_F16 = "mixed_float16"
 _FLOAT32 = "float32"
+_BY_NAME = {"bfloat16": _MIXED_BF16, "float16": _MIXED_F16, "float32": _FLOAT32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ def prepare() -> Hardware:
 
     backend = str(keras.backend.backend())
     accelerator, capability = _accelerator(backend, threads)
-    precision, reason = choose_precision(accelerator, capability, cpu_flags())
+    wanted = os.environ.get(PRECISION_VARIABLE, AUTO)
+    if wanted == AUTO:
+        precision, reason = choose_precision(accelerator, capability, cpu_flags())
+    else:
+        precision, reason = named_precision(wanted), "asked for by name"
     keras.mixed_precision.set_dtype_policy(precision)
     return Hardware(backend, accelerator or "cpu", precision, reason, threads)
 
@@ -92,6 +100,19 @@ def choose_precision(
         if flag in flags:
             return _MIXED_BF16, f"the CPU has {flag}"
     return _FLOAT32, "the CPU has no bfloat16 units"
+
+
+def named_precision(name: str) -> str:
+    """Return the Keras dtype policy of a precision's name.
+
+    Raises:
+        ConfigurationError: The name is unknown.
+    """
+    if name not in _BY_NAME:
+        raise ConfigurationError(
+            f"The precision was given as {name!r}.", mend=did_you_mean(name, [AUTO, *_BY_NAME])
+        )
+    return _BY_NAME[name]
 
 
 def cpu_flags() -> frozenset[str]:

@@ -17,6 +17,10 @@ from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.workspace import digest
 
 OPTIMIZERS = ("adamw", "sgd")
+AUTO = "auto"
+PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
+PRECISION_VARIABLE = "KAGGLE_DIGITS_PRECISION"
+"""The environment variable that hands the precision down to worker processes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from kaggle_digits.ground.config import Preset, load_presets
+from kaggle_digits.ground.config import (
+    AUTO,
+    PRECISION_VARIABLE,
+    PRECISIONS,
+    Preset,
+    load_presets,
+)
 from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.workspace import Workspace, make_folder
 from kaggle_digits.shell.console import Console, Outcome
@@ -138,6 +144,13 @@ def shared_options() -> list[click.Parameter]:
             show_default=True,
             help="Same seed, same machine, same result.",
         ),
+        click.Option(
+            ["--precision"],
+            type=click.Choice(PRECISIONS),
+            default=AUTO,
+            envvar=PRECISION_VARIABLE,
+            help="What networks compute in; auto: what this machine multiplies fastest.",
+        ),
         click.Option(["--fresh"], is_flag=True, help="Start anew instead of going on."),
         click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
         click.Option(["--quiet", "-q"], is_flag=True, help="No progress on stderr."),
@@ -146,6 +159,8 @@ def shared_options() -> list[click.Parameter]:
 
 def _call(body: Body, given: dict[str, Any]) -> None:
     quiet, as_json = given.pop("quiet"), given.pop("as_json")
+    # Before anything loads Keras, and for the processes that this one starts.
+    os.environ[PRECISION_VARIABLE] = given.pop("precision")
     workspace = Workspace(given.pop("workspace"))
     with _libraries_kept_off(workspace) as (out, err), _terminated_like_interrupted():
         console = Console(out, err, quiet=quiet, as_json=as_json)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -167,3 +170,22 @@ def test_networks_are_saved_loaded_and_cloned(keras, tmp_path, family):
 def test_precision_by_hardware(accelerator, capability, flags, policy):
     chosen, reason = hardware.choose_precision(accelerator, capability, frozenset(flags))
     assert chosen == policy and reason
+
+
+def test_precision_by_name():
+    assert hardware.named_precision("float16") == "mixed_float16"
+    with pytest.raises(ConfigurationError, match="precision was given as 'bfloat'") as caught:
+        hardware.named_precision("bfloat")
+    assert "bfloat16" in str(caught.value.mend)
+
+
+def test_precision_by_name_reaches_keras():
+    asked = "from kaggle_digits.core import hardware as h; print(h.begin_network()); import keras; "
+    asked += "print(keras.mixed_precision.dtype_policy().name)"
+    told = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={**os.environ, "KAGGLE_DIGITS_PRECISION": "float16"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "precision='mixed_float16', reason='asked for by name'" in told
+    assert told.splitlines()[-1] == "mixed_float16"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.executors import Alone, Team
 from ensembles.members import MemberStore
 from ensembles.workshop import Order, Workshop
+from kaggle_digits.core import processes
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.processes import usual_workers
@@ -143,6 +146,30 @@ def end_one(team: Team) -> None:
         os.kill(team._hands[0].process.pid, signal.SIGKILL)
 
     threading.Thread(target=later, daemon=True).start()
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    """Two T4s, as far as a machine without one can show it: what each process would see."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert processes.available_devices() == ["3", "5"]
+    workshop = importlib.import_module("team_stand_in").Workshop()
+    team = Team(workshop, usual_workers(600, 4, 2), Silent())
+    try:
+        measured = team.measure(CONFIG, 0.1)
+        found = list(team.run(Order(None) for _ in range(8)))  # type: ignore[arg-type, misc]
+    finally:
+        team.close()
+    assert measured.images_per_second == 4.0  # both were asked, at the same time
+    assert {device for device, _, _ in found} == {"3", "5"}
+    assert len({pid for _, _, pid in found}) == 2
+    assert len({(device, pid) for device, _, pid in found}) == 2
+
+
+def test_no_gpu_is_no_device(monkeypatch):
+    for value in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert processes.available_devices() == []
 
 
 @pytest.mark.parametrize(
