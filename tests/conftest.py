@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,16 @@ import numpy as np
 import pytest
 
 from kaggle_digits.ground.workspace import Workspace
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loaded_once() -> None:
+    """Keep what earlier tests have loaded out of the collector's sight.
+
+    Training collects garbage after every network. In a process that holds all that a whole suite
+    has loaded, each time would take longer than the tests' own networks.
+    """
+    gc.freeze()
 
 
 @dataclass
