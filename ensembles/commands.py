@@ -152,8 +152,11 @@ def cv_train(
 
 
 def _usual_workers(rows: int) -> int:
+    from kaggle_digits.core import hardware
     from kaggle_digits.core.processes import available_cores, available_devices, usual_workers
 
+    if hardware.prepare().backend != "tensorflow":
+        return 1  # JAX takes a GPU's memory in every process that looks at it
     return usual_workers(rows, len(available_cores()), len(available_devices()))
 
 
