@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensembles.evaluation import Difference, compare, row_results
+from ensembles.evaluation import Difference, RowResults, compare, row_results
+from ensembles.fitting import member_temperatures
+from kaggle_digits.core.calibration import temper
 from kaggle_digits.core.predictions import Score, normalised, score
 
 
@@ -21,8 +23,8 @@ class Standing:
     Args:
         name: Whose.
         score: Its own.
-        effect: The plain mean of all less the plain mean without it; None where it is the only
-            one.
+        effect: The plain mean of all less the plain mean without it, each with the temperature
+            that suits it best; None where it is the only one.
     """
 
     name: str
@@ -102,7 +104,12 @@ def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[Difference |
     if len(probabilities) == 1:
         return [None]
     total = probabilities.sum(axis=0, dtype=np.float64)
-    everyone = row_results(normalised(total), labels)
-    return [
-        compare(everyone, row_results(normalised(total - one), labels)) for one in probabilities
-    ]
+    everyone = _calibrated(total, labels)
+    return [compare(everyone, _calibrated(total - one, labels)) for one in probabilities]
+
+
+def _calibrated(total: np.ndarray, labels: np.ndarray) -> RowResults:
+    # Else a member without label smoothing seems to bring what a temperature alone would bring.
+    joined = normalised(total)
+    (temperature,) = member_temperatures(joined[None], labels)
+    return row_results(temper(joined, temperature), labels)

@@ -14,9 +14,19 @@ from ensembles.fitting import (
     best_exponent,
     greedy_weights,
     log_linear,
+    member_temperatures,
     mixture_weights,
 )
-from ensembles.rules import CalibratedRule, LinearRule, LogLinearRule, PowerRule, Rule, VoteRule
+from ensembles.rules import (
+    CalibratedRule,
+    EvenedRule,
+    LinearRule,
+    LogLinearRule,
+    PowerRule,
+    Rule,
+    VoteRule,
+    evened,
+)
 from kaggle_digits.core.calibration import best_temperature
 
 
@@ -66,11 +76,21 @@ def _power(probabilities: np.ndarray, labels: np.ndarray) -> Rule:
 
 
 def _weighted(probabilities: np.ndarray, labels: np.ndarray) -> Rule:
-    return LinearRule(_as_tuple(mixture_weights(probabilities, labels)))
+    return _on_evened(mixture_weights, probabilities, labels)
 
 
 def _greedy(probabilities: np.ndarray, labels: np.ndarray) -> Rule:
-    return LinearRule(_as_tuple(greedy_weights(probabilities, labels)))
+    return _on_evened(greedy_weights, probabilities, labels)
+
+
+def _on_evened(
+    fit: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+) -> Rule:
+    temperatures = member_temperatures(probabilities, labels)
+    weights = fit(evened(probabilities, temperatures), labels)
+    return EvenedRule(LinearRule(_as_tuple(weights)), temperatures)
 
 
 def _stack(probabilities: np.ndarray, labels: np.ndarray) -> Rule:

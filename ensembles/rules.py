@@ -7,6 +7,7 @@ not hang on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -157,6 +158,32 @@ class VoteRule:
 
 
 @dataclass(frozen=True, slots=True)
+class EvenedRule:
+    """Another rule on members that are each as sure as they should be.
+
+    Args:
+        rule: The other rule.
+        temperatures: One per member; its probabilities are taken to the power 1/T, normalised.
+    """
+
+    rule: Rule
+    temperatures: tuple[float, ...]
+
+    @property
+    def weights(self) -> tuple[float, ...] | None:
+        """The other rule's."""
+        return self.rule.weights
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Join members' outputs, as in `Rule`."""
+        return self.rule.apply(evened(probabilities, self.temperatures))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the temperatures and what the other rule tells."""
+        return self.rule.to_json() | {"member_temperatures": list(self.temperatures)}
+
+
+@dataclass(frozen=True, slots=True)
 class CalibratedRule:
     """Another rule's probabilities to the power 1/T, normalised (temperature scaling).
 
@@ -182,6 +209,14 @@ class CalibratedRule:
     def to_json(self) -> dict[str, Any]:
         """Return the temperature and what the other rule tells."""
         return self.rule.to_json() | {"temperature": self.temperature}
+
+
+def evened(probabilities: np.ndarray, temperatures: Sequence[float]) -> np.ndarray:
+    """Return members' probabilities, each with its temperature, float32 of the same shape."""
+    even = np.empty(probabilities.shape, dtype=np.float32)
+    for number, (member, temperature) in enumerate(zip(probabilities, temperatures, strict=True)):
+        even[number] = temper(member, temperature)
+    return even
 
 
 def power_logits(mean: np.ndarray, exponent: float) -> np.ndarray:

@@ -173,8 +173,8 @@ def member_lines(found: Diversity) -> list[str]:
     rows = found.missed_by_all
     shown = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", …" if len(rows) > _SHOWN else "")
     lines += [
-        "brings: mean of all less mean without it, 95 % interval; agrees, overlap: share of equal "
-        "answers and of common errors, mean over the others",
+        "brings: mean of all less mean without it, both calibrated, 95 % interval; agrees, "
+        "overlap: share of equal answers and of common errors, mean over the others",
         f"missed by all: {len(rows)} images"
         + (f" (rows of train.csv from 0: {shown})" if len(rows) else ""),
     ]
