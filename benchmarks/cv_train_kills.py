@@ -1,6 +1,7 @@
 """Kill `cv-train` with SIGKILL at random moments and see that nothing is lost or done twice.
 
-    python benchmarks/cv_train_kills.py [--kills 20] [--data PATH] [--seed 0] [-- OPTIONS]
+    python benchmarks/cv_train_kills.py [--kills 20] [--data PATH] [--seed 0] [--workers 1]
+        [-- OPTIONS]
 
 `cv-train` and `blend` run undisturbed once. In another workspace `cv-train` is killed, with all its
 processes, again and again, each time at a random moment, and called again until it ends; after that
@@ -88,13 +89,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--workers", type=int, default=1, help="members trained at a time")
     parser.add_argument("options", nargs="*", help="of cv-train, in the place of the usual ones")
     given = parser.parse_args()
     moments = random.Random(given.seed)
     data = ["--data", str(given.data.resolve())] if given.data else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = [*(given.options or OPTIONS), *data]
+        words = [*(given.options or OPTIONS), "--workers", str(given.workers), *data]
         for number, config in enumerate(CONFIGS):
             (folder / f"{number}.json").write_text(json.dumps(config))
             words += ["--config", str(folder / f"{number}.json")]
@@ -102,7 +104,8 @@ def main() -> None:
         seconds, _, out = call("cv-train", [*words, "--workspace", str(quiet)])
         wanted = submission(quiet, data)
         total, work = json.loads(out)["members"], training_seconds(quiet)
-        start_up = seconds - work
+        # Members that are trained side by side share the wall time.
+        start_up = max(2.0, seconds - work / given.workers)
         print(f"undisturbed: {total} members in {seconds:.0f} s, {start_up:.0f} s of it to begin")
         kills, ways = 0, []
         while kills < given.kills:
@@ -112,7 +115,7 @@ def main() -> None:
             was_killed = True
             while was_killed and kills < given.kills:
                 left = work * (1 - members(way.files) / total)
-                after = start_up + moments.uniform(0, PART) * left
+                after = start_up + moments.uniform(0, PART) * left / given.workers
                 if moments.random() < EARLY:
                     after = moments.uniform(0.1, start_up)
                 was_killed = way.call(after)

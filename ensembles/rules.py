@@ -176,7 +176,10 @@ class EvenedRule:
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Join members' outputs, as in `Rule`."""
-        return self.rule.apply(evened(probabilities, self.temperatures))
+        weights = self.weights or self.temperatures
+        # A member that has no weight need not be evened out.
+        used = [1.0 if not w else t for w, t in zip(weights, self.temperatures, strict=True)]
+        return self.rule.apply(evened(probabilities, used))
 
     def to_json(self) -> dict[str, Any]:
         """Return the temperatures and what the other rule tells."""
@@ -212,10 +215,19 @@ class CalibratedRule:
 
 
 def evened(probabilities: np.ndarray, temperatures: Sequence[float]) -> np.ndarray:
-    """Return members' probabilities, each with its temperature, float32 of the same shape."""
+    """Return members' probabilities, each with its temperature, float32 of the same shape.
+
+    In float32, which is half the time: weights and sums are made in float64 from it.
+    """
     even = np.empty(probabilities.shape, dtype=np.float32)
-    for number, (member, temperature) in enumerate(zip(probabilities, temperatures, strict=True)):
-        even[number] = temper(member, temperature)
+    for out, member, temperature in zip(even, probabilities, temperatures, strict=True):
+        if temperature == 1:
+            out[:] = member
+            continue
+        np.multiply(logarithm(member.astype(np.float32)), np.float32(1 / temperature), out=out)
+        out -= out.max(axis=1, keepdims=True)
+        np.exp(out, out=out)
+        out /= out.sum(axis=1, keepdims=True)
     return even
 
 

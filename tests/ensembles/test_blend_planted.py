@@ -295,6 +295,7 @@ def test_over_200_repetitions_the_honest_figure_is_honest_and_the_fitted_one_fla
         assert abs(mean[0]) < 2 * error[0] and abs(mean[2]) < 2 * error[2]
     else:
         assert_honest(name, mean, error)
+    if name == "stack":  # of the others, with less to flatter, the luck of the rows drowns it
         assert mean[1] < -2 * error[1]
 
 

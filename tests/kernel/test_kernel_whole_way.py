@@ -112,7 +112,8 @@ def test_a_run_ended_by_its_budget_is_gone_on_from_to_the_same_blend(
         {k: v for k, v in outputs(w / "kaggle-digits").items() if k.endswith(".npy")}
         for w in (long, working)
     )
-    assert one == many and len(one) == 8
+    # Held-out and test rows of four members, the blend's, the two trials' predictions.
+    assert one == many and len(one) == 4 * 2 + 2 + 2
     assert "files taken up" in (tmp_path / f"part{parts}" / "said.txt").read_text()
     assert first.exists()
 
