@@ -126,12 +126,12 @@ def _engine_speed(given: argparse.Namespace, dataset: Any, config: Any) -> float
     from ensembles.executors import Team
     from ensembles.workshop import Workshop
     from kaggle_digits.core.folds import make_folds
-    from kaggle_digits.core.processes import available_cores, available_devices, usual_workers
+    from kaggle_digits.core.processes import workers_here
     from kaggle_digits.ground.progress import Silent
     from kaggle_digits.ground.workspace import Workspace
 
     workspace = Workspace(given.workspace)
-    workers = usual_workers(len(dataset.images), len(available_cores()), len(available_devices()))
+    workers = workers_here(len(dataset.images))
     folds = make_folds(dataset, 5, 0, workspace)
     team = Team(Workshop(dataset, folds, workspace, False), workers, Silent())
     try:

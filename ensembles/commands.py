@@ -120,7 +120,7 @@ def cv_train(
             keep_weights=keep_weights,
             pseudo=rule,
             budget=budget,
-            workers=workers or _usual_workers(len(dataset.images)),
+            workers=workers,
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
@@ -149,15 +149,6 @@ def cv_train(
         written={"members in": str(store.folder)},
         next_command=session.hint("blend"),
     )
-
-
-def _usual_workers(rows: int) -> int:
-    from kaggle_digits.core import hardware
-    from kaggle_digits.core.processes import available_cores, available_devices, usual_workers
-
-    if hardware.prepare().backend != "tensorflow":
-        return 1  # JAX takes a GPU's memory in every process that looks at it
-    return usual_workers(rows, len(available_cores()), len(available_devices()))
 
 
 @command("members", short_help="List the members: how good, how long, what is missing.")

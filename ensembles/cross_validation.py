@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ensembles.executors import Alone, Executor, Team
+from ensembles.executors import OnDemand
 from ensembles.members import FoldSet, MemberKey, require_same
 from ensembles.planning import MOST_SEEDS, Budget, in_order
 from ensembles.pseudo_labels import PseudoRule
@@ -42,8 +42,9 @@ class CrossValidationSettings:
         keep_weights: Whether the networks are kept.
         pseudo: How confident test predictions join the training part; None for not at all.
         budget: Seconds that all of it may take; None for no limit.
-        workers: Members trained at a time. No part of the plan: members are the same whoever
-            trains them, but for the rounding that other numbers of threads bring.
+        workers: Members trained at a time; None for what suits this machine. No part of the plan:
+            members are the same whoever trains them, but for the rounding that other numbers of
+            threads bring.
     """
 
     folds: int
@@ -55,7 +56,7 @@ class CrossValidationSettings:
     keep_weights: bool = False
     pseudo: PseudoRule | None = None
     budget: float | None = None
-    workers: int = 1
+    workers: int | None = 1
 
     @property
     def rounds(self) -> int:
@@ -149,7 +150,7 @@ def cross_validate(
         find_policy(config.augmentation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
     workshop = Workshop(dataset, folds, workspace, settings.keep_weights)
-    with closing(_executor(workshop, settings.workers, progress, clock)) as executor:
+    with closing(OnDemand(workshop, settings.workers, progress, clock)) as executor:
         trainer = Trainer(
             workshop,
             executor,
@@ -163,15 +164,6 @@ def cross_validate(
         else:
             keys = campaign.train_within(Budget(settings.budget, started, clock))
     return CrossValidated(keys, trainer.trained, trainer.known)
-
-
-def _executor(
-    workshop: Workshop, workers: int, progress: Progress, clock: Callable[[], float]
-) -> Executor:
-    if workers == 1:
-        return Alone(workshop, progress, clock)
-    progress.say(f"cv-train: {workers} members are trained at a time")
-    return Team(workshop, workers, progress)
 
 
 class _Campaign:

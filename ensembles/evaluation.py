@@ -19,9 +19,8 @@ from ensembles.methods import Method, calibrate
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.hardware import available_threads
-from kaggle_digits.core.predictions import Score, score
+from kaggle_digits.core.predictions import Score, row_losses, score
 
-_SMALLEST = 1e-15
 _THREADS = 4  # each holds a copy of the rows it fits on
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
@@ -226,8 +225,7 @@ def row_results(joined: np.ndarray, labels: np.ndarray) -> RowResults:
         joined: float [rows, classes].
         labels: int64 [rows].
     """
-    of_label = joined[np.arange(len(labels)), labels].astype(np.float64)
-    return RowResults(joined.argmax(axis=1) == labels, -np.log(np.clip(of_label, _SMALLEST, 1.0)))
+    return RowResults(joined.argmax(axis=1) == labels, row_losses(joined, labels))
 
 
 def compare(first: RowResults, second: RowResults) -> Difference:

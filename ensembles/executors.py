@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -20,25 +21,25 @@ import numpy as np
 
 from ensembles.workshop import Made, Order, Workshop
 from kaggle_digits.core.processes import (
+    END_SECONDS,
     Share,
-    available_cores,
-    available_devices,
     become_worker,
-    shares,
+    end_all,
+    shares_here,
+    workers_here,
 )
 from kaggle_digits.core.training import Throughput
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import KaggleDigitsError, TrainingError
 from kaggle_digits.ground.progress import Progress, Task
 
-_SECONDS_TO_END = 10.0
-
 
 class Executor(Protocol):
     """Whoever trains members."""
 
-    workers: int
-    """How many members are trained at a time."""
+    @property
+    def workers(self) -> int:
+        """How many members are trained at a time."""
 
     def run(self, orders: Iterator[Order]) -> Iterator[Made]:
         """Work on orders until there are no more.
@@ -145,13 +146,15 @@ class Team:
     def close(self) -> None:
         """End all processes; what they were at goes on from its last epoch when asked for again."""
         for hand in self._hands:
-            hand.close()
+            hand.bars.close()
+            hand.pipe.close()
+        end_all(hand.process for hand in self._hands)
         self._hands = []
 
     def _at_work(self) -> list[_Hand]:
         """Return all processes, started if need be."""
         if not self._hands:
-            found = shares(self.workers, available_cores(), available_devices())
+            found = shares_here(self.workers)
             self._hands = [_Hand.start(self._workshop, share) for share in found]
         return list(self._hands)
 
@@ -164,7 +167,7 @@ class Team:
                 try:
                     told = hand.pipe.recv()
                 except (EOFError, OSError):
-                    hand.process.join(_SECONDS_TO_END)
+                    hand.process.join(END_SECONDS)
                     raise TrainingError(
                         f"A process that trained a member died (exit code "
                         f"{hand.process.exitcode}); was there too little memory?",
@@ -175,6 +178,60 @@ class Team:
                 if isinstance(told, KaggleDigitsError):
                     raise told
                 told.pass_on(hand, self._progress)
+
+
+class OnDemand:
+    """Chooses who trains when the first work comes: to look for GPUs takes seconds.
+
+    Args:
+        workshop: What training needs.
+        workers: Members trained at a time; None for what suits this machine.
+        progress: Told of every step.
+        clock: Gives seconds that never run back.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        workers: int | None,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workshop = workshop
+        self._wanted = workers
+        self._progress = progress
+        self._clock = clock
+        self._chosen: Executor | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many members are trained at a time."""
+        return self._executor().workers
+
+    def run(self, orders: Iterator[Order]) -> Iterator[Made]:
+        """Work on orders until there are no more."""
+        first = next(orders, None)
+        if first is not None:
+            yield from self._executor().run(chain([first], orders))
+
+    def measure(self, config: TrainingConfig, seconds: float) -> Throughput:
+        """Measure how fast a configuration is."""
+        return self._executor().measure(config, seconds)
+
+    def close(self) -> None:
+        """End all processes."""
+        if self._chosen is not None:
+            self._chosen.close()
+
+    def _executor(self) -> Executor:
+        if self._chosen is None:
+            workers = self._wanted or workers_here(len(self._workshop.dataset.images))
+            if workers == 1:
+                self._chosen = Alone(self._workshop, self._progress, self._clock)
+            else:
+                self._progress.say(f"cv-train: {workers} members are trained at a time")
+                self._chosen = Team(self._workshop, workers, self._progress)
+        return self._chosen
 
 
 @dataclass(eq=False, slots=True)
@@ -194,14 +251,6 @@ class _Hand:
         process.start()
         theirs.close()  # so that the pipe ends when the process does
         return cls(process, ours)
-
-    def close(self) -> None:
-        self.bars.close()
-        self.pipe.close()
-        self.process.terminate()
-        self.process.join(_SECONDS_TO_END)
-        if self.process.is_alive():
-            self.process.kill()
 
 
 @dataclass(frozen=True, slots=True)

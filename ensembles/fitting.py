@@ -12,9 +12,8 @@ import numpy as np
 
 from ensembles.rules import power_logits
 from kaggle_digits.core.calibration import best_temperature
-from kaggle_digits.core.predictions import logarithm, softmax64
+from kaggle_digits.core.predictions import SMALLEST, logarithm, softmax64
 
-_SMALLEST = 1e-15
 _CHUNK = 1024
 _ROWS_FOR_TEMPERATURES = 3_000
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -51,7 +50,7 @@ def mixture_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     Returns:
         float64 [members], none negative, together 1.
     """
-    of_label = np.maximum(_of_label(probabilities, labels), _SMALLEST)
+    of_label = np.maximum(_of_label(probabilities, labels), SMALLEST)
     single = of_label.astype(np.float32)
     members = len(of_label)
     weights = np.full(members, 1 / members)
@@ -115,7 +114,7 @@ def greedy_weights(
     Returns:
         float64 [members], none negative, together 1.
     """
-    of_label = np.maximum(_of_label(probabilities, labels), _SMALLEST).astype(np.float32)
+    of_label = np.maximum(_of_label(probabilities, labels), SMALLEST).astype(np.float32)
     members, rows = of_label.shape
     random = np.random.default_rng(0)
     counts = np.zeros(members)
@@ -159,7 +158,7 @@ def best_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
             else:
                 mean += member
         joined = softmax64(power_logits(mean / len(logs), exponent))
-        return float(-np.log(np.maximum(_picked(joined, labels), _SMALLEST)).mean())
+        return float(-np.log(np.maximum(_picked(joined, labels), SMALLEST)).mean())
 
     place, wanted = -1, _POWERS.index(1.0)
     while wanted != place:
@@ -236,7 +235,7 @@ def _log_linear_at(
         )  # [members + classes, chunk, classes]
         flat = features.reshape(members + classes, -1)
         outputs = softmax64((at.astype(flat.dtype) @ flat).reshape(size, classes).astype(float))
-        value -= float(np.log(np.maximum(_picked(outputs, labels[part]), _SMALLEST)).sum())
+        value -= float(np.log(np.maximum(_picked(outputs, labels[part]), SMALLEST)).sum())
         residuals = outputs.copy()
         residuals[np.arange(size), labels[part]] -= 1
         slope += flat @ residuals.astype(flat.dtype).ravel()

@@ -156,7 +156,8 @@ class Spender:
             self._copies,
             self._paces.now(),
             made,
-            self._trainer.executor.workers,
+            # Nobody is chosen before something has to be measured.
+            self._trainer.executor.workers if self._speeds else 1,
         )
 
     def _pace(self, config: TrainingConfig, pseudo_rows: float, *, test: bool) -> Pace:

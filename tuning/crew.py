@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.core.processes import (
+    END_SECONDS,
     Share,
-    available_cores,
-    available_devices,
     become_worker,
-    shares,
+    end_all,
+    shares_here,
 )
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.progress import Progress, Silent
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _LOOPBACK = "127.0.0.1"
 _CHECK_SECONDS = 0.1
-_JOIN_SECONDS = 10.0
 _MOST_DEATHS_EACH = 5
 
 
@@ -112,7 +111,7 @@ class Crew:
                     self._replace_dead(team, bound, coordinator, progress)
                 chief.wait_for_farewells()
                 for process in team.values():
-                    process.join(_JOIN_SECONDS)
+                    process.join(END_SECONDS)
 
     @contextmanager
     def _team(self, port: int) -> Iterator[dict[int, Any]]:
@@ -122,16 +121,10 @@ class Crew:
                 team[number] = self._start(number, port)
             yield team
         finally:
-            for process in team.values():
-                if process.is_alive():
-                    process.terminate()
-            for process in team.values():
-                process.join(_JOIN_SECONDS)
-                if process.is_alive():
-                    process.kill()
+            end_all(team.values())
 
     def _start(self, number: int, port: int) -> Any:
-        share = shares(self._workers, available_cores(), available_devices())[number]
+        share = shares_here(self._workers)[number]
         plan = WorkerPlan(
             port=port,
             name=f"worker {number}.{self._deaths} of {os.getpid()}",

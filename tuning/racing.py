@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.ranking import Ranked
@@ -27,7 +28,6 @@ from tuning.scoring import Result, Splits, Unit
 from tuning.study import read_array, write_array
 
 _LEVEL = 0.01
-_SMALLEST = 1e-15
 FIRST_TEST = 2
 
 
@@ -38,10 +38,8 @@ def row_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         probabilities: Softmax [rows, classes].
         labels: int [rows], class indices.
     """
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses = -np.log(np.clip(of_label, _SMALLEST, 1.0))
     right = probabilities.argmax(axis=1) == labels
-    return np.stack([losses, right]).astype(np.float32)
+    return np.stack([row_losses(probabilities, labels), right]).astype(np.float32)
 
 
 def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:

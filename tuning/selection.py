@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.ranking import Ranked
 from tuning.study import Trial
-
-_SMALLEST = 1e-15
 
 
 def ranked(trials: Sequence[Trial], count: int, raced: Sequence[Ranked] = ()) -> list[Ranked]:
@@ -76,7 +75,7 @@ def diverse(
     while left and len(chosen) < count:
         if chosen:
             losses = [
-                _log_loss((total + predictions[entry.trial]) / (len(chosen) + 1), labels)
+                row_losses((total + predictions[entry.trial]) / (len(chosen) + 1), labels).mean()
                 for entry in left
             ]
             best = left[int(np.argmin(losses))]
@@ -86,8 +85,3 @@ def diverse(
         left.remove(best)
         total = total + predictions[best.trial]
     return chosen + [entry for entry in entries if entry not in chosen]
-
-
-def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_label, _SMALLEST, 1.0)).mean())

@@ -7,19 +7,17 @@ greetings on stdout and stderr are kept off by the shell, which owns the streams
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.config import AUTO, PRECISION_VARIABLE
+from kaggle_digits.ground.config import AUTO, PRECISION_VARIABLE, PRECISIONS
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 
 _MIXED_BF16 = "mixed_bfloat16"
 _MIXED_F16 = "mixed_float16"
 _FLOAT32 = "float32"
-_BY_NAME = {"bfloat16": _MIXED_BF16, "float16": _MIXED_F16, "float32": _FLOAT32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +106,11 @@ def named_precision(name: str) -> str:
     Raises:
         ConfigurationError: The name is unknown.
     """
-    if name not in _BY_NAME:
+    if name == AUTO or name not in PRECISIONS:
         raise ConfigurationError(
-            f"The precision was given as {name!r}.", mend=did_you_mean(name, [AUTO, *_BY_NAME])
+            f"The precision was given as {name!r}.", mend=did_you_mean(name, PRECISIONS)
         )
-    return _BY_NAME[name]
+    return name if name == _FLOAT32 else f"mixed_{name}"
 
 
 def cpu_flags() -> frozenset[str]:
@@ -127,11 +125,16 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def available_cores() -> list[int]:
+    """Return the numbers of the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def available_threads() -> int:
-    """Return the number of processors this process may use."""
-    if platform.system() == "Linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many threads computing may use: one for each core this process may use."""
+    return len(available_cores())
 
 
 def _accelerator(backend: str, threads: int) -> tuple[str | None, tuple[int, int] | None]:

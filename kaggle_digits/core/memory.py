@@ -20,8 +20,8 @@ _PREFIX = "CustomGradient-"
 def forgetting() -> Iterator[None]:
     """Drop the gradient functions that were registered within the block, when it ends.
 
-    No model that was made within the block can be trained on after it. Where TensorFlow is not
-    loaded, or keeps them in another place, nothing is dropped.
+    Also a decorator: `@forgetting()`. No model that was made within the block can be trained on
+    after it. Where TensorFlow is not loaded, or keeps them in another place, nothing is dropped.
     """
     before = _names()
     try:

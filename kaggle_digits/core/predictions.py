@@ -9,7 +9,8 @@ import numpy as np
 from kaggle_digits.ground.errors import ArtefactError
 
 _ROW_SUM_TOLERANCE = 1e-3
-_SMALLEST = 1e-15
+SMALLEST = 1e-15
+"""Least probability of a label that log-loss counts, so that it stays finite."""
 FLOOR = 1e-7
 """Least probability whose logarithm is taken: what float32 resolves near 1. Below it a softmax
 output says no more than "not this class", and one member could veto a class for all others."""
@@ -43,8 +44,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
     """
     rows = len(labels)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
-    of_label = probabilities[np.arange(rows), labels].astype(np.float64)
-    losses = -np.log(np.clip(of_label, _SMALLEST, 1.0))
+    losses = row_losses(probabilities, labels)
     return Score(
         accuracy=accuracy,
         accuracy_se=float(np.sqrt(accuracy * (1 - accuracy) / rows)),
@@ -52,6 +52,18 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
         log_loss_se=float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0,
         rows=rows,
     )
+
+
+def row_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return -ln p(label) of each row, float64 [n], in nats.
+
+    Args:
+        probabilities: float [n, classes].
+        labels: int [n], class indices.
+    """
+    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    losses: np.ndarray = -np.log(np.clip(of_label, SMALLEST, 1.0))
+    return losses
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -10,13 +10,17 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaggle_digits.core import hardware
 
 _FEWEST_ROWS = 10_000
 _MOST_WORKERS = 8
+
+END_SECONDS = 10.0
+"""How long a worker is given to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +72,22 @@ def usual_workers(rows: int, cores: int, devices: int) -> int:
     return 1 if rows < _FEWEST_ROWS else min(cores, _MOST_WORKERS)
 
 
-def available_cores() -> list[int]:
-    """Return the numbers of the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+def workers_here(rows: int) -> int:
+    """Return how many networks are best trained side by side on this machine.
+
+    To look for GPUs loads the backend.
+
+    Args:
+        rows: Of the training data.
+    """
+    if hardware.prepare().backend != "tensorflow":
+        return 1  # JAX takes a GPU's memory in every process that looks at it
+    return usual_workers(rows, len(hardware.available_cores()), len(available_devices()))
+
+
+def shares_here(workers: int) -> list[Share]:
+    """Divide this machine among workers."""
+    return shares(workers, hardware.available_cores(), available_devices())
 
 
 def available_devices() -> list[str]:
@@ -103,6 +118,17 @@ def become_worker(share: Share | None = None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.device
     if share.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, share.cores)
+
+
+def end_all(processes: Iterable[Any]) -> None:
+    """End worker processes, by force if need be."""
+    ending = [process for process in processes if process.is_alive()]
+    for process in ending:
+        process.terminate()
+    for process in ending:
+        process.join(END_SECONDS)
+        if process.is_alive():
+            process.kill()
 
 
 def _end_with_parent() -> None:

@@ -76,6 +76,7 @@ class Throughput:
     predictions_per_second: float
 
 
+@forgetting()
 def train(
     job: TrainingJob,
     dataset: Dataset,
@@ -101,19 +102,6 @@ def train(
         TrainingError: The loss is not finite, or memory ran out.
         ArtefactError: The network's file cannot be written.
     """
-    with forgetting():
-        return _train(job, dataset, bank, checkpoints, progress, test_bank, model_file)
-
-
-def _train(
-    job: TrainingJob,
-    dataset: Dataset,
-    bank: Bank,
-    checkpoints: Path,
-    progress: Progress,
-    test_bank: Bank | None,
-    model_file: Path | None,
-) -> Trained:
     ran_on = hardware.begin_network()
     made_by = job.made_by(dataset.digest, bank.digest) | {
         "precision": ran_on.precision,
@@ -160,6 +148,7 @@ def _save(model: keras.Model, path: Path) -> None:
         write_bytes(path, whole.read_bytes())
 
 
+@forgetting()
 def measure(
     config: TrainingConfig, dataset: Dataset, bank: Bank, *, seconds: float = 6.0
 ) -> Throughput:
@@ -302,7 +291,7 @@ def _stop_watch(seconds: float) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._first = self._last = -1
+            self._last = -1
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             now = time.monotonic()
