@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kaggle_digits.ground.durations import parse_duration
-from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.ground.workspace import write_bytes
 from kaggle_digits.shell.command import Session, command
@@ -142,7 +142,7 @@ def cv_train(
             "seconds": round(session.seconds, 1),
         },
         facts={
-            "members": f"{len(done.keys)} ({sets} fold sets × {settings.folds} folds)",
+            "members": f"{len(done.keys)} ({counted(sets, 'fold set')} × {settings.folds} folds)",
             "trained": f"{done.trained} now, {done.known} were there already",
         }
         | ({"weights": f"{weights / 1e6:.1f} MB"} if weights else {}),

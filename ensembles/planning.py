@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ensembles.members import FoldSet
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.progress import counted
 
 MOST_SEEDS = 100
 """Trainings of one configuration with other seeds, at most."""
@@ -275,7 +276,7 @@ def describe(
         budget: The budget in seconds.
     """
     total = sum(item.seconds for item in allotments)
-    count = f"{len(allotments)} fold set{'' if len(allotments) == 1 else 's'}"
+    count = counted(len(allotments), "fold set")
     lines = [f"plan: {count} in {_minutes(total)} of {_minutes(budget)}"]
     for item in allotments:
         config, repeat = item.fold_set.config, item.fold_set.repeat

@@ -40,3 +40,8 @@ class Silent:
 class _SilentTask:
     def advance(self, by: int = 1, note: str | None = None) -> None:
         pass
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 fold set`, `3 fold sets`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
