@@ -30,6 +30,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--space", "space_file", type=_FILE, help="TOML file that narrows the space.")
 @click.option(
+    "--portfolio/--no-portfolio",
+    default=True,
+    show_default=True,
+    help="Try the bundled, well-tried configurations first.",
+)
+@click.option(
     "--trials",
     type=click.IntRange(1),
     help="Trials of the study, failed ones included.  [default: by preset; with --time-budget as "
@@ -68,6 +74,7 @@ def tune(
     *,
     strategy: str = "hyperband",
     space_file: Path | None = None,
+    portfolio: bool = True,
     trials: int | None = None,
     max_epochs: int | None = None,
     time_budget: str | None = None,
@@ -111,6 +118,7 @@ def tune(
                 session,
                 strategy=strategy,
                 space_file=space_file,
+                portfolio=portfolio,
                 trials=trials,
                 epochs=max_epochs,
                 seconds=seconds,
@@ -130,6 +138,7 @@ def _search(
     *,
     strategy: str,
     space_file: Path | None,
+    portfolio: bool,
     trials: int | None,
     epochs: int | None,
     seconds: float | None,
@@ -140,6 +149,7 @@ def _search(
     chief: str | None,
     tensorboard: bool,
 ) -> Outcome:
+    from kaggle_digits.ground.config import load_portfolio
     from tuning.board import log_trial
     from tuning.budget import Budget
     from tuning.coordination import Goals
@@ -168,6 +178,7 @@ def _search(
         folds=folds,
         race_folds=preset.folds,
         space=space,
+        portfolio=tuple(load_portfolio()) if portfolio else (),
     )
     staff = None
     if workers is not None or address is not None:

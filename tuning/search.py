@@ -39,7 +39,7 @@ class SearchSettings:
         folds: Folds a trial is scored on; 0 for one holdout.
         race_folds: Folds of the race.
         space: What is searched.
-        portfolio: Well-tried configurations, tried first.
+        portfolio: Well-tried configurations, tried first; empty for none.
     """
 
     epochs: int

@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.shell import cli as cli_module
 from tuning import board, plotting, showing
 from tuning.importance import importances
-from tuning.study import COMPLETED, FAILED, RUNNING, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
 
 
 def trial(number: int, random: np.random.Generator) -> Trial:
@@ -197,6 +197,22 @@ def test_the_command_searches_shows_exports_plots_and_logs(tune, workspace, tmp_
     assert len(json.loads(out)["trials"]) == 12
     code, out, _ = tune("--trials", 12)
     assert code == 0 and len(formula.names) == count
+
+
+def test_the_bundled_configurations_come_first_unless_they_are_not_wanted(tune, workspace, formula):
+    space = workspace.root.parent / "wide.toml"
+    space.write_text('dropout = [0.2, 0.3, 0.4]\naugmentation = ["standard", "elastic"]\n')
+    words = ("--trials", 2, "--strategy", "random", "--space", space, "--json")
+    code, out, err = tune(*words)
+    assert code == 0, err
+    usual = [trial.config for trial in Study(workspace).trials()]
+    assert usual == load_portfolio()[:2]
+    code, out, err = tune(*words, "--no-portfolio")
+    assert code == 4 and "portfolio" in err, "another study: refused with the difference"
+    code, out, err = tune(*words, "--no-portfolio", "--fresh")
+    assert code == 0, err
+    drawn = [trial.config for trial in Study(workspace).trials()]
+    assert not set(drawn) & set(load_portfolio())
 
 
 @pytest.mark.parametrize(
