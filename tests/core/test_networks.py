@@ -139,6 +139,32 @@ def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
     np.testing.assert_allclose(np.asarray(layer.moving_mean), 0.1, rtol=1e-6)
 
 
+def test_a_convolution_over_the_whole_map_computes_what_keras_does(keras, float32):
+    from kaggle_digits.core.networks import WholeMapConv2D
+
+    maps = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
+    whole, plain = WholeMapConv2D(5, 4), keras.layers.Conv2D(5, 4)
+    whole.build(maps.shape)
+    plain.build(maps.shape)
+    plain.set_weights(whole.get_weights())
+    assert whole.compute_output_shape(maps.shape) == (7, 1, 1, 5)
+    np.testing.assert_allclose(np.asarray(whole(maps)), np.asarray(plain(maps)), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [28, 8])
+def test_only_the_last_convolution_covers_its_map(keras, side):
+    from kaggle_digits.core.networks import WholeMapConv2D, build
+
+    model = build(TrainingConfig(family="stepped", filters=8), side, side, 3, seed=0)
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    whole = [
+        layer.input.shape[1:3] == layer.kernel_size and layer.padding == "valid" for layer in found
+    ]
+    assert [isinstance(layer, WholeMapConv2D) for layer in found] == whole
+    assert whole[-1] == any(whole), "where one does, it is the last"
+    assert any(whole) or side != 28
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_networks_are_saved_loaded_and_cloned(keras, tmp_path, family):
     from kaggle_digits.core.networks import FusedBatchNormalization, build
