@@ -139,12 +139,14 @@ def cv_train(
             "names": [key.name for key in done.keys],
             "weights_bytes": weights,
             "path": str(store.folder),
+            "augmentation_seconds": round(done.augmenting, 1),
             "seconds": round(session.seconds, 1),
         },
         facts={
             "members": f"{len(done.keys)} ({counted(sets, 'fold set')} × {settings.folds} folds)",
             "trained": f"{done.trained} now, {done.known} were there already",
         }
+        | ({"augmented copies": duration(done.augmenting)} if done.augmenting >= 1 else {})
         | ({"weights": f"{weights / 1e6:.1f} MB"} if weights else {}),
         written={"members in": str(store.folder)},
         next_command=session.hint("blend"),

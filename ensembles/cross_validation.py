@@ -105,11 +105,13 @@ class CrossValidated:
         keys: All members of the plan, in order; all are there.
         trained: How many members were trained by this call.
         known: How many were there already.
+        augmenting: Seconds that augmented copies took.
     """
 
     keys: list[MemberKey]
     trained: int
     known: int
+    augmenting: float
 
 
 def cross_validate(
@@ -157,13 +159,14 @@ def cross_validate(
             copies=settings.copies,
             rule=settings.pseudo,
             progress=progress,
+            clock=clock,
         )
         campaign = _Campaign(trainer, configs, settings, progress)
         if settings.budget is None:
             keys = campaign.train_all()
         else:
             keys = campaign.train_within(Budget(settings.budget, started, clock))
-    return CrossValidated(keys, trainer.trained, trainer.known)
+    return CrossValidated(keys, trainer.trained, trainer.known, trainer.augmenting)
 
 
 class _Campaign:

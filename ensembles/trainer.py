@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -28,6 +29,7 @@ class Trainer:
         copies: Augmented copies a member walks through at most.
         rule: How pseudo-labels are made; None for none.
         progress: Told of every member.
+        clock: Gives seconds that never run back.
 
     Attributes:
         dataset: The data.
@@ -36,6 +38,7 @@ class Trainer:
         store: The workspace's members.
         trained: Members trained by this trainer.
         known: Members that were there already.
+        augmenting: Seconds that augmented copies took.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class Trainer:
         copies: int,
         rule: PseudoRule | None,
         progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = MemberStore(workshop.workspace)
         self.trained = self.known = 0
+        self.augmenting = 0.0
         self.dataset = workshop.dataset
         self.folds = workshop.folds
         self.executor = executor
@@ -57,6 +62,7 @@ class Trainer:
         self._keep_weights = workshop.keep_weights
         self._rule = rule
         self._progress = progress
+        self._clock = clock
         self._sources: dict[int, Sequence[MemberKey]] = {}
         self._labels: dict[tuple[int, int], PseudoLabels] = {}
 
@@ -170,7 +176,9 @@ class Trainer:
 
     def _make_copies(self, key: MemberKey, *, test: bool) -> None:
         bank = self.bank(key.config.augmentation, test=test)
+        started = self._clock()
         bank.ensure(key.copies, hardware.available_threads(), self._progress)
+        self.augmenting += self._clock() - started
 
     def _decided_by(self, round: int, fold: int) -> str:
         if not round:

@@ -25,14 +25,24 @@ class Budget:
     Args:
         seconds: All of it; None for no limit.
         spent: Of earlier calls.
-        started: `time.monotonic()` at the start of this call.
+        started: What the clock said at the start of this call.
         races: Whether time is to be kept for a race.
+        clock: Gives seconds that never run back.
     """
 
-    def __init__(self, seconds: float | None, spent: float, started: float, *, races: bool) -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        spent: float,
+        started: float,
+        *,
+        races: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._seconds = seconds
         self._before = spent
         self._started = started
+        self._clock = clock
         self._reserve = RACE_SHARE if races else 0.0
         self._races_at = (seconds or 0.0) * (1 - self._reserve)
 
@@ -44,7 +54,7 @@ class Budget:
     @property
     def spent(self) -> float:
         """Seconds spent until now, earlier calls included; never more than there are."""
-        spent = self._before + time.monotonic() - self._started
+        spent = self._before + self._clock() - self._started
         return spent if self._seconds is None else min(spent, self._seconds)
 
     @property

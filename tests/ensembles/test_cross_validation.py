@@ -425,20 +425,15 @@ def test_what_is_added_follows_the_plan_unless_it_is_given() -> None:
 
 
 def test_a_budget_with_real_networks(make, workspace, lines, store) -> None:
-    """Measured, planned and trained in earnest; the bounds leave room for a busy machine."""
-    import time
-
+    """Measured, planned and trained in earnest; that the time is kept is shown by a false clock."""
     from kaggle_digits.core.data import load
 
     config = TrainingConfig(filters=4, depth=1, batch_size=16, augmentation="light")
     settings = CrossValidationSettings(folds=2, epochs=3000, copies=3, seed=0, budget=14)
     dataset = load(make(height=6, width=6, rows=60).folder, workspace)
-    started = time.monotonic()
     done = cross_validate([config], dataset, workspace, settings, lines)
-    taken = time.monotonic() - started
     assert [key.fold for key in done.keys] == [0, 1] and len(sets(done.keys)) == 1
     assert 1 <= done.keys[0].epochs < 3000
-    assert 0.4 * 14 < taken < 1.6 * 14
     assert f"measuring {config.digest[:8]}" in lines.lines
     assert any(line.startswith("plan: 1 fold set in ") for line in lines.lines)
     for key in done.keys:

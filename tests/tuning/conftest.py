@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +64,17 @@ class Formula:
         self.killed: set[str] = set()
         self.not_numbers: set[str] = set()
         self.seconds = 0.0
+        self.clock: Callable[[], float] = time.monotonic
+        self.wait: Callable[[float], None] = time.sleep
+        self._now = 0.0
+
+    def use_own_clock(self) -> None:
+        """Let only training take time, and none of it in earnest."""
+
+        def wait(seconds: float) -> None:
+            self._now += seconds
+
+        self.clock, self.wait = lambda: self._now, wait
 
     def __call__(self, job, dataset, bank, checkpoints, progress, **_):
         """Stand in for `core.training.train`."""
@@ -74,7 +86,7 @@ class Formula:
             raise TrainingError(f"{job.name} ran out of memory")
         with progress.task(job.name, job.epochs) as task:
             for _ in range(job.epochs):
-                time.sleep(self.seconds / job.epochs)
+                self.wait(self.seconds / job.epochs)
                 task.advance()
         labels = dataset.labels[job.held_out_rows]
         random = np.random.default_rng([job.seed, *job.held_out_rows[:2]])
@@ -104,13 +116,15 @@ def dataset(make, workspace):
 def formula(monkeypatch) -> Formula:
     """Put the formula in the place of training."""
     made = Formula()
+    made.use_own_clock()
     monkeypatch.setattr(scoring, "train", made)
+    monkeypatch.setattr(scoring, "time", SimpleNamespace(monotonic=made.clock))
     return made
 
 
 @pytest.fixture
-def go(dataset, workspace):
-    """Search; the fields of `SearchSettings` can be given by name."""
+def go(dataset, workspace, request):
+    """Search by the formula's clock, if there is one; takes fields of `SearchSettings` by name."""
 
     def go(
         trials: int | None,
@@ -123,13 +137,15 @@ def go(dataset, workspace):
         wants_diverse: bool = False,
         **changed,
     ) -> Found:
-        started = time.monotonic()
+        own = "formula" in request.fixturenames
+        clock = request.getfixturevalue("formula").clock if own else time.monotonic
+        started = clock()
         return search(
             dataset,
             place,
             dataclasses.replace(SETTINGS, **changed),
             Goals(trials, racers),
-            lambda spent: Budget(seconds, spent, started, races=racers >= 2),
+            lambda spent: Budget(seconds, spent, started, races=racers >= 2, clock=clock),
             progress or Silent(),
             staff,
             wants_diverse=wants_diverse,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
-import time
 import tomllib
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,14 +227,16 @@ def test_memory_grows_over_trials(go, formula, workspace, monkeypatch):
     assert [ref for ref in made if ref() is not None] == []
 
 
-def test_a_bayesian_proposal_takes_ten_seconds():
+def test_a_bayesian_proposal_takes_ten_seconds(monkeypatch):
     """Keras Tuner starts 50 gradient descents in all dimensions for each proposal."""
+    from keras_tuner.src.tuners import bayesian
+
+    descents: list[object] = []
+    counted = SimpleNamespace(minimize=lambda *words, **_: descents.append(words))
+    monkeypatch.setattr(bayesian, "scipy", SimpleNamespace(optimize=counted))
     proposer = _proposer("bayesian")
     random = np.random.default_rng(0)
-    slowest = 0.0
     for _ in range(16):
-        started = time.monotonic()
         trial = proposer.propose()
-        slowest = max(slowest, time.monotonic() - started)
         proposer.tell(dataclasses.replace(trial, state=COMPLETED, log_loss=float(random.random())))
-    assert slowest < 3
+    assert not descents

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -131,16 +130,13 @@ def test_nothing_within_the_limit_means_no_proposal():
         assert [trial.config for trial in trials] == [TrainingConfig()], strategy
 
 
-def test_the_bayesian_strategy_is_quick_and_better_than_random_where_there_is_a_trend():
-    started = time.monotonic()
+def test_the_bayesian_strategy_is_better_than_random_where_there_is_a_trend():
     best = {}
     for strategy in ("bayesian", "random"):
         best[strategy] = [
             min(trial.log_loss for trial in run(strategy, 25, seed=seed)) for seed in range(3)
         ]
     assert np.mean(best["bayesian"]) < np.mean(best["random"])
-    # 45 guided proposals; Keras Tuner's own way takes 7 to 17 s for one.
-    assert time.monotonic() - started < 60
 
 
 def test_several_workers_get_different_proposals_while_results_are_out():

@@ -14,7 +14,6 @@ from kaggle_digits.ground.ranking import Ranked, ranking_path, read_ranking
 from tuning.racing import Race, fallen_behind, row_scores
 from tuning.scoring import Result, ScoringSettings, Splits
 from tuning.selection import diverse
-from tuning.study import Study
 
 ROWS, CLASSES = 600, 3
 LABELS = np.arange(ROWS) % CLASSES
@@ -204,8 +203,6 @@ def test_a_race_that_was_killed_repeats_only_the_running_round(
 
 def test_a_time_budget_keeps_time_for_the_race_and_uses_the_rest(go, workspace, formula):
     formula.seconds = 0.02
-    go(1)
-    Study(workspace).clear()
     found = go(None, seconds=3.0, racers=3)
     assert found.raced >= 3 and found.best[0].folds >= 2
     assert 2.7 <= found.seconds <= 3.3
@@ -215,8 +212,6 @@ def test_a_time_budget_keeps_time_for_the_race_and_uses_the_rest(go, workspace, 
 
 def test_a_race_that_would_not_come_to_its_first_test_is_left_out(go, workspace, formula):
     formula.seconds = 0.4
-    go(1)
-    Study(workspace).clear()
     found = go(None, seconds=3.0, racers=4)
     # 0.9 s are kept for it, two racers need 1.6 s: the time goes to trials.
     assert found.raced == 0 and not any(name.startswith("race") for name in formula.names)
