@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -187,20 +188,25 @@ def _clock(seconds: float) -> Any:
 
 def _accuracy(given: argparse.Namespace) -> dict[str, float]:
     """Train by the engine; the other arm differs by float32 and Keras' own batch norm only."""
-    from kaggle_digits.core import hardware, networks
+    from kaggle_digits.core import hardware
     from kaggle_digits.core.folds import holdout
     from kaggle_digits.core.jobs import TrainingJob
     from kaggle_digits.core.predictions import score
     from kaggle_digits.core.training import train
+    from kaggle_digits.ground.config import PRECISION_VARIABLE
     from kaggle_digits.ground.progress import Silent
 
+    if given.arm == "keras":
+        os.environ[PRECISION_VARIABLE] = "float32"
     dataset, bank, config = _prepare(given)
     hardware.prepare()
     import keras
 
+    from kaggle_digits.core import networks
+
     if given.arm == "keras":
-        keras.mixed_precision.set_dtype_policy("float32")
         networks.FusedBatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc]
+        networks.WholeMapConv2D = keras.layers.Conv2D  # type: ignore[misc]
     rows, held_out = holdout(dataset.labels, given.rows, given.rows, 0)
     job = TrainingJob(
         "accuracy", config, rows, held_out, given.epochs, given.epochs, given.seed, False

@@ -209,7 +209,7 @@ def test_checkpoints_fill_the_disk(go, formula, workspace, monkeypatch):
 
 
 def test_memory_grows_over_trials(go, formula, workspace, monkeypatch):
-    """Keras Tuner's issue 873, the study's own part; benchmarks/search_memory.py has real nets."""
+    """Keras Tuner's issue 873, the study's own part; benchmarks/memory.py has real nets."""
     from tuning import scoring
 
     made: list[weakref.ref] = []
