@@ -26,6 +26,7 @@ from kaggle_digits.core.processes import (
     become_worker,
     end_all,
     shares_here,
+    start_worker,
     workers_here,
 )
 from kaggle_digits.core.training import Throughput
@@ -245,10 +246,8 @@ class _Hand:
 
     @classmethod
     def start(cls, workshop: Workshop, share: Share) -> _Hand:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, workshop, share), daemon=True)
-        process.start()
+        ours, theirs = multiprocessing.Pipe()
+        process = start_worker(_serve, theirs, workshop, share)
         theirs.close()  # so that the pipe ends when the process does
         return cls(process, ours)
 

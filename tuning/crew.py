@@ -7,7 +7,6 @@ other machines ask it.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from kaggle_digits.core.processes import (
     become_worker,
     end_all,
     shares_here,
+    start_worker,
 )
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.progress import Progress, Silent
@@ -132,12 +132,7 @@ class Crew:
             workspace=self._workspace.root,
             share=share,
         )
-        # Spawned, not forked: a fork of a process that holds TensorFlow's threads can hang.
-        process = multiprocessing.get_context("spawn").Process(
-            target=self._target, args=(plan,), name=plan.name
-        )
-        process.start()
-        return process
+        return start_worker(self._target, plan, name=plan.name, daemon=False)
 
     def _replace_dead(
         self, team: dict[int, Any], port: int, coordinator: Coordinator, progress: Progress

@@ -148,6 +148,19 @@ def end_one(team: Team) -> None:
     threading.Thread(target=later, daemon=True).start()
 
 
+@pytest.mark.parametrize("given", [None, "glibc.malloc.tcache_count=0"])
+def test_workers_ask_for_huge_pages_unless_the_user_has_set_glibc(given, monkeypatch, tmp_path):
+    monkeypatch.setenv("GLIBC_TUNABLES", given or "")
+    if given is None:
+        monkeypatch.delenv("GLIBC_TUNABLES")
+    found = tmp_path / "found"
+    code = "import os, pathlib; pathlib.Path(%r).write_text(os.environ['GLIBC_TUNABLES'])"
+    worker = processes.start_worker(exec, code % str(found))
+    worker.join()
+    assert worker.exitcode == 0
+    assert found.read_text() == (given or "glibc.malloc.hugetlb=1")
+
+
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     """Two T4s, as far as a machine without one can show it: what each process would see."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
