@@ -108,6 +108,7 @@ def float32(keras):
 
 
 def test_fused_batch_norm_computes_what_keras_does(keras, float32):
+    numbers = keras.ops.convert_to_numpy
     from kaggle_digits.core.networks import FusedBatchNormalization
 
     random = np.random.default_rng(0)
@@ -117,29 +118,29 @@ def test_fused_batch_norm_computes_what_keras_does(keras, float32):
         keras.layers.BatchNormalization(momentum=0.9),
     )
     for _ in range(3):
-        trained = np.asarray(fused(maps, training=True)), np.asarray(plain(maps, training=True))
+        trained = numbers(fused(maps, training=True)), numbers(plain(maps, training=True))
         np.testing.assert_allclose(*trained, atol=1e-4)
-    np.testing.assert_allclose(
-        np.asarray(fused.moving_mean), np.asarray(plain.moving_mean), rtol=1e-4
-    )
+    np.testing.assert_allclose(numbers(fused.moving_mean), numbers(plain.moving_mean), rtol=1e-4)
     # The fused kernel's variance is the unbiased one: n / (n - 1) with n = 64 · 6 · 6.
     np.testing.assert_allclose(
-        np.asarray(fused.moving_variance), np.asarray(plain.moving_variance), rtol=1e-3
+        numbers(fused.moving_variance), numbers(plain.moving_variance), rtol=1e-3
     )
-    np.testing.assert_allclose(np.asarray(fused(maps)), np.asarray(plain(maps)), atol=5e-3)
+    np.testing.assert_allclose(numbers(fused(maps)), numbers(plain(maps)), atol=5e-3)
 
 
 def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
+    numbers = keras.ops.convert_to_numpy
     from kaggle_digits.core.networks import FusedBatchNormalization
 
     layer = FusedBatchNormalization(momentum=0.9, dtype="mixed_bfloat16")
     maps = np.full((4, 3, 3, 2), 1.0, dtype=np.float32)
     layer(maps, training=True)
     # 0.1 is not a bfloat16; a moving mean kept in one would have 0.1001.
-    np.testing.assert_allclose(np.asarray(layer.moving_mean), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(numbers(layer.moving_mean), 0.1, rtol=1e-6)
 
 
 def test_a_convolution_over_the_whole_map_computes_what_keras_does(keras, float32):
+    numbers = keras.ops.convert_to_numpy
     from kaggle_digits.core.networks import WholeMapConv2D
 
     maps = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
@@ -148,7 +149,7 @@ def test_a_convolution_over_the_whole_map_computes_what_keras_does(keras, float3
     plain.build(maps.shape)
     plain.set_weights(whole.get_weights())
     assert whole.compute_output_shape(maps.shape) == (7, 1, 1, 5)
-    np.testing.assert_allclose(np.asarray(whole(maps)), np.asarray(plain(maps)), atol=1e-5)
+    np.testing.assert_allclose(numbers(whole(maps)), numbers(plain(maps)), atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [28, 8])
