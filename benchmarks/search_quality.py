@@ -157,7 +157,7 @@ def main() -> None:
     print()
     usual = TrainingConfig().to_json()
     for name, seed, config in chosen:
-        changed = {key: value for key, value in config.items() if value != usual[key]}
+        changed = {key: value for key, value in config.items() if value != usual.get(key)}
         print(f"{name}, seed {seed}: {changed or DEFAULT}")
 
 
