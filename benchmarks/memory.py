@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,11 +142,10 @@ def main() -> None:
         workspace = Workspace(Path(made) / "workspace")
         dataset = load(Path(made) / "competition", workspace, Silent().say)
         watch = Watch(workspace, given.every, noun)
-        work: dict[str, Callable[[], None]] = {
-            "search": lambda: searched(dataset, workspace, given.count, given.strategy, watch),
-            "members": lambda: cross_validated(dataset, workspace, given.count, watch),
-        }
-        work[given.what]()
+        if given.what == "search":
+            searched(dataset, workspace, given.count, given.strategy, watch)
+        else:
+            cross_validated(dataset, workspace, given.count, watch)
     print(
         f"over the second half of {len(watch.memory)} {noun}: {slope(watch.memory):+.3f} MB and "
         f"{1000 * slope(watch.seconds):+.1f} ms for each further one"

@@ -9,8 +9,8 @@ are trained by `cv-train` on the folds of that seed, and their out-of-fold log-l
 configurations of one seed share rows, folds, epochs and seed. `random` draws from nothing, with
 --no-portfolio, as Keras Tuner's random search would; the others are the tool as it comes.
 
-Log-losses are those of predictions calibrated by one temperature, so that the amount of label
-smoothing decides nothing; the plain ones stand beside them.
+Log-losses are those of `blend --temperature` (fitted on the other folds), so that the amount of
+label smoothing decides nothing; the plain ones stand beside them.
 
 Everything is kept in FOLDER: called again, it goes on, and what is done is not done again. The
 table goes to stdout. Log-losses are given with their standard error over the rows, differences with
@@ -24,11 +24,8 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 DEFAULT = "default"
 
@@ -67,9 +64,7 @@ def out_of_fold(given: argparse.Namespace, config: dict[str, Any], seed: int) ->
     folder = given.folder / "cross-validation" / f"{own.digest}-seed{seed}"
     kept = folder / "outcome.json"
     if not kept.exists():
-        from kaggle_digits.core.calibration import best_temperature, temper
         from kaggle_digits.core.data import load
-        from kaggle_digits.core.predictions import score
         from kaggle_digits.ground.progress import Silent
         from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
         from kaggle_digits.ground.workspace import Workspace
@@ -81,11 +76,9 @@ def out_of_fold(given: argparse.Namespace, config: dict[str, Any], seed: int) ->
         words = [*shared(given, seed), "--workspace", str(folder)]
         epochs = ["--epochs", str(given.epochs)] if given.epochs else []
         call("cv-train", *words, "--top-k", "1", "--folds", str(given.folds), *epochs)
-        outcome = call("blend", *words, "--method", "mean")
-        oof = np.load(workspace.ensembles / "blend" / "oof.npy").astype(np.float64)
-        calibrated = temper(oof, best_temperature(oof, dataset.labels))
-        judged = asdict(score(calibrated, dataset.labels))
-        kept.write_text(json.dumps({**judged, "plain_log_loss": outcome["oof_log_loss"]}))
+        plain = call("blend", *words, "--method", "mean")["oof_log_loss"]
+        outcome = call("blend", *words, "--method", "mean", "--temperature")
+        kept.write_text(json.dumps({**outcome, "plain_log_loss": plain}))
     return dict(json.loads(kept.read_text()))
 
 
@@ -137,11 +130,11 @@ def main() -> None:
                 about = (str(outcome["completed"]), str(outcome["raced"]))
                 chosen.append((name, seed, config))
             judged = out_of_fold(given, config, seed)
-            losses[name].append(judged["log_loss"])
+            losses[name].append(judged["oof_log_loss"])
             print(
-                f"| {name} | {seed} | {about[0]} | {about[1]} | {judged['log_loss']:.5f} ± "
-                f"{judged['log_loss_se']:.5f} | {judged['plain_log_loss']:.5f} | "
-                f"{judged['accuracy']:.5f} |",
+                f"| {name} | {seed} | {about[0]} | {about[1]} | {judged['oof_log_loss']:.5f} ± "
+                f"{judged['oof_log_loss_se']:.5f} | {judged['plain_log_loss']:.5f} | "
+                f"{judged['oof_accuracy']:.5f} |",
                 flush=True,
             )
     print()

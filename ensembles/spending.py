@@ -135,8 +135,7 @@ class Spender:
             self._measure(config)
 
     def _measure(self, config: TrainingConfig) -> None:
-        bank = self._trainer.bank(config.augmentation)
-        bank.ensure(1, 1, self._progress)
+        self._trainer.make_copies(config.augmentation, 1)
         seconds = min(_MEASURED_SECONDS, max(1.0, _MEASURED_SHARE * self._budget.seconds))
         self._progress.say(f"measuring {config.digest[:8]}")
         self._speeds[config.digest] = self._trainer.executor.measure(config, seconds)

@@ -101,6 +101,13 @@ class Trainer:
         """Return the bank of a policy, of the training images or of the test images."""
         return self._workshop.bank(policy, test=test)
 
+    def make_copies(self, policy: str, copies: int, *, test: bool = False) -> None:
+        """Make those of a bank's first copies that are not there yet, on all cores."""
+        started = self._clock()
+        bank = self.bank(policy, test=test)
+        bank.ensure(copies, hardware.available_threads(), self._progress)
+        self.augmenting += self._clock() - started
+
     def is_there(self, key: MemberKey) -> bool:
         """Say whether nothing is left to be done for a member."""
         return self.store.has(key) and (not self._keep_weights or self.store.has_weights(key))
@@ -166,19 +173,13 @@ class Trainer:
                 self.known += 1
                 advance()
                 continue
-            self._make_copies(key, test=False)
+            self.make_copies(key.config.augmentation, key.copies)
             if not key.round:
                 yield Order(key)
                 continue
             labels = self.pseudo_labels(key.round, key.fold)
-            self._make_copies(key, test=True)
+            self.make_copies(key.config.augmentation, key.copies, test=True)
             yield Order(key, labels, self._about(key, labels))
-
-    def _make_copies(self, key: MemberKey, *, test: bool) -> None:
-        bank = self.bank(key.config.augmentation, test=test)
-        started = self._clock()
-        bank.ensure(key.copies, hardware.available_threads(), self._progress)
-        self.augmenting += self._clock() - started
 
     def _decided_by(self, round: int, fold: int) -> str:
         if not round:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 
 from kaggle_digits.ground.workspace import Workspace
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A suite that is started in the background ignores Ctrl-C, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="module")

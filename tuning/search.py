@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kaggle_digits.core.folds import require_rows_per_class
-from kaggle_digits.ground.config import TrainingConfig, load_portfolio
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
@@ -51,7 +51,7 @@ class SearchSettings:
     folds: int = 0
     race_folds: int = 5
     space: Space = field(default_factory=Space)
-    portfolio: tuple[TrainingConfig, ...] = field(default_factory=lambda: tuple(load_portfolio()))
+    portfolio: tuple[TrainingConfig, ...] = ()
 
     @property
     def scoring(self) -> ScoringSettings:

@@ -107,8 +107,13 @@ def float32(keras):
     keras.mixed_precision.set_dtype_policy(before)
 
 
-def test_fused_batch_norm_computes_what_keras_does(keras, float32):
-    numbers = keras.ops.convert_to_numpy
+@pytest.fixture
+def numbers(keras):
+    """Make NumPy arrays, of torch's tensors that are trained as well."""
+    return keras.ops.convert_to_numpy
+
+
+def test_fused_batch_norm_computes_what_keras_does(keras, float32, numbers):
     from kaggle_digits.core.networks import FusedBatchNormalization
 
     random = np.random.default_rng(0)
@@ -128,8 +133,7 @@ def test_fused_batch_norm_computes_what_keras_does(keras, float32):
     np.testing.assert_allclose(numbers(fused(maps)), numbers(plain(maps)), atol=5e-3)
 
 
-def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
-    numbers = keras.ops.convert_to_numpy
+def test_fused_batch_norm_keeps_its_moments_in_float32(keras, numbers):
     from kaggle_digits.core.networks import FusedBatchNormalization
 
     layer = FusedBatchNormalization(momentum=0.9, dtype="mixed_bfloat16")
@@ -139,8 +143,7 @@ def test_fused_batch_norm_keeps_its_moments_in_float32(keras):
     np.testing.assert_allclose(numbers(layer.moving_mean), 0.1, rtol=1e-6)
 
 
-def test_a_convolution_over_the_whole_map_computes_what_keras_does(keras, float32):
-    numbers = keras.ops.convert_to_numpy
+def test_a_convolution_over_the_whole_map_computes_what_keras_does(keras, float32, numbers):
     from kaggle_digits.core.networks import WholeMapConv2D
 
     maps = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)

@@ -123,8 +123,8 @@ def formula(monkeypatch) -> Formula:
 
 
 @pytest.fixture
-def go(dataset, workspace, request):
-    """Search by the formula's clock, if there is one; takes fields of `SearchSettings` by name."""
+def go(dataset, workspace, formula):
+    """Search by the formula and its clock; takes fields of `SearchSettings` by name."""
 
     def go(
         trials: int | None,
@@ -137,15 +137,13 @@ def go(dataset, workspace, request):
         wants_diverse: bool = False,
         **changed,
     ) -> Found:
-        own = "formula" in request.fixturenames
-        clock = request.getfixturevalue("formula").clock if own else time.monotonic
-        started = clock()
+        started = formula.clock()
         return search(
             dataset,
             place,
             dataclasses.replace(SETTINGS, **changed),
             Goals(trials, racers),
-            lambda spent: Budget(seconds, spent, started, races=racers >= 2, clock=clock),
+            lambda spent: Budget(seconds, spent, started, races=racers >= 2, clock=formula.clock),
             progress or Silent(),
             staff,
             wants_diverse=wants_diverse,
