@@ -47,19 +47,21 @@ _SHOWN = 20
 )
 @click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
 @click.option(
-    "--pseudo-label",
-    is_flag=True,
-    help="Train once more with confident test predictions as labels, fold-safe.",
+    "--pseudo-label/--no-pseudo-label",
+    default=None,
+    help="Train once more with test predictions as labels, fold-safe.  [default: by preset]",
 )
 @click.option(
-    "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.95]"
+    "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.5]"
 )
 @click.option(
     "--pseudo-share",
     type=float,
     help="Part of the test images at most, the most confident first.  [default: 1.0]",
 )
-@click.option("--pseudo-rounds", type=click.IntRange(1, 10), help="How many times.  [default: 1]")
+@click.option(
+    "--pseudo-rounds", type=click.IntRange(1, 10), help="How many times.  [default: by preset or 1]"
+)
 @click.option(
     "--pseudo-targets",
     type=click.Choice(["soft", "hard"]),
@@ -77,7 +79,7 @@ def cv_train(
     keep_weights: bool = False,
     workers: int | None = None,
     time_budget: str | None = None,
-    pseudo_label: bool = False,
+    pseudo_label: bool | None = None,
     **pseudo: float | int | str | None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
@@ -94,7 +96,7 @@ def cv_train(
         from ensembles.members import MemberStore
         from ensembles.pseudo_labels import make_rule
 
-        rule = make_rule(pseudo, wanted=pseudo_label)
+        rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
         if session.fresh:
             store.clear()

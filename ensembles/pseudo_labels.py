@@ -40,7 +40,7 @@ class PseudoRule:
         ConfigurationError: A value is out of its range.
     """
 
-    threshold: float = 0.95
+    threshold: float = 0.5
     share: float = 1.0
     rounds: int = 1
     targets: str = SOFT
@@ -66,12 +66,15 @@ class PseudoRule:
         return asdict(self)
 
 
-def make_rule(options: Mapping[str, Any], *, wanted: bool) -> PseudoRule | None:
+def make_rule(
+    options: Mapping[str, Any], *, wanted: bool | None, usual: int = 0
+) -> PseudoRule | None:
     """Make a rule of the command line's options.
 
     Args:
         options: By `pseudo_` and the field's name; None where not given.
-        wanted: Whether pseudo-labels are asked for.
+        wanted: Whether pseudo-labels are asked for; None for what is usual.
+        usual: The preset's rounds; 0 for none.
 
     Raises:
         ConfigurationError: A value is out of its range, or given without --pseudo-label.
@@ -79,8 +82,8 @@ def make_rule(options: Mapping[str, Any], *, wanted: bool) -> PseudoRule | None:
     given = {
         name.removeprefix("pseudo_"): value for name, value in options.items() if value is not None
     }
-    if wanted:
-        return PseudoRule(**given)
+    if wanted or (wanted is None and usual):
+        return PseudoRule(**({"rounds": usual or 1} | given))
     if given:
         raise ConfigurationError(
             f"--pseudo-{next(iter(given))} was given without --pseudo-label.",
@@ -109,9 +112,30 @@ def decided_by(rule: PseudoRule, names: Sequence[str]) -> str:
         rule: How labels are made.
         names: The helpers.
     """
-    values = rule.to_json()
+    values = rule.to_json() | {"smoothing": "taken out"}
     del values["rounds"]
     return digest([values, sorted(names)])
+
+
+def unsmoothed(probabilities: np.ndarray, label_smoothing: float) -> np.ndarray:
+    """Return what a network would predict had its labels not been smoothed.
+
+    A network that is trained with a smoothing of s answers p·(1 − s) + s/classes where it would
+    have answered p. Left in, no label would be much surer than 1 − s, however sure the network is,
+    and a network trained on such labels would be smoothed twice. No label is needed to take it out,
+    as a temperature would need: those of the fold must not be looked at.
+
+    Args:
+        probabilities: Softmax, float [rows, classes].
+        label_smoothing: What the network was trained with.
+
+    Returns:
+        float64 [rows, classes], rows that sum to 1.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    values = np.maximum(values - label_smoothing / values.shape[1], 0.0)
+    unit: np.ndarray = values / values.sum(axis=1, keepdims=True)
+    return unit
 
 
 def select(predictions: Sequence[np.ndarray], rule: PseudoRule) -> PseudoLabels:

@@ -9,7 +9,14 @@ from typing import Any
 
 from ensembles.executors import Executor
 from ensembles.members import FoldSet, MemberKey, MemberStore
-from ensembles.pseudo_labels import PseudoRule, decided_by, helpers, require_some, select
+from ensembles.pseudo_labels import (
+    PseudoRule,
+    decided_by,
+    helpers,
+    require_some,
+    select,
+    unsmoothed,
+)
 from ensembles.workshop import Made, Order, Workshop, short
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
@@ -132,7 +139,7 @@ class Trainer:
             shape = len(self.folds.held_out_rows(fold)), len(self.dataset.test_images)
             classes = len(self.dataset.competition.classes)
             loaded = [
-                self.store.load(key, shape, classes).test
+                unsmoothed(self.store.load(key, shape, classes).test, key.config.label_smoothing)
                 for key in helpers(self._sources[round], fold)
             ]
             labels = select(loaded, self._rule)

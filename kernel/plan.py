@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from kaggle_digits.ground.config import Preset, TrainingConfig
+from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked
 
@@ -77,10 +77,15 @@ class Plan:
             staged: Blend after each configuration's fold set, so that a submission is there early;
                 the last blend is the same either way.
         """
+        # Pseudo-labels come from all configurations, so they wait for the last.
+        waits = load_presets()[self.preset].pseudo_rounds > 0
+        early = range(1, self.top_k + waits) if staged else ()
+        flag = ["--no-pseudo-label"] if waits else []
+        stages = [*([str(top_k), *flag] for top_k in early), [str(self.top_k)]]
         found = [*self._ranking()]
-        for top_k in range(1, self.top_k + 1) if staged else [self.top_k]:
+        for stage in stages:
             found += [
-                ["cv-train", *self._shared(), "--top-k", str(top_k), *self._members()],
+                ["cv-train", *self._shared(), "--top-k", *stage, *self._members()],
                 ["blend", *self._shared(), "--output", SUBMISSION],
                 ["check", SUBMISSION],
             ]

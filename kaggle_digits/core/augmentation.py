@@ -62,7 +62,9 @@ class Policy:
     def compose(self, seed: int) -> Callable[..., dict[str, Any]]:
         """Return albumentations' pipeline of this policy with its own random stream.
 
-        Pixels from outside the image are black, as the digits' background is.
+        Pixels from outside the image are black, as the digits' background is. Interpolation is
+        cubic: linear interpolation blurs, and leaves networks to train on images with two fifths
+        more grey pixels than those they predict; cubic with one fifth more.
         """
         # It asks a package index for its newest version on import, also on a machine without net.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -75,7 +77,7 @@ class Policy:
                 scale=(1 - self.scale, 1 + self.scale),
                 translate_percent=(-self.shift, self.shift),
                 shear=(-self.shear, self.shear),
-                interpolation=cv2.INTER_LINEAR,
+                interpolation=cv2.INTER_CUBIC,
                 fill=0,
                 p=1.0,
             )
@@ -83,7 +85,11 @@ class Policy:
         if self.elastic:
             steps.append(
                 albumentations.ElasticTransform(
-                    alpha=self.elastic, sigma=5, fill=0, p=self.elastic_share
+                    alpha=self.elastic,
+                    sigma=5,
+                    interpolation=cv2.INTER_CUBIC,
+                    fill=0,
+                    p=self.elastic_share,
                 )
             )
         pipeline: Callable[..., dict[str, Any]] = albumentations.Compose(steps, seed=seed)
@@ -141,6 +147,7 @@ class Bank:
             "data": dataset.digest,
             "policy": asdict(self._policy) if self._policy else None,
             "seed": seed,
+            "interpolation": "cubic",
         } | ({"part": part} if part != "train" else {})
         self.name = policy if part == "train" else f"{policy} ({part})"
         self.digest = digest(made_by)

@@ -94,5 +94,5 @@ def _moved(
     turn[:, 2] += (right * width, down * height)
     moved = np.empty_like(images)
     for row, image in enumerate(images):
-        cv2.warpAffine(image, turn, (width, height), dst=moved[row], flags=cv2.INTER_LINEAR)
+        cv2.warpAffine(image, turn, (width, height), dst=moved[row], flags=cv2.INTER_CUBIC)
     return moved

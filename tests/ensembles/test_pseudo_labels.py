@@ -10,7 +10,7 @@ import pytest
 from ensembles import trainer
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import MemberStore
-from ensembles.pseudo_labels import PseudoRule, helpers, make_rule, select
+from ensembles.pseudo_labels import PseudoRule, helpers, make_rule, select, unsmoothed
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
@@ -40,7 +40,7 @@ def test_images_above_the_threshold_join_with_their_probabilities() -> None:
 
 
 def test_hard_labels_are_the_class_alone() -> None:
-    labels = select([confident(0.96, 0.5, 0.95)], PseudoRule(targets="hard"))
+    labels = select([confident(0.96, 0.5, 0.95)], PseudoRule(0.95, targets="hard"))
     assert labels.targets.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
 
 
@@ -58,6 +58,15 @@ def test_helpers_are_averaged() -> None:
     assert labels.rows.tolist() == [0]
     labels = select([first, second], PseudoRule(threshold=0.94))
     np.testing.assert_allclose(labels.targets[1], (first[1] + second[1]) / 2, rtol=1e-6)
+
+
+def test_label_smoothing_is_taken_out_exactly_and_never_goes_below_nothing() -> None:
+    meant = np.array([[0.7, 0.3, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    answered = meant * (1 - 0.2) + 0.2 / 4
+    np.testing.assert_allclose(unsmoothed(answered, 0.2), meant, atol=1e-12)
+    np.testing.assert_allclose(unsmoothed(meant, 0.0), meant, atol=1e-12)
+    surer = unsmoothed(np.array([[0.97, 0.01, 0.01, 0.01]]), 0.2)
+    assert surer.tolist() == [[1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +92,14 @@ def test_options_need_the_flag_they_belong_to() -> None:
     assert make_rule(none | {"pseudo_rounds": 2}, wanted=True) == PseudoRule(rounds=2)
     with pytest.raises(ConfigurationError, match="--pseudo-rounds was given without"):
         make_rule(none | {"pseudo_rounds": 2}, wanted=False)
+
+
+def test_a_preset_may_have_them_as_a_rule() -> None:
+    assert make_rule({}, wanted=None) is None
+    assert make_rule({}, wanted=None, usual=2) == PseudoRule(rounds=2)
+    assert make_rule({"pseudo_share": 0.5}, wanted=None, usual=1) == PseudoRule(share=0.5)
+    assert make_rule({"pseudo_rounds": 3}, wanted=True, usual=1) == PseudoRule(rounds=3)
+    assert make_rule({}, wanted=False, usual=1) is None
 
 
 # --- the rounds
@@ -120,7 +137,8 @@ def test_helpers_are_all_members_of_the_fold_of_the_round_before(run, workspace,
         assert sorted(about["helpers"]) == names and len(names) == 4
         assert about["rows"] > 0
     job = next(j for j in planted.jobs if j.pseudo_labels is not None)  # fold 0, round 1
-    tests = [store.load(k, (10, 12), 3).test for k in keys if (k.fold, k.round) == (0, 0)]
+    before = [k for k in keys if (k.fold, k.round) == (0, 0)]
+    tests = [unsmoothed(store.load(k, (10, 12), 3).test, k.config.label_smoothing) for k in before]
     wanted = select(tests, RULE)
     assert np.array_equal(job.pseudo_labels.rows, wanted.rows)
     assert np.array_equal(job.pseudo_labels.targets, wanted.targets)
