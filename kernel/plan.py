@@ -141,7 +141,7 @@ class Plan:
         if self.ranked:
             return [self._adopt()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
-        return [["tune", *self._shared(), *extra]]
+        return [["tune", *self._shared(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
         return ["kernel", "adopt", RANKING, "--seed", str(self.seed)]

@@ -176,7 +176,6 @@ def _search(
         seed=session.seed,
         strategy=strategy,
         folds=folds,
-        race_folds=preset.folds,
         space=space,
         portfolio=tuple(load_portfolio()) if portfolio else (),
     )

@@ -37,7 +37,7 @@ class SearchSettings:
         seed: Fixes proposals, rows, and each trial's training.
         strategy: One of `oracles.STRATEGIES`.
         folds: Folds a trial is scored on; 0 for one holdout.
-        race_folds: Folds of the race.
+        race_folds: Folds of the race; with three, a round has as many rows as a trial.
         space: What is searched.
         portfolio: Well-tried configurations, tried first; empty for none.
     """
@@ -49,7 +49,7 @@ class SearchSettings:
     seed: int
     strategy: str = "hyperband"
     folds: int = 0
-    race_folds: int = 5
+    race_folds: int = 3
     space: Space = field(default_factory=Space)
     portfolio: tuple[TrainingConfig, ...] = ()
 

@@ -53,8 +53,8 @@ def run(
         strategy=preset.strategy,
         trials=trials or preset.trials,
         time_budget=_share(seconds, _SEARCH_SHARE),
-        # Errors that differ are worth more in a blend than a place in the ranking.
-        diverse=(top_k or preset.top_k) > 1,
+        # What would race is trained and scored on all rows right after.
+        race=0,
     )
     session.console.say("cv-train: training members")
     left = None if seconds is None else max(seconds - session.seconds, 1.0)

@@ -97,6 +97,15 @@ def test_outside_pixels_are_black():
     assert augmentation.augment(images, policy, (0, 0))[:, 0, 0].min() == 0
 
 
+def test_augmented_strokes_stay_sharp():
+    image = np.zeros((28, 28), np.uint8)
+    image[5:23, 13:15] = image[12:14, 8:20] = 255
+    policy = POLICIES["elastic"]
+    made = augmentation.augment(np.repeat(image[np.newaxis], 200, axis=0), policy, (0, 0))
+    grey = ((made > 40) & (made < 215)).sum() / (made > 10).sum()
+    assert grey < 0.48  # by linear interpolation 0.51
+
+
 def test_unknown_policy(dataset, workspace):
     with pytest.raises(ConfigurationError) as caught:
         Bank(dataset, "standart", 0, workspace)
