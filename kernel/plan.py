@@ -120,9 +120,10 @@ class Plan:
             search = f"no search; {len(self.ranked)} configurations given at the build"
         else:
             search = f"search of {self.trials or preset.trials} trials"
+        again = ", then once more with pseudo-labels" if preset.pseudo_rounds else ""
         lines = [
             f"preset {self.preset}, seed {self.seed}: {search}, then the best {self.top_k} × "
-            f"{self.folds or preset.folds} folds, blended after each fold set",
+            f"{self.folds or preset.folds} folds, blended after each fold set{again}",
             f"competition {self.competition}; {'a GPU is required' if self.gpu else 'CPU or GPU'}; "
             "no internet",
         ]

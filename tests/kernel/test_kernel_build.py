@@ -58,8 +58,8 @@ def test_it_writes_a_script_and_its_metadata(call: Call, tmp_path: Path) -> None
     best = load_presets()["best"]
     assert (
         f"preset best, seed 0: search of {best.trials} trials, then the best {best.top_k} × "
-        f"{best.folds} folds" in head
-    )
+        f"{best.folds} folds, blended after each fold set, then once more with pseudo-labels"
+    ) in head
     lines = [line.lstrip("# ") for line in head.splitlines() if "cv-train --preset" in line]
     beginning = "cv-train --preset best --seed 0 --top-k"
     assert lines == [
