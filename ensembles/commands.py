@@ -52,7 +52,7 @@ _SHOWN = 20
     help="Train once more with test predictions as labels, fold-safe.  [default: by preset]",
 )
 @click.option(
-    "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.5]"
+    "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.01]"
 )
 @click.option(
     "--pseudo-share",

@@ -31,7 +31,8 @@ class PseudoRule:
     """How test predictions become labels.
 
     Args:
-        threshold: A test image joins if its most probable class has this probability at least.
+        threshold: A test image joins if its most probable class has this probability at least; as
+            it is, every image does where there are 100 classes or fewer.
         share: The part of the test images that may join at most, the most confident first.
         rounds: How many times members are trained anew on what the ones before predicted.
         targets: `soft` for the probabilities as they are, `hard` for the class alone.
@@ -40,7 +41,7 @@ class PseudoRule:
         ConfigurationError: A value is out of its range.
     """
 
-    threshold: float = 0.5
+    threshold: float = 0.01
     share: float = 1.0
     rounds: int = 1
     targets: str = SOFT

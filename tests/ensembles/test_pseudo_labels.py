@@ -49,7 +49,7 @@ def test_hard_labels_are_the_class_alone() -> None:
 )
 def test_a_share_takes_the_most_confident_and_of_equals_the_first(share, rows) -> None:
     predictions = confident(0.96, 0.97, 0.96, 0.2, 0.99)
-    assert select([predictions], PseudoRule(share=share)).rows.tolist() == rows
+    assert select([predictions], PseudoRule(0.95, share=share)).rows.tolist() == rows
 
 
 def test_helpers_are_averaged() -> None:
@@ -58,6 +58,10 @@ def test_helpers_are_averaged() -> None:
     assert labels.rows.tolist() == [0]
     labels = select([first, second], PseudoRule(threshold=0.94))
     np.testing.assert_allclose(labels.targets[1], (first[1] + second[1]) / 2, rtol=1e-6)
+
+
+def test_by_default_all_images_join_however_unsure() -> None:
+    assert select([np.full((3, 10), 0.1)], PseudoRule()).rows.tolist() == [0, 1, 2]
 
 
 def test_label_smoothing_is_taken_out_exactly_and_never_goes_below_nothing() -> None:
