@@ -43,7 +43,7 @@ _SHOWN = 20
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Members trained at a time.  [default: one for each GPU, else for each core]",
+    help="Members trained at a time.  [default: 1 to 4 for each GPU, else one for each core]",
 )
 @click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
 @click.option(

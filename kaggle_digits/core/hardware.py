@@ -48,6 +48,10 @@ def prepare() -> Hardware:
     """Import Keras with everything set, once in a process, and say what it runs on."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # JAX would take three quarters of a GPU's memory at once, and leave none to other workers.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # Whatever JAX has compiled is worth keeping, where the shell has named a folder for it.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     threads = available_threads()
     import keras
 
@@ -55,7 +59,7 @@ def prepare() -> Hardware:
     accelerator, capability = _accelerator(backend, threads)
     wanted = os.environ.get(PRECISION_VARIABLE, AUTO)
     if wanted == AUTO:
-        precision, reason = choose_precision(accelerator, capability, cpu_flags())
+        precision, reason = choose_precision(backend, accelerator, capability, cpu_flags())
     else:
         precision, reason = named_precision(wanted), "asked for by name"
     keras.mixed_precision.set_dtype_policy(precision)
@@ -76,11 +80,15 @@ def begin_network() -> Hardware:
 
 
 def choose_precision(
-    accelerator: str | None, capability: tuple[int, int] | None, flags: frozenset[str]
+    backend: str,
+    accelerator: str | None,
+    capability: tuple[int, int] | None,
+    flags: frozenset[str],
 ) -> tuple[str, str]:
     """Choose the Keras dtype policy that is fast and safe on a device.
 
     Args:
+        backend: Keras backend.
         accelerator: The GPU's name, or None for a CPU.
         capability: Its CUDA compute capability, None when unknown.
         flags: The CPU's feature flags as Linux names them.
@@ -94,6 +102,10 @@ def choose_precision(
         if capability is not None and capability >= (7, 0):
             return _MIXED_F16, f"{accelerator} multiplies float16"
         return _FLOAT32, f"{accelerator} is not known to be faster with less"
+    if backend == "jax":
+        # Seen with jax 0.11.2 and avx512_bf16: logits of 1e37 from a network whose operations,
+        # called one by one, gave 1.5.
+        return _FLOAT32, "JAX compiles bfloat16 wrongly for CPUs"
     for flag in ("amx_bf16", "avx512_bf16"):
         if flag in flags:
             return _MIXED_BF16, f"the CPU has {flag}"
@@ -111,6 +123,22 @@ def named_precision(name: str) -> str:
             f"The precision was given as {name!r}.", mend=did_you_mean(name, PRECISIONS)
         )
     return name if name == _FLOAT32 else f"mixed_{name}"
+
+
+def available_gpus() -> int:
+    """Return how many GPUs the backend sees."""
+    backend = prepare().backend
+    if backend == "tensorflow":
+        import tensorflow
+
+        return len(tensorflow.config.list_physical_devices("GPU"))
+    if backend == "torch":
+        import torch
+
+        return int(torch.cuda.device_count())
+    import jax
+
+    return sum(device.platform == "gpu" for device in jax.devices())
 
 
 def cpu_flags() -> frozenset[str]:

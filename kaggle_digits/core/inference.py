@@ -14,7 +14,9 @@ from kaggle_digits.ground.errors import ArtefactError
 if TYPE_CHECKING:
     import keras
 
-_BATCH = 512
+_CPU_BATCH = 512
+_GPU_BATCH = 4096
+_CHANNELS = 4
 _MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
     # Degrees, relative size, shift right and shift down in shares of the side. In an order in which
     # every beginning of the list is balanced as far as it can be.
@@ -74,13 +76,25 @@ def predict(model: keras.Model, images: np.ndarray, views: int = 1) -> np.ndarra
     total: Any = 0.0
     for view in range(views):
         seen = images if view == 0 else _moved(images, *_MOVES[view - 1])
-        logits = [
-            np.asarray(model.predict_on_batch(seen[start : start + _BATCH, ..., None]))
-            for start in range(0, len(seen), _BATCH)
-        ]
-        total = total + softmax(np.concatenate(logits))
+        total = total + softmax(_logits(model, seen))
     mean: np.ndarray = (total / np.float32(views)).astype(np.float32)
     return mean
+
+
+def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    on_gpu = hardware.prepare().device != "cpu"
+    size = _GPU_BATCH if on_gpu else _CPU_BATCH
+    found = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size, ..., None]
+        rows = len(batch)
+        if on_gpu and rows < size:
+            # Of one size all of them: a backend that compiles would compile for each size.
+            batch = np.concatenate(
+                [batch, np.zeros_like(batch, shape=(size - rows, *batch.shape[1:]))]
+            )
+        found.append(np.asarray(model.predict_on_batch(batch))[:rows])
+    return np.concatenate(found)
 
 
 def _moved(
@@ -93,6 +107,11 @@ def _moved(
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, size)
     turn[:, 2] += (right * width, down * height)
     moved = np.empty_like(images)
-    for row, image in enumerate(images):
-        cv2.warpAffine(image, turn, (width, height), dst=moved[row], flags=cv2.INTER_CUBIC)
+    # As the channels of one picture, the most that OpenCV takes: the same pixels in half the time.
+    for start in range(0, len(images), _CHANNELS):
+        channels = np.moveaxis(images[start : start + _CHANNELS], 0, -1)
+        warped = cv2.warpAffine(
+            np.ascontiguousarray(channels), turn, (width, height), flags=cv2.INTER_CUBIC
+        )
+        moved[start : start + _CHANNELS] = np.moveaxis(warped.reshape(channels.shape), -1, 0)
     return moved

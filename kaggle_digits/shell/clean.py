@@ -18,7 +18,9 @@ _MB = 1e6
     help="Drop the checkpoints of unfinished trainings too; they would begin again.",
 )
 def clean(session: Session, *, checkpoints: bool = False) -> Outcome:
-    """Drop the parsed data and the augmentation bank; later commands make them again.
+    """Drop the parsed data, the augmentation bank and compiled networks.
+
+    Later commands make them again.
 
     Studies, members, weights, submissions and the ledger stay.
     """

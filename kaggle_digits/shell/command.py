@@ -162,6 +162,8 @@ def _call(body: Body, given: dict[str, Any]) -> None:
     # Before anything loads Keras, and for the processes that this one starts.
     os.environ[PRECISION_VARIABLE] = given.pop("precision")
     workspace = Workspace(given.pop("workspace"))
+    # JAX compiles each network anew, for longer than a member trains on a fast GPU; so they share.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workspace.cache.absolute() / "compiled"))
     with _libraries_kept_off(workspace) as (out, err), _terminated_like_interrupted():
         console = Console(out, err, quiet=quiet, as_json=as_json)
         session = Session(

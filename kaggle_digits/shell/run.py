@@ -23,6 +23,11 @@ _TRAINING_SHARE = 0.97
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Trials and members trained at a time.  [default: one trial; members as in cv-train]",
+)
+@click.option(
     "--time-budget",
     help="Plan search and members for this time, as 40m or 1h30m; kept within a tenth.",
 )
@@ -38,6 +43,7 @@ def run(
     top_k: int | None,
     folds: int | None,
     epochs: int | None,
+    workers: int | None,
     time_budget: str | None,
     output: Path | None,
 ) -> Outcome:
@@ -52,6 +58,7 @@ def run(
         session,
         strategy=preset.strategy,
         trials=trials or preset.trials,
+        workers=workers,
         time_budget=_share(seconds, _SEARCH_SHARE),
         # What would race is trained and scored on all rows right after.
         race=0,
@@ -63,6 +70,7 @@ def run(
         top_k=top_k,
         folds=folds,
         epochs=epochs,
+        workers=workers,
         time_budget=_share(left, _TRAINING_SHARE),
     )
     session.console.say("blend: averaging members")

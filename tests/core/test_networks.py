@@ -186,19 +186,22 @@ def test_networks_are_saved_loaded_and_cloned(keras, tmp_path, family):
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "capability", "flags", "policy"),
+    ("backend", "accelerator", "capability", "flags", "policy"),
     [
-        (None, None, {"amx_bf16"}, "mixed_bfloat16"),
-        (None, None, {"avx512_bf16"}, "mixed_bfloat16"),
-        (None, None, {"avx2"}, "float32"),
-        ("T4", (7, 5), {"amx_bf16"}, "mixed_float16"),
-        ("P100", (6, 0), {"amx_bf16"}, "float32"),
-        ("H200", (9, 0), set(), "mixed_bfloat16"),
-        ("?", None, set(), "float32"),
+        ("tensorflow", None, None, {"amx_bf16"}, "mixed_bfloat16"),
+        ("tensorflow", None, None, {"avx512_bf16"}, "mixed_bfloat16"),
+        ("tensorflow", None, None, {"avx2"}, "float32"),
+        ("tensorflow", "T4", (7, 5), {"amx_bf16"}, "mixed_float16"),
+        ("tensorflow", "P100", (6, 0), {"amx_bf16"}, "float32"),
+        ("tensorflow", "H200", (9, 0), set(), "mixed_bfloat16"),
+        ("tensorflow", "?", None, set(), "float32"),
+        ("torch", None, None, {"amx_bf16"}, "mixed_bfloat16"),
+        ("jax", None, None, {"amx_bf16"}, "float32"),
+        ("jax", "H200", (9, 0), {"amx_bf16"}, "mixed_bfloat16"),
     ],
 )
-def test_precision_by_hardware(accelerator, capability, flags, policy):
-    chosen, reason = hardware.choose_precision(accelerator, capability, frozenset(flags))
+def test_precision_by_hardware(backend, accelerator, capability, flags, policy):
+    chosen, reason = hardware.choose_precision(backend, accelerator, capability, frozenset(flags))
     assert chosen == policy and reason
 
 

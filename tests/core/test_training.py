@@ -238,6 +238,36 @@ def test_views_are_moves_of_the_image_itself(dataset, bank, tmp_path):
     )
 
 
+def test_a_gpu_is_given_batches_of_one_size(dataset, monkeypatch):
+    from kaggle_digits.core import inference
+
+    sizes = []
+
+    class Bright:
+        def predict_on_batch(self, batch):
+            sizes.append(len(batch))
+            return batch[:, :3, 4, 0].astype(np.float32) / 64
+
+    here = inference.predict(Bright(), dataset.images, 2)
+    assert sizes == [len(dataset.images)] * 2
+    gpu = dataclasses.replace(hardware.prepare(), device="H200")
+    monkeypatch.setattr(hardware, "prepare", lambda: gpu)
+    monkeypatch.setattr(inference, "_GPU_BATCH", 16)
+    sizes.clear()
+    assert np.array_equal(inference.predict(Bright(), dataset.images, 2), here)
+    assert set(sizes) == {16} and len(sizes) == 2 * -(-len(dataset.images) // 16)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6])
+def test_views_are_the_same_image_by_image(dataset, count):
+    from kaggle_digits.core import inference
+
+    images = dataset.images[:count]
+    for move in inference._MOVES[:4]:
+        alone = [inference._moved(images[row : row + 1], *move) for row in range(count)]
+        assert np.array_equal(inference._moved(images, *move), np.concatenate(alone))
+
+
 def pseudo_labels(count: int = 6) -> PseudoLabels:
     rows = np.arange(count) * 2
     return PseudoLabels(rows, np.full((count, 3), 1 / 3, dtype=np.float32))

@@ -187,7 +187,17 @@ def test_no_gpu_is_no_device(monkeypatch):
 
 @pytest.mark.parametrize(
     ("rows", "cores", "devices", "wanted"),
-    [(42_000, 2, 0, 2), (42_000, 32, 0, 8), (42_000, 4, 2, 2), (1_000, 2, 0, 1), (1_000, 4, 2, 2)],
+    [
+        (42_000, 2, 0, 2),
+        (42_000, 32, 0, 8),
+        (42_000, 4, 2, 2),
+        (42_000, 4, 1, 1),
+        (42_000, 16, 1, 4),
+        (42_000, 64, 2, 8),
+        (1_000, 2, 0, 1),
+        (1_000, 4, 2, 2),
+        (1_000, 16, 1, 1),
+    ],
 )
 def test_usual_workers(rows, cores, devices, wanted):
     assert usual_workers(rows, cores, devices) == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -205,8 +206,6 @@ def test_a_fresh_start_is_gone_on_from_without_fresh(capfd, made, tmp_path, monk
 
 
 def test_what_libraries_write_does_not_reach_the_user(capfd, made, tmp_path, monkeypatch):
-    import os
-
     import kaggle_digits.core.data as data
 
     def noisy(*_: object) -> None:
@@ -222,6 +221,18 @@ def test_what_libraries_write_does_not_reach_the_user(capfd, made, tmp_path, mon
     log = (tmp_path / "w" / "log.txt").read_text()
     for words in ("greetings from Python", "greetings from C", "warnings from C"):
         assert words in log
+
+
+@pytest.mark.parametrize("own", [None, "elsewhere"])
+def test_what_jax_compiles_is_kept_in_the_workspace(capfd, made, tmp_path, monkeypatch, own):
+    """Compiling takes longer than training a member on a fast GPU; a user's own folder stays."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", own or "")
+    if own is None:
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    code, _, _ = call(capfd, "clean", "--workspace", tmp_path / "w")
+    assert code == 0
+    kept = str(tmp_path / "w" / "cache" / "compiled")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == (own or kept)
 
 
 def test_json_outcomes_are_one_object(capfd):
