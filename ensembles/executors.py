@@ -1,8 +1,11 @@
 """Who trains members: this process, or a team of processes side by side.
 
 Both take orders one at a time, when somebody is free to work on them, and hand members back as they
-are made. On a GPU machine each process of a team has a GPU; without GPUs it has its share of the
-cores, since small networks leave cores idle when two of them share each operation.
+are made. On a GPU machine each process of a team has a GPU, or shares one; without GPUs it has its
+share of the cores, since small networks leave cores idle when two of them share each operation.
+
+A room of this wing, not of the core: what is handed out are members, and the search hands out its
+trials another way, by Keras Tuner's chief, so that other machines can join.
 """
 
 from __future__ import annotations
