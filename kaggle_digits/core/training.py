@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits.core import hardware
+from kaggle_digits.core import hardware, inference
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.batches import Batches
 from kaggle_digits.core.checkpoint import Checkpoint, Progressed
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _CHECKPOINT_SECONDS = 2.0
 _AVERAGED_BATCHES = 64
-_PREDICTED_TO_MEASURE = 4096
+_PREDICTED_TO_MEASURE = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,8 +172,9 @@ def measure(
         shuffle=False,
         verbose=0, callbacks=[watch],
     )  # fmt: skip
-    shown = dataset.images[:_PREDICTED_TO_MEASURE]
-    predict(run.model, shown)  # the first call traces
+    size = inference.images_per_call()
+    shown = dataset.images[: max(_PREDICTED_TO_MEASURE, size)]
+    predict(run.model, shown[:size])  # the first call traces
     predicting = time.monotonic()
     predict(run.model, shown, config.views)
     return Throughput(
