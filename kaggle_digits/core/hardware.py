@@ -127,18 +127,7 @@ def named_precision(name: str) -> str:
 
 def available_gpus() -> int:
     """Return how many GPUs the backend sees."""
-    backend = prepare().backend
-    if backend == "tensorflow":
-        import tensorflow
-
-        return len(tensorflow.config.list_physical_devices("GPU"))
-    if backend == "torch":
-        import torch
-
-        return int(torch.cuda.device_count())
-    import jax
-
-    return sum(device.platform == "gpu" for device in jax.devices())
+    return len(_gpus(prepare().backend))
 
 
 def cpu_flags() -> frozenset[str]:
@@ -171,7 +160,7 @@ def _accelerator(backend: str, threads: int) -> tuple[str | None, tuple[int, int
 
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
-        devices = tensorflow.config.list_physical_devices("GPU")
+        devices = _gpus(backend)
         if not devices:
             return None, None
         for device in devices:
@@ -181,15 +170,30 @@ def _accelerator(backend: str, threads: int) -> tuple[str | None, tuple[int, int
     if backend == "torch":
         import torch
 
-        if torch.cuda.is_available():
+        if _gpus(backend):
             return torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
         return None, None
     import jax
 
-    devices = jax.devices()
+    devices = jax.devices()  # a TPU too
     if devices[0].platform == "cpu":
         return None, None
     text = str(getattr(devices[0], "compute_capability", ""))
     major, _, minor = text.partition(".")
     capability = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
     return str(devices[0].device_kind), capability
+
+
+def _gpus(backend: str) -> list[Any]:
+    """Return the GPUs a backend sees, each as the backend itself names it."""
+    if backend == "tensorflow":
+        import tensorflow
+
+        return list(tensorflow.config.list_physical_devices("GPU"))
+    if backend == "torch":
+        import torch
+
+        return list(range(torch.cuda.device_count()))
+    import jax
+
+    return [device for device in jax.devices() if device.platform == "gpu"]

@@ -94,9 +94,7 @@ def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         rows = len(batch)
         if size == _GPU_BATCH and rows < size:
             # Of one size all of them: a backend that compiles would compile for each size.
-            batch = np.concatenate(
-                [batch, np.zeros_like(batch, shape=(size - rows, *batch.shape[1:]))]
-            )
+            batch = np.pad(batch, ((0, size - rows), (0, 0), (0, 0), (0, 0)))
         found.append(np.asarray(model.predict_on_batch(batch))[:rows])
     return np.concatenate(found)
 

@@ -87,7 +87,10 @@ def workers_here(rows: int) -> int:
     Args:
         rows: Of the training data.
     """
-    return usual_workers(rows, len(hardware.available_cores()), len(available_devices()))
+    devices = available_devices()
+    if hardware.prepare().device != "cpu" and not devices:
+        return 1  # a TPU belongs to one process
+    return usual_workers(rows, len(hardware.available_cores()), len(devices))
 
 
 def shares_here(workers: int) -> list[Share]:

@@ -185,6 +185,15 @@ def test_no_gpu_is_no_device(monkeypatch):
         assert processes.available_devices() == []
 
 
+def test_a_tpu_has_one_worker(monkeypatch):
+    """JAX sees it as a device that is no GPU; a second process would not get it."""
+    tpu = dataclasses.replace(processes.hardware.prepare(), device="TPU v3")
+    monkeypatch.setattr(processes.hardware, "prepare", lambda: tpu)
+    monkeypatch.setattr(processes.hardware, "available_cores", lambda: list(range(96)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert processes.workers_here(42_000) == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "cores", "devices", "wanted"),
     [
