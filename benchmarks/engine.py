@@ -2,11 +2,13 @@
 
     python benchmarks/engine.py --data digit-recognizer.zip
     python benchmarks/engine.py --data digit-recognizer.zip --accuracy
+    python benchmarks/engine.py --data digit-recognizer.zip --arms engine float32
 
 One network in all arms: 32c3-32c3-32c5s2-64c3-64c3-64c5s2-128c4-10 with batch norm.
 
 - `engine`: what `cv-train` does: precision by hardware, fused batch norm, batch 256, the bank, a
   process for each core; images per second of all of them together.
+- `float32`: the engine in float32, if asked for.
 - `keras`: Keras' `fit` on arrays in float32, batch 128, Keras' own layers, no augmentation.
 - `notebook`: float32, batch 64, Keras' `ImageDataGenerator` (rotation 10°, zoom .1, shifts .1).
 
@@ -28,13 +30,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-ARMS = ("engine", "keras", "notebook")
+ARMS = ("engine", "float32", "keras", "notebook")
 
 
 def main() -> None:
     """Run all arms in turn, or be one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--arms", choices=ARMS, nargs="+", help="default: all but float32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--accuracy", action="store_true")
@@ -53,7 +56,9 @@ def main() -> None:
 
 
 def _report(given: argparse.Namespace, workspace: Path) -> None:
-    arms = ARMS[:2] if given.accuracy else ARMS
+    arms = given.arms or (
+        ["engine", "keras"] if given.accuracy else ["engine", "keras", "notebook"]
+    )
     rounds = given.seeds if given.accuracy else given.rounds
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for number in range(rounds):
@@ -87,10 +92,12 @@ def _mean(values: list[float]) -> str:
 def _prepare(given: argparse.Namespace) -> tuple[Any, Any, Any]:
     from kaggle_digits.core.augmentation import Bank
     from kaggle_digits.core.data import load
-    from kaggle_digits.ground.config import TrainingConfig
+    from kaggle_digits.ground.config import PRECISION_VARIABLE, TrainingConfig
     from kaggle_digits.ground.progress import Silent
     from kaggle_digits.ground.workspace import Workspace
 
+    if given.arm != "engine":
+        os.environ[PRECISION_VARIABLE] = "float32"
     workspace = Workspace(given.workspace)
     dataset = load(given.data, workspace)
     bank = Bank(dataset, "standard", 0, workspace)
@@ -100,7 +107,7 @@ def _prepare(given: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 def _speed(given: argparse.Namespace) -> dict[str, float]:
     dataset, bank, config = _prepare(given)
-    if given.arm == "engine":
+    if given.arm in ("engine", "float32"):
         return {"images/s": _engine_speed(given, dataset, config)}
     model = _plain_network(config, dataset)
     images = dataset.images[..., None].astype("float32") / 255
@@ -187,17 +194,14 @@ def _clock(seconds: float) -> Any:
 
 
 def _accuracy(given: argparse.Namespace) -> dict[str, float]:
-    """Train by the engine; the other arm differs by float32 and Keras' own batch norm only."""
+    """Train by the engine; `keras` differs by float32 and Keras' own batch norm only."""
     from kaggle_digits.core import hardware
     from kaggle_digits.core.folds import holdout
     from kaggle_digits.core.jobs import TrainingJob
     from kaggle_digits.core.predictions import score
     from kaggle_digits.core.training import train
-    from kaggle_digits.ground.config import PRECISION_VARIABLE
     from kaggle_digits.ground.progress import Silent
 
-    if given.arm == "keras":
-        os.environ[PRECISION_VARIABLE] = "float32"
     dataset, bank, config = _prepare(given)
     hardware.prepare()
     import keras

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,9 +59,13 @@ class Batches:
         self.rows = self.steps * self.size
 
     def stream(self, done: int) -> Any:
-        """Return what `fit` reads from: all batches of the epochs from `done` on."""
-        if hardware.prepare().backend != "tensorflow":
-            return self.after(done)
+        """Return what `fit` reads from: all batches of the epochs from `done` on.
+
+        For an accelerator they are made far ahead of the steps.
+        """
+        ran_on = hardware.prepare()
+        if ran_on.backend != "tensorflow":
+            return self.after(done) if ran_on.device == "cpu" else ahead(self.after(done))
         import tensorflow
 
         stream = tensorflow.data.Dataset.from_generator(
@@ -103,6 +109,30 @@ class Batches:
         images[own] = train[self._job.train_rows[chosen[own]]]
         images[~own] = test[pseudo.rows[chosen[~own] - self._own]]
         return images
+
+
+def ahead(batches: Iterator[tuple[np.ndarray, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield batches that a thread has put on the device, up to 64 of them ahead of the last taken.
+
+    Not picked on the device from a whole copy kept there: that adds an operation to each step, and
+    JAX on an H200 trained 129,000 images/s so, against 190,000 with batches made between the steps,
+    226,000 with these, and 252,000 with one batch that never changes. (In another run there was no
+    difference beyond noise between the second and the third.)
+    """
+    import keras
+
+    def make() -> tuple[Any, ...] | None:
+        batch = next(batches, None)
+        return batch and tuple(keras.ops.convert_to_tensor(part) for part in batch)
+
+    maker = ThreadPoolExecutor(1)
+    try:
+        coming = deque(maker.submit(make) for _ in range(_PREFETCHED_BATCHES))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(maker.submit(make))
+            yield batch
+    finally:
+        maker.shutdown(cancel_futures=True)
 
 
 def mix(
