@@ -207,7 +207,7 @@ class _Campaign:
         work = [*(key for key in keys if key not in wanted and not key.round), *wanted]
         trainer.tell_of_weights(work)
         with self._progress.task("cv-train", len(work), "members") as task:
-            for _ in trainer.make_all(work, task.advance):
+            for _ in trainer.make_all(work, task):
                 pass
         return keys
 

@@ -282,10 +282,11 @@ class _Opened:
 class _Advanced:
     by: int
     note: str | None
+    timed: bool
 
     def pass_on(self, hand: _Hand, progress: Progress) -> None:
         assert hand.task is not None
-        hand.task.advance(self.by, self.note)
+        hand.task.advance(self.by, self.note, timed=self.timed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +313,8 @@ class _Telling:
         finally:
             self._pipe.send(_Closed())
 
-    def advance(self, by: int = 1, note: str | None = None) -> None:
-        self._pipe.send(_Advanced(by, note))
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        self._pipe.send(_Advanced(by, note, timed))
 
 
 def _serve(pipe: Connection, workshop: Workshop, share: Share) -> None:

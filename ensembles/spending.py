@@ -118,7 +118,7 @@ class Spender:
     def _make(self, item: Allotment) -> list[MemberKey]:
         keys = self._trainer.keys(item.fold_set)
         with self._progress.task(f"fold set {keys[0].set_name}", len(keys), "members") as task:
-            for key, taken in self._trainer.make_all(keys, task.advance):
+            for key, taken in self._trainer.make_all(keys, task):
                 self._paces.note(key.config, key.epochs, taken)
         return keys
 

@@ -22,7 +22,7 @@ from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.workspace import digest, remove
 
 
@@ -147,16 +147,14 @@ class Trainer:
             self._labels[round, fold] = labels
         return self._labels[round, fold]
 
-    def make_all(
-        self, keys: Sequence[MemberKey], advance: Callable[[], None]
-    ) -> Iterator[tuple[MemberKey, float]]:
+    def make_all(self, keys: Sequence[MemberKey], task: Task) -> Iterator[tuple[MemberKey, float]]:
         """Train those members that are not there.
 
         All of one round of pseudo-labels are there before the first of the next one is begun.
 
         Args:
             keys: Which, in the order they are begun in.
-            advance: Called once for each.
+            task: Told of each.
 
         Yields:
             Each member that was trained, and the seconds it took, the making of augmented copies
@@ -166,19 +164,19 @@ class Trainer:
             TrainingError: One diverged or ran out of memory.
         """
         for _, of_round in groupby(keys, key=lambda key: key.round):
-            for made in self.executor.run(self._orders(of_round, advance)):
+            for made in self.executor.run(self._orders(of_round, task)):
                 self.trained += 1
                 self._progress.say(_line(made))
-                advance()
+                task.advance()
                 yield made.key, made.seconds
 
-    def _orders(self, keys: Iterable[MemberKey], advance: Callable[[], None]) -> Iterator[Order]:
+    def _orders(self, keys: Iterable[MemberKey], task: Task) -> Iterator[Order]:
         for key in keys:
             if self.is_there(key):
                 # A kill between storing and cleaning leaves these.
                 remove(self.store.checkpoints(key))
                 self.known += 1
-                advance()
+                task.advance(timed=False)
                 continue
             self.make_copies(key.config.augmentation, key.copies)
             if not key.round:

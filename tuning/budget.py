@@ -108,7 +108,7 @@ class _WatchedTask:
         self._task = task
         self._must_stop = must_stop
 
-    def advance(self, by: int = 1, note: str | None = None) -> None:
-        self._task.advance(by, note)
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        self._task.advance(by, note, timed=timed)
         if self._must_stop():
             raise CutError

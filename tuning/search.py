@@ -274,7 +274,7 @@ class _Table:
         if finished:
             self._progress.say(f"study: {len(finished)} finished trials taken up")
         if not self._by_time:
-            self._task.advance(len(finished), _best_so_far(finished))
+            self._task.advance(len(finished), _best_so_far(finished), timed=False)
 
     def add(
         self,

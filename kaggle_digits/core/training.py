@@ -214,7 +214,8 @@ class _Run:
     def fit(self, checkpoint: Checkpoint, progress: Progress) -> None:
         job, batches, done = self.job, self.batches, len(self.state.history)
         with progress.task(job.name, batches.steps * job.epochs, "steps") as task:
-            task.advance(batches.steps * done, _note(done, job.epochs, self.state.history))
+            note = _note(done, job.epochs, self.state.history)
+            task.advance(batches.steps * done, note, timed=False)
             if done < job.epochs:
                 self.model.fit(
                     batches.stream(done),
@@ -243,6 +244,7 @@ def _watcher(run: _Run, checkpoint: Checkpoint, task: Task) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self._told = self._epoch = 0
+            self._is_traced = False
             self._saved = self._started = time.monotonic()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -258,8 +260,9 @@ def _watcher(run: _Run, checkpoint: Checkpoint, task: Task) -> Any:
                 torch.manual_seed(run.job.seed * 1000 + self._epoch)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            task.advance(batch + 1 - self._told)
+            task.advance(batch + 1 - self._told, timed=self._is_traced)
             self._told = batch + 1
+            self._is_traced = True
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             job, state, now = run.job, run.state, time.monotonic()

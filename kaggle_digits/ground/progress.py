@@ -12,8 +12,15 @@ from typing import Protocol
 class Task(Protocol):
     """A piece of work of known length that is under way."""
 
-    def advance(self, by: int = 1, note: str | None = None) -> None:
-        """Say that `by` more units are done; `note` replaces the text beside the bar."""
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        """Say that `by` more units are done.
+
+        Args:
+            by: How many.
+            note: Replaces the text beside the bar.
+            timed: Whether they tell how fast the others will be: not if they were there already or
+                if getting started was part of their time.
+        """
 
 
 class Progress(Protocol):
@@ -38,7 +45,7 @@ class Silent:
 
 
 class _SilentTask:
-    def advance(self, by: int = 1, note: str | None = None) -> None:
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
         pass
 
 

@@ -18,6 +18,7 @@ from kaggle_digits.ground.progress import Task
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress as RichProgress
+    from rich.progress import Task as RichTask
     from rich.progress import TaskID
 
 _PLAIN_SECONDS = 15.0
@@ -81,9 +82,10 @@ class Console:
             plain.close()
         else:
             with self._live() as bars:
-                task_id = bars.add_task(label, total=total, note="", unit=unit)
+                pace = _Pace(total)
+                task_id = bars.add_task(label, total=total, note="", unit=unit, pace=pace)
                 try:
-                    yield _Bar(bars, task_id)
+                    yield _Bar(bars, task_id, pace)
                 finally:
                     bars.remove_task(task_id)
 
@@ -141,17 +143,24 @@ class Console:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             TextColumn,
-            TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class TimeLeft(ProgressColumn):
+            """The time left, by the task's own pace: rich's looks back 30 seconds at most."""
+
+            def render(self, task: RichTask) -> Text:
+                left = task.fields["pace"].left()
+                return Text("" if left is None else f"{duration(left)} left")
 
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeLeft(),
             TextColumn("{task.fields[note]}"),
             console=self._rich(self._err),
             transient=True,
@@ -163,17 +172,49 @@ class Console:
             self._bars = None
 
 
+class _Pace:
+    """How fast a task goes, and so how long it will take.
+
+    Args:
+        total: Its units.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.done = 0
+        self.total = total
+        self.start = self._last = time.monotonic()
+        self._began = self.start
+        self._timed = 0
+
+    def advance(self, by: int, *, timed: bool) -> None:
+        self.done += by
+        if timed:
+            self._timed += by
+            self._last = time.monotonic()
+        elif not self._timed:
+            self._began = time.monotonic()
+
+    def left(self) -> float | None:
+        """Return seconds; None while nothing tells of the pace."""
+        if not self._timed:
+            return None
+        each = (self._last - self._began) / self._timed
+        return max(0.0, each * (self.total - self.done) - (time.monotonic() - self._last))
+
+
 class _Quiet:
-    def advance(self, by: int = 1, note: str | None = None) -> None:
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
         pass
 
 
 class _Bar:
-    def __init__(self, bars: RichProgress, task_id: TaskID) -> None:
+    def __init__(self, bars: RichProgress, task_id: TaskID, pace: _Pace) -> None:
         self._bars = bars
         self._task_id = task_id
+        self._pace = pace
 
-    def advance(self, by: int = 1, note: str | None = None) -> None:
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        self._pace.advance(by, timed=timed)
         if note is None:
             self._bars.update(self._task_id, advance=by)
         else:
@@ -186,27 +227,31 @@ class _Plain:
     def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
         self._console = console
         self._label = label
-        self._total = total
         self._unit = f" {unit}" if unit else ""
-        self._done = 0
         self._note = ""
-        self._start = self._shown = time.monotonic()
+        self._pace = _Pace(total)
+        self._shown = self._pace.start
 
-    def advance(self, by: int = 1, note: str | None = None) -> None:
-        self._done += by
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        self._pace.advance(by, timed=timed)
         self._note = self._note if note is None else note
         now = time.monotonic()
-        if now - self._shown >= _PLAIN_SECONDS and self._done < self._total:
+        left = self._pace.left()
+        if (
+            left is not None
+            and now - self._shown >= _PLAIN_SECONDS
+            and self._pace.done < self._pace.total
+        ):
             self._shown = now
-            left = (now - self._start) / self._done * (self._total - self._done)
             self._line(f"about {duration(left)} left")
 
     def close(self) -> None:
-        self._line(f"in {duration(time.monotonic() - self._start)}")
+        self._line(f"in {duration(time.monotonic() - self._pace.start)}")
 
     def _line(self, timing: str) -> None:
+        count = f"{self._pace.done}/{self._pace.total}{self._unit}"
         note = f", {self._note}" if self._note else ""
-        self._console.say(f"{self._label}: {self._done}/{self._total}{self._unit}, {timing}{note}")
+        self._console.say(f"{self._label}: {count}, {timing}{note}")
 
 
 def duration(seconds: float) -> str:

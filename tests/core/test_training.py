@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -162,6 +164,25 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(
         assert np.array_equal(resumed.test, wanted.test)
 
 
+def test_the_first_call_and_resumed_epochs_do_not_count_as_pace(dataset, bank, tmp_path):
+    told: list[tuple[int, bool]] = []
+
+    class Listening(Silent):
+        def task(self, label, total, unit=""):
+            return contextlib.nullcontext(self)
+
+        def advance(self, by=1, note=None, *, timed=True):
+            if by:
+                told.append((by, timed))
+
+    steps = batches.Batches(job(), dataset, bank).steps
+    train(job(), dataset, bank, tmp_path, Listening())
+    assert told == [(steps, False), *[(steps, True)] * 3], "traced in one call"
+    told.clear()
+    train(job(), dataset, bank, tmp_path, Listening())
+    assert told == [(4 * steps, False)]
+
+
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "default"])
 def test_every_part_of_a_recipe_changes_the_result(dataset, bank, tmp_path, recipe):
     changed = train(job(config=RECIPES[recipe]), dataset, bank, tmp_path / "a", Silent())
@@ -295,6 +316,45 @@ def test_pseudo_labelled_test_images_join_every_epoch(dataset, bank, workspace):
         assert sorted(x.tobytes() for x in images[~soft]) == sorted(
             own[row].tobytes() for row in range(26)
         )
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_an_accelerator_is_fed_the_same_batches_from_ahead(dataset, bank, monkeypatch, backend):
+    fed = batches.Batches(job(), dataset, bank)
+    gpu = dataclasses.replace(hardware.prepare(), device="H200", backend=backend)
+    monkeypatch.setattr(hardware, "prepare", lambda: gpu)
+    taken = list(fed.stream(1))
+    assert len(taken) == 3 * fed.steps
+    for (images, targets), (wanted, labels) in zip(taken, fed.after(1), strict=True):
+        assert np.array_equal(np.asarray(images), wanted) and np.asarray(images).dtype == np.uint8
+        assert np.array_equal(np.asarray(targets), labels)
+
+
+def test_batches_are_made_so_far_ahead_and_no_further_once_nobody_takes_them():
+    made = []
+
+    def source():
+        for number in range(1000):
+            made.append(number)
+            yield (np.array(number),)
+
+    before = threading.active_count()
+    taken = batches.ahead(source())
+    assert [int(np.asarray(next(taken)[0])) for _ in range(3)] == [0, 1, 2]
+    taken.close()
+    assert threading.active_count() == before
+    assert 3 <= len(made) <= 3 + batches._PREFETCHED_BATCHES
+
+
+def test_what_goes_wrong_ahead_is_said_in_its_turn():
+    def source():
+        yield (np.array(0),)
+        raise ArtefactError("the copy is damaged", mend="make it anew")
+
+    taken = batches.ahead(source())
+    assert int(np.asarray(next(taken)[0])) == 0
+    with pytest.raises(ArtefactError, match="damaged"):
+        next(taken)
 
 
 def test_pseudo_labels_decide_the_job():

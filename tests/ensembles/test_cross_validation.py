@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,13 +26,21 @@ SETTINGS = CrossValidationSettings(folds=3, epochs=4, copies=4, seed=0)
 
 
 class Lines(Silent):
-    """Keeps what is said."""
+    """Keeps what is said, and for each unit of a task whether its time counts."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.timed: list[bool] = []
 
     def say(self, text: str) -> None:
         self.lines.append(text)
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "") -> Iterator[Lines]:
+        yield self
+
+    def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
+        self.timed += [timed] * by
 
 
 @pytest.fixture
@@ -106,12 +116,13 @@ def test_without_add_the_plan_is_replaced_and_members_are_taken_up_again(run, st
     assert (run(A).known, run(A).trained) == (3, 0)
 
 
-def test_add_brings_seeds_and_configurations_to_what_is_there(run, store) -> None:
+def test_add_brings_seeds_and_configurations_to_what_is_there(run, store, lines) -> None:
     run(A)
     assert sets(run(A, add=True, seeds=2).keys) == [(1, 0, 4), (1, 1, 4)]
     done = run(B, add=True)
     assert sets(done.keys) == sets(store.read_plan()[1]) == [(1, 0, 4), (1, 1, 4), (2, 0, 4)]
     assert (done.trained, done.known) == (3, 6)
+    assert lines.timed[-9:] == [False] * 6 + [True] * 3, "the time left is that of new members"
     again = run(B, add=True)
     assert again.keys == done.keys and again.trained == 0
 

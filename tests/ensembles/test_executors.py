@@ -50,7 +50,7 @@ class Told:
             def __exit__(self, *_):
                 return None
 
-            def advance(self, by: int = 1, note: str | None = None) -> None:
+            def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
                 steps[0] += by
 
         return Task()

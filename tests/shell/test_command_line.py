@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.shell import cli as cli_module
+from kaggle_digits.shell import console as console_module
 from kaggle_digits.shell.cli import COMMANDS, load_command
 from kaggle_digits.shell.console import Console, Outcome, duration
 
@@ -257,6 +259,51 @@ def test_progress_without_a_terminal_is_plain_lines(capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert err == "work: 2/2 pieces, in 0 s, all well\n"
+
+
+class _Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_was_there_already_does_not_shorten_the_time_left(monkeypatch, terminal):
+    """Eleven of forty there, and one made in 100 s: 28 to go are 2800 s, not 233."""
+    clock = _Clock()
+    monkeypatch.setattr(console_module, "time", clock)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    console = Console(io.StringIO(), stream, quiet=False, as_json=False)
+    with console.task("members", 40) as task:
+        for _ in range(11):
+            task.advance(timed=False)
+        clock.now = 100.0
+        task.advance()
+        if terminal:
+            clock.now = 160.0  # it counts down until the next is done
+            assert console._bars is not None
+            console._bars.refresh()
+    assert (
+        "45 min 40 s left" if terminal else "12/40, about 46 min 40 s left"
+    ) in stream.getvalue()
+
+
+def test_the_time_left_leaves_out_what_it_took_to_get_started(monkeypatch):
+    clock = _Clock()
+    monkeypatch.setattr(console_module, "time", clock)
+    stream = io.StringIO()
+    console = Console(io.StringIO(), stream, quiet=False, as_json=False)
+    with console.task("steps", 100) as task:
+        clock.now = 50.0  # traced and compiled
+        task.advance(10, timed=False)
+        clock.now = 70.0
+        task.advance(10)
+    assert stream.getvalue().splitlines() == [
+        "steps: 20/100, about 2 min 40 s left",
+        "steps: 20/100, in 1 min 10 s",
+    ]
 
 
 @pytest.mark.parametrize(

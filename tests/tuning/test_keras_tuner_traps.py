@@ -138,7 +138,7 @@ class _Epochs:
 
         return nullcontext(self)
 
-    def advance(self, by=1, note=None) -> None:
+    def advance(self, by=1, note=None, *, timed=True) -> None:
         if note is not None:
             self.seen.append(int(note.split("epoch ")[1].split("/")[0]))
 
