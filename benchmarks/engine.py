@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--workspace", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.accuracy and "notebook" in (given.arms or ()):
+        parser.error("--accuracy compares arms of one recipe; the notebook's has another.")
     if given.arm is not None:
         print(json.dumps(_accuracy(given) if given.accuracy else _speed(given)))
         return
@@ -56,9 +58,8 @@ def main() -> None:
 
 
 def _report(given: argparse.Namespace, workspace: Path) -> None:
-    arms = given.arms or (
-        ["engine", "keras"] if given.accuracy else ["engine", "keras", "notebook"]
-    )
+    usual = ["engine", "keras"] if given.accuracy else ["engine", "keras", "notebook"]
+    arms = given.arms or usual
     rounds = given.seeds if given.accuracy else given.rounds
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for number in range(rounds):
