@@ -25,7 +25,8 @@ def main() -> None:
     from kaggle_digits.core.data import load
     from kaggle_digits.core.folds import make_folds
     from kaggle_digits.core.predictions import score
-    from kaggle_digits.ground.workspace import Workspace, read_json
+    from kaggle_digits.ground.files import read_json
+    from kaggle_digits.ground.workspace import Workspace
 
     workspace = Workspace(given.workspace)
     dataset = load(given.data, workspace)

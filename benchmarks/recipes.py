@@ -67,8 +67,8 @@ def _run(
     from kaggle_digits.core.jobs import TrainingJob
     from kaggle_digits.core.predictions import score
     from kaggle_digits.core.training import train
+    from kaggle_digits.ground.files import write_json
     from kaggle_digits.ground.progress import Silent
-    from kaggle_digits.ground.workspace import write_json
 
     rows = folds.held_out_rows(fold)
     path = workspace.root / "runs" / f"{config.digest}-{folds.count}-{fold}-{seed}-{epochs}.json"

@@ -16,14 +16,10 @@ from ensembles.pool import Pool
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.predictions import Score
+from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import (
-    Workspace,
-    versions,
-    whole_folder,
-    write_bytes,
-    write_json,
-)
+from kaggle_digits.ground.stamps import versions
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

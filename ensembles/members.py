@@ -17,16 +17,9 @@ import numpy as np
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.workspace import (
-    Workspace,
-    digest,
-    read_json,
-    remove,
-    versions,
-    whole_folder,
-    write_bytes,
-    write_json,
-)
+from kaggle_digits.ground.files import read_json, remove, whole_folder, write_bytes, write_json
+from kaggle_digits.ground.stamps import digest, versions
+from kaggle_digits.ground.workspace import Workspace
 
 MODEL = "model.keras"
 """The name of a member's network in its folder, where it is kept."""

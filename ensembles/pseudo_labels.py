@@ -20,7 +20,7 @@ import numpy as np
 from ensembles.members import MemberKey
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.workspace import digest
+from kaggle_digits.ground.stamps import digest
 
 SOFT, HARD = "soft", "hard"
 TARGETS = (SOFT, HARD)

@@ -22,8 +22,9 @@ from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Task
-from kaggle_digits.ground.workspace import digest, remove
+from kaggle_digits.ground.stamps import digest
 
 
 class Trainer:

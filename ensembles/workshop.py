@@ -14,8 +14,9 @@ from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
 from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.core.training import Throughput, measure, train
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, remove
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.workspace import Workspace, digest, read_json, whole_folder, write_json
+from kaggle_digits.ground.files import read_json, whole_folder, write_json
+from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ import click
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.files import read_json, write_bytes, write_json
 from kaggle_digits.ground.ranking import read_ranking
-from kaggle_digits.ground.workspace import read_json, write_bytes, write_json
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -177,7 +177,7 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
 
     An error inside Kaggle's answer, an unknown source or an unfit title is an error.
     """
-    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
     from kernel import sending
 
     built = metadata.read_kernel(folder)
@@ -207,7 +207,7 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
 @_dir
 def status(session: Session, *, name: str | None = None, folder: Path = _FOLDER) -> Outcome:
     """Tell how the kernel's last run is; a run that failed or was cancelled is an error."""
-    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
     from kernel import sending
 
     owner, slug = _which(name, folder)
@@ -238,7 +238,7 @@ def fetch(
     or on other folds are refused; the rest joins the plan of members, and `blend` mixes them with
     those trained here.
     """
-    from kaggle_digits.core.kaggle_kernels import KaggleKernels
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
     from kernel.fetching import fetch as take
 
     owner, slug = _which(name, folder)

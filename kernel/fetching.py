@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.core.kaggle_kernels import KaggleKernels, Output
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import ArtefactError, DataError, ServiceError
+from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, write_bytes
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.kernels import KaggleKernels, Output
 from kernel.adding import Arrived, add_members
 from kernel.sending import require_owner
 

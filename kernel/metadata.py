@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, did_you_mean
-from kaggle_digits.ground.workspace import read_json
+from kaggle_digits.ground.files import read_json
 from kernel.bundle import MOST_BYTES
 
 FILE_NAME = "kernel-metadata.json"

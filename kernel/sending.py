@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from kaggle_digits.core.kaggle_kernels import COMPLETE, KaggleKernels, RunState, Saved
 from kaggle_digits.ground.errors import ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.kaggle_service.kernels import COMPLETE, KaggleKernels, RunState, Saved
 from kernel.metadata import UNKNOWN_OWNER, Kernel
 
 _LONGEST_RUN = 13 * 3600

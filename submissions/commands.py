@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.core.kaggle_client import KaggleClient
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
-from kaggle_digits.ground.workspace import write_bytes
+from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome
 from submissions import drawing, tables

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from kaggle_digits.core.kaggle_transport import CallError, clean
 from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.files import make_folder, remove, require_room
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, make_folder, remove, require_room
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.transport import CallError, clean
 
 _STAGING = ".download"
 _LARGEST = 20_000_000_000

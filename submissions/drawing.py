@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.ground.workspace import write_bytes
+from kaggle_digits.ground.files import write_bytes
 from submissions.forecast import Difference, Forecast
 from submissions.leaderboard import Standing, Summary
 from submissions.noise import gap

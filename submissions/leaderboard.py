@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kaggle_digits.core.kaggle_transport import CallError, clean
+from kaggle_digits.kaggle_service.transport import CallError, clean
 from submissions.lattice import count_errors, find_rows
 from submissions.ledger import Record
 from submissions.noise import Correlation, Gap, correlate, gap

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from kaggle_digits.core.kaggle_client import Sent
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.workspace import make_folder
+from kaggle_digits.ground.files import make_folder
+from kaggle_digits.kaggle_service.client import Sent
 
 _BUSY_SECONDS = 60.0
 STATES = ("sending", "pending", "complete", "error", "failed")

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.core.kaggle_client import Limits, Sent
-from kaggle_digits.core.kaggle_transport import CallError, Patience
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import DataError
-from kaggle_digits.ground.workspace import Workspace, read_json, write_json
+from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import Limits, Sent
+from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import now
 from submissions.validation import read_file
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kaggle_digits.core.kaggle_client import Limits, Sent
-from kaggle_digits.core.kaggle_transport import CallError, CredentialsError, Patience, clean
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import read_json, write_bytes
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, read_json, write_bytes
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import Limits, Sent
+from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
 from submissions.ledger import Ledger, Record
 from submissions.validation import SubmissionFile
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.workspace import whole_folder
+from kaggle_digits.ground.files import whole_folder
 from tuning.study import COMPLETED, Trial
 
 _LOG_LOSS = "held-out/log_loss"

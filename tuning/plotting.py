@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.workspace import write_bytes
+from kaggle_digits.ground.files import write_bytes
 from tuning.study import Trial
 
 _LOGARITHMIC = ("learning_rate", "weight_decay")

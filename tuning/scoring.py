@@ -26,8 +26,9 @@ from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.training import train
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError, TrainingError
+from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.workspace import Workspace, remove
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.workspace import write_bytes
+from kaggle_digits.ground.files import write_bytes
 from tuning.study import Trial
 
 _DEFAULT = asdict(TrainingConfig())

@@ -17,16 +17,10 @@ import numpy as np
 
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.files import read_json, remove, write_bytes, write_json
 from kaggle_digits.ground.ranking import ranking_path
-from kaggle_digits.ground.workspace import (
-    Workspace,
-    differences,
-    read_json,
-    remove,
-    versions,
-    write_bytes,
-    write_json,
-)
+from kaggle_digits.ground.stamps import differences, versions
+from kaggle_digits.ground.workspace import Workspace
 
 RUNNING = "running"
 COMPLETED = "completed"

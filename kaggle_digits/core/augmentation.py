@@ -20,16 +20,10 @@ import numpy as np
 
 from kaggle_digits.core.processes import become_worker
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
 from kaggle_digits.ground.progress import Progress, Silent
-from kaggle_digits.ground.workspace import (
-    Workspace,
-    digest,
-    folder_bytes,
-    remove,
-    require_room,
-    whole_folder,
-    write_json,
-)
+from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

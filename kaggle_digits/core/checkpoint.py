@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kaggle_digits.ground.workspace import remove, write_bytes
+from kaggle_digits.ground.files import remove, write_bytes
 
 if TYPE_CHECKING:
     import keras

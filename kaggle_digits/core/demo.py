@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.ground.competition import SubmissionFormat
-from kaggle_digits.ground.workspace import require_room, whole_folder, write_bytes
+from kaggle_digits.ground.files import require_room, whole_folder, write_bytes
 
 _SIDE = 28
 _INNER = 22

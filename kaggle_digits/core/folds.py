@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaggle_digits.ground.errors import ArtefactError, DataError
-from kaggle_digits.ground.workspace import Workspace, digest, read_json, write_json
+from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.workspace import digest
+from kaggle_digits.ground.stamps import digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,8 +25,9 @@ from kaggle_digits.core.memory import forgetting
 from kaggle_digits.core.optimization import make_optimizer, take_average
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
+from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Task
-from kaggle_digits.ground.workspace import digest, write_bytes
+from kaggle_digits.ground.stamps import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any, Self
 
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
-from kaggle_digits.ground.workspace import digest
+from kaggle_digits.ground.stamps import digest
 
 OPTIMIZERS = ("adamw", "sgd")
 AUTO = "auto"

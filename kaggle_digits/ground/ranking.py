@@ -8,7 +8,9 @@ from pathlib import Path
 
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.workspace import Workspace, read_json, versions, write_json
+from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.stamps import versions
+from kaggle_digits.ground.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kaggle_digits.ground.workspace import folder_bytes, remove
+from kaggle_digits.ground.files import folder_bytes, remove
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome
 

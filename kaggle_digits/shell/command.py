@@ -28,7 +28,8 @@ from kaggle_digits.ground.config import (
     load_presets,
 )
 from kaggle_digits.ground.errors import KaggleDigitsError
-from kaggle_digits.ground.workspace import Workspace, make_folder
+from kaggle_digits.ground.files import make_folder
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell.console import Console, Outcome
 
 if TYPE_CHECKING:

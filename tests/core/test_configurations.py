@@ -12,15 +12,11 @@ import pytest
 
 from kaggle_digits.core.architecture import FAMILIES
 from kaggle_digits.core.augmentation import POLICIES
-from kaggle_digits.ground import workspace as workspace_module
+from kaggle_digits.ground import files as files_module
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.workspace import (
-    differences,
-    require_room,
-    whole_folder,
-    write_bytes,
-)
+from kaggle_digits.ground.files import require_room, whole_folder, write_bytes
+from kaggle_digits.ground.stamps import differences
 
 
 def test_json_round_trip():
@@ -106,8 +102,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 
 def test_room_is_asked_for_before_the_work(tmp_path, monkeypatch):
-    usage = workspace_module.shutil.disk_usage(tmp_path)._replace(free=5_000_000)
-    monkeypatch.setattr(workspace_module.shutil, "disk_usage", lambda _: usage)
+    usage = files_module.shutil.disk_usage(tmp_path)._replace(free=5_000_000)
+    monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: usage)
     require_room(tmp_path / "not" / "there", 4_000_000, "the cache")
     with pytest.raises(ArtefactError, match="No room on the disk for the cache: 6 MB are needed"):
         require_room(tmp_path / "not" / "there", 6_000_000, "the cache")

@@ -10,7 +10,7 @@ from kaggle_digits.core import predictions
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import holdout, make_folds
 from kaggle_digits.ground.errors import ArtefactError, DataError
-from kaggle_digits.ground.workspace import read_json, write_json
+from kaggle_digits.ground.files import read_json, write_json
 
 
 def test_folds_are_stratified_and_cover_every_row_once(made, workspace):

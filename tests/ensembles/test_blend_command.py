@@ -15,7 +15,7 @@ from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.predictions import score, softmax
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.workspace import digest
+from kaggle_digits.ground.stamps import digest
 from kaggle_digits.shell import cli
 from submissions.sending import read_about
 from submissions.validation import validate

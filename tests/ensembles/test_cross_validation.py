@@ -128,7 +128,7 @@ def test_add_brings_seeds_and_configurations_to_what_is_there(run, store, lines)
 
 
 def test_add_trains_what_the_plan_still_lacks(run, store, planted) -> None:
-    from kaggle_digits.ground.workspace import remove
+    from kaggle_digits.ground.files import remove
 
     keys = run(A).keys
     remove(store.path(keys[1]))

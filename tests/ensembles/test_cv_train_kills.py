@@ -14,7 +14,7 @@ from ensembles import workshop
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.members import MemberStore
 from ensembles.pseudo_labels import PseudoRule
-from kaggle_digits.ground import workspace as ground
+from kaggle_digits.ground import files as ground
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace

@@ -17,7 +17,8 @@ import pytest
 from ensembles.members import MemberStore
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
-from kaggle_digits.ground.workspace import Workspace, digest
+from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import cli
 from kaggle_digits.shell.console import Outcome
 from kernel import commands

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kaggle_digits.core.kaggle_kernels import KaggleKernels
-from kaggle_digits.core.kaggle_transport import CallError, Patience
+from kaggle_digits.kaggle_service.kernels import KaggleKernels
+from kaggle_digits.kaggle_service.transport import CallError, Patience
 
 Call = Callable[..., tuple[int, dict[str, Any], str]]
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kaggle_digits.core.kaggle_client import KaggleClient
-from kaggle_digits.core.kaggle_transport import Patience
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.transport import Patience
 from submissions.ledger import Ledger
 from submissions.sending import About, submit, wait_until_scored
 from submissions.validation import SubmissionFile
 
-FILES = ("sending.py", "ledger.py", "workspace.py", "kaggle_client.py")
+FILES = ("sending.py", "ledger.py", "files.py", "workspace.py", "kaggle_service/client.py")
 
 
 def once(root: Path, file: SubmissionFile) -> None:

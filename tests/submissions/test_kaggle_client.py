@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from kaggle_digits.core.kaggle_client import KaggleClient
-from kaggle_digits.core.kaggle_transport import (
+from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,
@@ -22,8 +24,6 @@ from kaggle_digits.core.kaggle_transport import (
     repeat_read,
     require_trusted,
 )
-from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.workspace import Workspace
 from submissions.scoreboard import LocalScoreboard, score, split_public
 
 QUICK = Patience(timeout=1.0, wait=0.01, tries=3)

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from kaggle_digits.core.kaggle_client import KaggleClient
-from kaggle_digits.core.kaggle_transport import CallError, Patience
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.download import download
 
 QUICK = Patience(timeout=0.4, wait=0.003, tries=3)
@@ -95,8 +95,8 @@ def test_a_killed_download_is_gone_on_from(
     server.order("GET digit-recognizer.zip", standing.Fault("stall"))
     script = (
         "import sys; from pathlib import Path\n"
-        "from kaggle_digits.core.kaggle_client import KaggleClient\n"
-        "from kaggle_digits.core.kaggle_transport import Patience\n"
+        "from kaggle_digits.kaggle_service.client import KaggleClient\n"
+        "from kaggle_digits.kaggle_service.transport import Patience\n"
         "from kaggle_digits.ground.progress import Silent\n"
         "from submissions.download import download\n"
         "client = KaggleClient('digit-recognizer', Patience(timeout=30))\n"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import submissions.ledger as module
-from kaggle_digits.core.kaggle_client import Sent
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.kaggle_service.client import Sent
 from submissions.ledger import Ledger, Record
 
 WRITER = """

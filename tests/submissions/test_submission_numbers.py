@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kaggle_digits.core.kaggle_transport import CallError
-from kaggle_digits.ground.workspace import Workspace, write_bytes
+from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.transport import CallError
 from submissions.drawing import draw_plot, draw_sheet, draw_strips
 from submissions.forecast import forecast
 from submissions.lattice import count_errors, find_rows

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from kaggle_digits.core.kaggle_client import KaggleClient
-from kaggle_digits.core.kaggle_transport import CallError, Patience
 from kaggle_digits.ground.errors import ArtefactError, KaggleDigitsError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import Ledger, Record
 from submissions.sending import (
     About,

@@ -21,14 +21,14 @@ from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.workspace import (
-    Workspace,
+from kaggle_digits.ground.files import (
     make_folder,
     read_json,
     require_room,
     whole_folder,
     write_json,
 )
+from kaggle_digits.ground.workspace import Workspace
 
 _VERSION = 1
 """Of the parser and the files here; another one makes every entry anew."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kaggle_digits.core.kaggle_transport import (
+from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kaggle_digits.core.kaggle_client import KaggleClient
-from kaggle_digits.core.kaggle_transport import (
+from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,

@@ -1,0 +1,1 @@
+"""Kaggle: its own client behind one door; nothing else imports `kaggle` or `kagglesdk`."""
