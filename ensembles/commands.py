@@ -10,7 +10,7 @@ from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.ranking import ranking_path
-from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.command import Session, command, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
@@ -40,11 +40,7 @@ _SHOWN = 20
 )
 @click.option("--add", is_flag=True, help="Add to the planned members instead of planning anew.")
 @click.option("--keep-weights", is_flag=True, help="Keep the networks, for `predict`.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Members trained at a time.  [default: 1 to 4 for each GPU, else one for each core]",
-)
+@resource_options("Members trained at a time.  [default: 1 to 4 for each GPU, else one a core]")
 @click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
 @click.option(
     "--pseudo-label/--no-pseudo-label",
@@ -78,6 +74,8 @@ def cv_train(
     add: bool = False,
     keep_weights: bool = False,
     workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
     time_budget: str | None = None,
     pseudo_label: bool | None = None,
     **pseudo: float | int | str | None,
@@ -95,6 +93,7 @@ def cv_train(
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
         from ensembles.members import MemberStore
         from ensembles.pseudo_labels import make_rule
+        from kaggle_digits.engine import Resources
 
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
@@ -122,7 +121,7 @@ def cv_train(
             keep_weights=keep_weights,
             pseudo=rule,
             budget=budget,
-            workers=workers,
+            resources=Resources(workers, threads, cluster),
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ensembles.executors import OnDemand
 from ensembles.members import FoldSet, MemberKey, require_same
-from ensembles.planning import MOST_SEEDS, Budget, in_order
+from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
-from ensembles.workshop import Workshop
 from kaggle_digits.core.architecture import plan
 from kaggle_digits.core.augmentation import find_policy
 from kaggle_digits.core.folds import make_folds
+from kaggle_digits.engine import Resources, open_engine
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
@@ -42,9 +41,8 @@ class CrossValidationSettings:
         keep_weights: Whether the networks are kept.
         pseudo: How confident test predictions join the training part; None for not at all.
         budget: Seconds that all of it may take; None for no limit.
-        workers: Members trained at a time; None for what suits this machine. No part of the plan:
-            members are the same whoever trains them, but for the rounding that other numbers of
-            threads bring.
+        resources: Who trains. No part of the plan: members are the same whoever trains them, but
+            for the rounding that other numbers of threads bring.
     """
 
     folds: int
@@ -56,7 +54,7 @@ class CrossValidationSettings:
     keep_weights: bool = False
     pseudo: PseudoRule | None = None
     budget: float | None = None
-    workers: int | None = 1
+    resources: Resources = Resources()
 
     @property
     def rounds(self) -> int:
@@ -151,12 +149,14 @@ def cross_validate(
         plan(config, dataset.competition.height, dataset.competition.width)
         find_policy(config.augmentation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
-    workshop = Workshop(dataset, folds, workspace, settings.keep_weights)
-    with closing(OnDemand(workshop, settings.workers, progress, clock)) as executor:
+    with open_engine(dataset, workspace, settings.resources, progress) as engine:
         trainer = Trainer(
-            workshop,
-            executor,
+            dataset,
+            folds,
+            workspace,
+            engine,
             copies=settings.copies,
+            keep_weights=settings.keep_weights,
             rule=settings.pseudo,
             progress=progress,
             clock=clock,
@@ -165,7 +165,7 @@ def cross_validate(
         if settings.budget is None:
             keys = campaign.train_all()
         else:
-            keys = campaign.train_within(Budget(settings.budget, started, clock))
+            keys = campaign.train_within(Deadline(settings.budget, started, clock))
     return CrossValidated(keys, trainer.trained, trainer.known, trainer.augmenting)
 
 
@@ -211,10 +211,10 @@ class _Campaign:
                 pass
         return keys
 
-    def train_within(self, budget: Budget) -> list[MemberKey]:
-        """Train as many whole fold sets as fit into a budget."""
+    def train_within(self, deadline: Deadline) -> list[MemberKey]:
+        """Train as many whole fold sets as fit before a deadline."""
         settings, trainer, rounds = self._settings, self._trainer, self._settings.rounds
-        spender = Spender(trainer, settings.copies, budget, self._progress)
+        spender = Spender(trainer, settings.copies, deadline, self._progress)
         base: list[MemberKey] = []
         last: list[MemberKey] = []
         for round in range(rounds + 1):

@@ -168,22 +168,21 @@ class MemberStore:
         """Say whether a member is not there, but a checkpoint that its training goes on from."""
         return not self.has(key) and any(self.checkpoints(key).glob("*.npz"))
 
-    def add(self, member: Member, model: Path | None = None) -> None:
+    def add(self, member: Member, model: bytes | None = None) -> None:
         """Store a member, whole or not at all.
 
         Args:
             member: What to store.
-            model: The Keras file of its network, copied beside the predictions; None for none.
+            model: Its network as a Keras file's bytes; None for none.
         """
         with whole_folder(self.path(member.key)) as folder:
             np.save(folder / _ARRAYS[0], member.held_out)
             np.save(folder / _ARRAYS[1], member.test)
-            content = None if model is None else model.read_bytes()
-            if content is not None:
-                (folder / MODEL).write_bytes(content)
-            write_json(folder / "member.json", _about(member, folder, content))
+            if model is not None:
+                (folder / MODEL).write_bytes(model)
+            write_json(folder / "member.json", _about(member, folder, model))
 
-    def add_weights(self, member: Member, model: Path) -> bool:
+    def add_weights(self, member: Member, model: bytes) -> bool:
         """Put the network of a member that was trained again beside its predictions.
 
         Predictions that are not the stored ones bit for bit (other hardware, other versions)
@@ -191,7 +190,7 @@ class MemberStore:
 
         Args:
             member: The member as it was trained again.
-            model: The Keras file of its network.
+            model: Its network as a Keras file's bytes.
 
         Returns:
             Whether the predictions were the stored ones.
@@ -201,11 +200,10 @@ class MemberStore:
         if not (np.array_equal(held_out, member.held_out) and np.array_equal(test, member.test)):
             self.add(member, model)
             return False
-        content = model.read_bytes()
         kept = Member(member.key, held_out, test, read_json(folder / "member.json")["record"])
         # The network last: while it is not there, the member simply has none.
-        write_json(folder / "member.json", _about(kept, folder, content))
-        write_bytes(folder / MODEL, content)
+        write_json(folder / "member.json", _about(kept, folder, model))
+        write_bytes(folder / MODEL, model)
         return True
 
     def load(self, key: MemberKey, rows: tuple[int, int], classes: int) -> Member:

@@ -10,7 +10,7 @@ may have fewer, half of them at least; the first one is always made, with one ep
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ensembles.members import FoldSet
@@ -19,9 +19,6 @@ from kaggle_digits.ground.progress import counted
 
 MOST_SEEDS = 100
 """Trainings of one configuration with other seeds, at most."""
-
-_RESERVE = 0.03
-"""Share of a budget that is not planned with: figures measured in seconds are not that exact."""
 
 _WORKERS_START = 2.5
 """Seconds until the processes that augment have started and imported albumentations."""
@@ -243,25 +240,6 @@ class Paces:
             name: pace.scaled(_ratio([self._sums[name]]) if name in self._sums else total)
             for name, pace in self.measured.items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A length of time and how much of it is left.
-
-    Args:
-        seconds: The whole of it.
-        started: The clock's reading at its beginning.
-        clock: Gives seconds that never run back.
-    """
-
-    seconds: float
-    started: float
-    clock: Callable[[], float]
-
-    def left(self) -> float:
-        """Return the seconds that can be planned with, negative once they are used up."""
-        return self.seconds * (1 - _RESERVE) - (self.clock() - self.started)
 
 
 def describe(

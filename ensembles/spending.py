@@ -11,7 +11,6 @@ import numpy as np
 from ensembles.members import FoldSet, MemberKey
 from ensembles.planning import (
     Allotment,
-    Budget,
     Candidate,
     Pace,
     Paces,
@@ -24,11 +23,15 @@ from ensembles.trainer import Trainer
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.progress import Progress
+
+_RESERVE = 0.03
+"""Share of the time that is not planned with: figures measured in seconds are not that exact."""
 
 _MEASURED_SECONDS = 6.0
 _MEASURED_SHARE = 0.02
-"""Of the budget, so that measuring does not use up a short one."""
+"""Of the time, so that measuring does not use up a short one."""
 
 _AUGMENTED_TO_MEASURE = 1000
 _STORING = 0.3
@@ -41,14 +44,18 @@ class Spender:
     Args:
         trainer: Trains the members.
         copies: Augmented copies a member walks through at most.
-        budget: The budget.
+        deadline: A limit of time.
         progress: Told of the plan.
     """
 
-    def __init__(self, trainer: Trainer, copies: int, budget: Budget, progress: Progress) -> None:
+    def __init__(
+        self, trainer: Trainer, copies: int, deadline: Deadline, progress: Progress
+    ) -> None:
         self._trainer = trainer
         self._copies = copies
-        self._budget = budget
+        assert deadline.seconds is not None, "there is nothing to plan for without a limit"
+        self._deadline = deadline
+        self._seconds = deadline.seconds
         self._progress = progress
         self._paces = Paces()
         self._speeds: dict[str, Any] = {}
@@ -94,14 +101,14 @@ class Spender:
         made: list[MemberKey] = []
         rest = list(candidates)
         pseudo_rows = self._pseudo_rows(rest)
-        later = self._budget.left() * (1 - 1 / parts)
+        later = self._left() * (1 - 1 / parts)
         while rest:
             found, prices = self._allot(
                 rest, later, pseudo_rows, first_is_due=first_is_due and not made
             )
             if not made:
                 speeds = {name: speed.images_per_second for name, speed in self._speeds.items()}
-                for line in describe(found, prices, speeds, self._budget.seconds):
+                for line in describe(found, prices, speeds, self._seconds):
                     self._progress.say(line)
             if not found:
                 break
@@ -115,6 +122,10 @@ class Spender:
         plan(made)
         return made
 
+    def _left(self) -> float:
+        """Return the seconds that can be planned with, negative once they are used up."""
+        return self._deadline.left - self._seconds * _RESERVE
+
     def _make(self, item: Allotment) -> list[MemberKey]:
         keys = self._trainer.keys(item.fold_set)
         with self._progress.task(f"fold set {keys[0].set_name}", len(keys), "members") as task:
@@ -127,7 +138,7 @@ class Spender:
     ) -> tuple[list[Allotment], Prices]:
         """Return what fits of the sets that are left, keeping so many seconds for later rounds."""
         while True:
-            left = self._budget.left() - later
+            left = self._left() - later
             prices = self._prices(rest, pseudo_rows)
             config = to_measure(rest, left, prices)
             if config is None:
@@ -135,10 +146,9 @@ class Spender:
             self._measure(config)
 
     def _measure(self, config: TrainingConfig) -> None:
-        self._trainer.make_copies(config.augmentation, 1)
-        seconds = min(_MEASURED_SECONDS, max(1.0, _MEASURED_SHARE * self._budget.seconds))
+        seconds = min(_MEASURED_SECONDS, max(1.0, _MEASURED_SHARE * self._seconds))
         self._progress.say(f"measuring {config.digest[:8]}")
-        self._speeds[config.digest] = self._trainer.executor.measure(config, seconds)
+        self._speeds[config.digest] = self._trainer.measure(config, seconds)
 
     def _prices(self, candidates: Sequence[Candidate], pseudo_rows: float) -> Prices:
         configs = {item.fold_set.config.digest: item.fold_set.config for item in candidates}
@@ -156,7 +166,7 @@ class Spender:
             self._paces.now(),
             made,
             # Nobody is chosen before something has to be measured.
-            self._trainer.executor.workers if self._speeds else 1,
+            self._trainer.engine.workers if self._speeds else 1,
         )
 
     def _pace(self, config: TrainingConfig, pseudo_rows: float, *, test: bool) -> Pace:
@@ -172,13 +182,8 @@ class Spender:
 
     def _copies_made(self, policy: str, *, test: bool) -> int:
         """Return how many of a bank's first copies are there."""
-        bank = self._trainer.bank(policy, test=test)
-        for index in range(self._copies):
-            try:
-                bank.copy(index)
-            except (OSError, ValueError):
-                return index
-        return self._copies
+        missing = self._trainer.bank(policy, test=test).missing(range(self._copies))
+        return missing[0] if missing else self._copies
 
     def _seconds_per_copy(self, name: str, *, test: bool) -> float:
         if (name, test) not in self._copying:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ensembles.executors import Executor
-from ensembles.members import FoldSet, MemberKey, MemberStore
+import numpy as np
+
+from ensembles.member_training import Made, Order, measure_pace, short, train_member
+from ensembles.members import FoldSet, Member, MemberKey, MemberStore
 from ensembles.pseudo_labels import (
     PseudoRule,
     decided_by,
@@ -17,23 +19,31 @@ from ensembles.pseudo_labels import (
     select,
     unsmoothed,
 )
-from ensembles.workshop import Made, Order, Workshop, short
-from kaggle_digits.core import hardware
-from kaggle_digits.core.augmentation import Bank
+from kaggle_digits.core.augmentation import Bank, Part
+from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.jobs import PseudoLabels
+from kaggle_digits.core.training import Throughput
+from kaggle_digits.engine import Engine, Outcome, make_copies
+from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
 
 
 class Trainer:
     """Names members, trains those that are not there, and counts both.
 
     Args:
-        workshop: What training needs; a member's seed comes from its folds' seed. Where networks
-            are kept, a member without its network is not there.
-        executor: Who trains.
+        dataset: The data.
+        folds: Their folds; the seeds of members and banks come from the folds' seed.
+        workspace: Where members and banks are.
+        engine: Who trains.
+        keep_weights: Whether networks are kept; a member without its network is not there then.
         copies: Augmented copies a member walks through at most.
         rule: How pseudo-labels are made; None for none.
         progress: Told of every member.
@@ -42,7 +52,7 @@ class Trainer:
     Attributes:
         dataset: The data.
         folds: Their folds.
-        executor: Who trains.
+        engine: Who trains.
         store: The workspace's members.
         trained: Members trained by this trainer.
         known: Members that were there already.
@@ -51,23 +61,26 @@ class Trainer:
 
     def __init__(
         self,
-        workshop: Workshop,
-        executor: Executor,
+        dataset: Dataset,
+        folds: Folds,
+        workspace: Workspace,
+        engine: Engine,
         *,
         copies: int,
+        keep_weights: bool,
         rule: PseudoRule | None,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.store = MemberStore(workshop.workspace)
+        self.store = MemberStore(workspace)
         self.trained = self.known = 0
         self.augmenting = 0.0
-        self.dataset = workshop.dataset
-        self.folds = workshop.folds
-        self.executor = executor
-        self._workshop = workshop
+        self.dataset = dataset
+        self.folds = folds
+        self.engine = engine
+        self._workspace = workspace
         self._copies = copies
-        self._keep_weights = workshop.keep_weights
+        self._keep_weights = keep_weights
         self._rule = rule
         self._progress = progress
         self._clock = clock
@@ -107,14 +120,36 @@ class Trainer:
 
     def bank(self, policy: str, *, test: bool = False) -> Bank:
         """Return the bank of a policy, of the training images or of the test images."""
-        return self._workshop.bank(policy, test=test)
+        part: Part = "test" if test else "train"
+        return Bank(self.dataset, policy, self.folds.seed, self._workspace, part)
 
     def make_copies(self, policy: str, copies: int, *, test: bool = False) -> None:
-        """Make those of a bank's first copies that are not there yet, on all cores."""
+        """Make those of a bank's first copies that are not there yet, on all cores.
+
+        The nodes of a cluster make their own.
+        """
+        if not self.engine.makes_copies:
+            return
         started = self._clock()
         bank = self.bank(policy, test=test)
-        bank.ensure(copies, hardware.available_threads(), self._progress)
+        make_copies(bank, copies, self.dataset, self._workspace, self._progress)
         self.augmenting += self._clock() - started
+
+    def measure(self, config: TrainingConfig, seconds: float) -> Throughput:
+        """Let all workers measure a configuration at the same time; return the mean."""
+        self.make_copies(config.augmentation, 1)
+        given = (config, self.folds.seed, seconds)
+        works = [
+            Work(f"measuring {config.digest[:8]} ({number})", measure_pace, given)
+            for number in range(self.engine.workers)
+        ]
+        found = [outcome.result() for outcome in self.engine.run(works)]
+        return Throughput(
+            *(
+                float(np.mean([getattr(one, name) for one in found]))
+                for name in ("images_per_second", "start_up", "predictions_per_second")
+            )
+        )
 
     def is_there(self, key: MemberKey) -> bool:
         """Say whether nothing is left to be done for a member."""
@@ -165,13 +200,13 @@ class Trainer:
             TrainingError: One diverged or ran out of memory.
         """
         for _, of_round in groupby(keys, key=lambda key: key.round):
-            for made in self.executor.run(self._orders(of_round, task)):
+            for outcome in self.engine.run(self._works(of_round, task)):
+                key = self._keep(outcome)
                 self.trained += 1
-                self._progress.say(_line(made))
-                task.advance()
-                yield made.key, made.seconds
+                task.advance(note=self.engine.by_node or None)
+                yield key, outcome.seconds
 
-    def _orders(self, keys: Iterable[MemberKey], task: Task) -> Iterator[Order]:
+    def _works(self, keys: Iterable[MemberKey], task: Task) -> Iterator[Work]:
         for key in keys:
             if self.is_there(key):
                 # A kill between storing and cleaning leaves these.
@@ -179,13 +214,42 @@ class Trainer:
                 self.known += 1
                 task.advance(timed=False)
                 continue
+            # While others are at work.
             self.make_copies(key.config.augmentation, key.copies)
-            if not key.round:
-                yield Order(key)
-                continue
-            labels = self.pseudo_labels(key.round, key.fold)
-            self.make_copies(key.config.augmentation, key.copies, test=True)
-            yield Order(key, labels, self._about(key, labels))
+            labels = about = None
+            if key.round:
+                labels = self.pseudo_labels(key.round, key.fold)
+                about = self._about(key, labels)
+                self.make_copies(key.config.augmentation, key.copies, test=True)
+            rows = self.folds.held_out_rows(key.fold).astype(np.int32)
+            order = Order(key, rows, self.folds.seed, self._keep_weights, labels, about)
+            yield Work(f"member {key.name}", train_member, (order,))
+
+    def _keep(self, outcome: Outcome) -> MemberKey:
+        """Store a member that has been trained.
+
+        Raises:
+            TrainingError: It diverged, ran out of memory, or its workers died.
+            ArtefactError: It cannot be stored.
+        """
+        made: Made = outcome.result()
+        order: Order = outcome.task.arguments[0]
+        key = order.key
+        record = made.record | {"seconds": round(outcome.seconds, 1), "node": outcome.node}
+        member = Member(key, made.held_out, made.test, record)
+        if not self.store.has(key):
+            self.store.add(member, made.model)
+        elif made.model is not None and not self.store.add_weights(member, made.model):
+            self._progress.say(
+                f"member {short(key)}: trained again for its weights, it predicts otherwise than "
+                "before (another machine or version); the new one has taken its place"
+            )
+        remove(self.store.checkpoints(key))
+        self._progress.say(
+            f"member {short(key)}: accuracy {made.score.accuracy:.4f}, "
+            f"log-loss {made.score.log_loss:.4f}, {outcome.seconds:.0f} s"
+        )
+        return key
 
     def _decided_by(self, round: int, fold: int) -> str:
         if not round:
@@ -210,10 +274,3 @@ def _member_seed(seed: int, config: TrainingConfig, fold: int, repeat: int, roun
     if repeat or round:
         which += [repeat, round]
     return int(digest(which)[:7], 16)
-
-
-def _line(made: Made) -> str:
-    return (
-        f"member {short(made.key)}: accuracy {made.score.accuracy:.4f}, "
-        f"log-loss {made.score.log_loss:.4f}, {made.seconds:.0f} s"
-    )

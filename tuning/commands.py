@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaggle_digits.ground.durations import parse_duration
-from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
-from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.command import Session, command, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 if TYPE_CHECKING:
+    from kaggle_digits.engine import Resources
     from tuning.study import Study, Trial
 
 _SHOWN = 5
@@ -62,9 +62,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--diverse", is_flag=True, help="Order best.json by different errors, not by rank alone."
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes here, each with its cores.")
-@click.option("--chief", metavar="HOST:PORT", help="Serve this search to workers elsewhere.")
-@click.option("--worker", metavar="HOST:PORT", help="Work for the chief that serves there.")
+@resource_options("Trials trained at a time.  [default: 1, with all cores]")
 @click.option("--show", is_flag=True, help="Show the study as it is; train nothing.")
 @click.option("--export", type=_FILE, help="Write the study's trials to this CSV file.")
 @click.option("--plot", type=_FILE, help="Draw the study into this PNG file, and HTML beside it.")
@@ -82,8 +80,8 @@ def tune(
     race: int | None = None,
     diverse: bool = False,
     workers: int | None = None,
-    chief: str | None = None,
-    worker: str | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
     show: bool = False,
     export: Path | None = None,
     plot: Path | None = None,
@@ -96,15 +94,10 @@ def tune(
     when its trials are done, its time is over, or 3 trials in a row fail. Called again, it goes on
     from the last epoch; a finished search runs nothing.
     """
-    if worker is not None:
-        if chief is not None or workers is not None or show:
-            raise ConfigurationError(
-                "--worker was given with --chief, --workers or --show; a worker only does what "
-                "its chief says.",
-                mend="Give --worker alone, with --data and --workspace.",
-            )
-        return _work(session, worker)
+    from tuning.search import usual_resources
+
     seconds = parse_duration(time_budget) if time_budget is not None else None
+    resources = usual_resources(workers, threads, cluster)
     with session.workspace.lock(session.workspace.tuning):
         from tuning.study import Study
 
@@ -125,8 +118,7 @@ def tune(
                 folds=folds or 0,
                 race=race,
                 diverse=diverse,
-                workers=workers,
-                chief=chief,
+                resources=resources,
                 tensorboard=tensorboard,
             )
         _write(study, outcome, export, plot, tensorboard)
@@ -145,22 +137,18 @@ def _search(
     folds: int,
     race: int | None,
     diverse: bool,
-    workers: int | None,
-    chief: str | None,
+    resources: Resources,
     tensorboard: bool,
 ) -> Outcome:
     from kaggle_digits.ground.config import load_portfolio
     from tuning.board import log_trial
-    from tuning.budget import Budget
+    from tuning.budget import SearchTime
     from tuning.coordination import Goals
-    from tuning.crew import Crew
-    from tuning.distribution import parse_address
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
     from tuning.space import Space
 
     preset, workspace = session.preset, session.workspace
-    address = parse_address(chief, "--chief") if chief is not None else None
     space = read_space(space_file) if space_file is not None else Space()
     dataset = session.dataset()
     passes = epochs or preset.trial_passes(len(dataset.images))
@@ -179,18 +167,15 @@ def _search(
         space=space,
         portfolio=tuple(load_portfolio()) if portfolio else (),
     )
-    staff = None
-    if workers is not None or address is not None:
-        staff = Crew(dataset, settings.scoring, session.data, workspace, workers or 0, address)
     logs = workspace.tuning / "tensorboard"
     found = search(
         dataset,
         workspace,
         settings,
         Goals(wanted, racers),
-        lambda spent: Budget(seconds, spent, session.started, races=racers >= 2),
+        lambda spent: SearchTime(seconds, spent, session.started, races=racers >= 2),
         session.console,
-        staff,
+        resources,
         wants_diverse=diverse,
         watcher=(lambda trial: log_trial(trial, logs)) if tensorboard else None,
     )
@@ -225,32 +210,6 @@ def _search(
         },
         written={"configurations": str(path)},
         next_command=session.hint("cv-train"),
-    )
-
-
-def _work(session: Session, address: str) -> Outcome:
-    import os
-    import socket
-
-    from tuning.crew import bank_lock
-    from tuning.distribution import Worker, parse_address
-    from tuning.scoring import Scorer
-
-    host, port = parse_address(address, "--worker")
-    dataset = session.dataset()
-    done = Worker(
-        host,
-        port,
-        f"{socket.gethostname()}-{os.getpid()}",
-        dataset.digest,
-        lambda settings: Scorer(
-            dataset, session.workspace, settings, lambda: bank_lock(session.workspace)
-        ),
-        session.console,
-    ).work()
-    return Outcome(
-        values={"worked_for": address, "units": done, "seconds": round(session.seconds, 1)},
-        facts={"worked for": f"{address}: {done} trainings"},
     )
 
 

@@ -129,10 +129,6 @@ class Race:
                 return self._unit(self._entries[digest].config)
         return None
 
-    def give_back(self, unit: Unit) -> None:
-        """Take back a piece of work that nobody does any more."""
-        self._handed_out.discard((unit.config.digest, _round_of(unit)))
-
     def knows(self, unit: Unit) -> bool:
         """Say whether a unit is of this race and its result is not there yet."""
         digest = unit.config.digest

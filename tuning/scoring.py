@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +23,10 @@ from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.folds import holdout
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.training import train
+from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError, TrainingError
 from kaggle_digits.ground.files import remove
-from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -71,15 +70,6 @@ class Unit:
     epochs: int
     round: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold."""
-        return asdict(self) | {"config": self.config.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make a unit from `to_json`'s dictionary."""
-        return cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
@@ -91,7 +81,8 @@ class Result:
         seconds: Wall time.
         history: Mean training loss of each epoch, in nats; of the first network where there are
             several.
-        checkpoints: Files on this machine that the unit would go on from.
+        checkpoints: Files on the unit's machine that it would go on from.
+        threads: Threads it was computed with.
     """
 
     held_out: np.ndarray | None
@@ -99,6 +90,7 @@ class Result:
     seconds: float = 0.0
     history: tuple[float, ...] = ()
     checkpoints: tuple[Path, ...] = ()
+    threads: int = 0
 
     def drop_checkpoints(self) -> None:
         """Remove what the unit would go on from; to be called once its result is stored."""
@@ -165,97 +157,88 @@ class Splits:
         return self._settings.seed + 1 + number // self.race_folds
 
 
-class Scorer:
-    """Trains what a unit asks for, in this process.
+def bank_of(unit: Unit, dataset: Dataset, workspace: Workspace, settings: ScoringSettings) -> Bank:
+    """Return the bank whose first copies a unit's networks walk through."""
+    return Bank(dataset, unit.config.augmentation, settings.seed, workspace)
 
-    Args:
-        dataset: The data.
-        workspace: Its cache holds the bank and the checkpoints.
-        settings: What decides scores.
-        alone: Opened while the bank is made; a lock where several processes share the workspace.
+
+def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
+    """Train a unit's networks and predict its held-out rows; a task's function.
+
+    Called again on the same machine after a kill, it goes on from its networks' checkpoints.
+
+    Raises:
+        OutOfTimeError: The deadline passed.
     """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        workspace: Workspace,
-        settings: ScoringSettings,
-        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._dataset = dataset
-        self._workspace = workspace
-        self._settings = settings
-        self._alone = alone
-        self.splits = Splits(dataset.labels, settings)
-
-    def run(self, unit: Unit, progress: Progress) -> Result:
-        """Train a unit's networks and predict its held-out rows.
-
-        A unit that is called again after a kill goes on from its networks' checkpoints.
-
-        Raises:
-            CutError: `progress` ends the work.
-        """
-        started = time.monotonic()
-        bank = Bank(self._dataset, unit.config.augmentation, self._settings.seed, self._workspace)
-        with self._alone():
-            bank.ensure(self._settings.copies, hardware.available_threads(), progress)
-        held_out: list[np.ndarray] = []
-        history: tuple[float, ...] = ()
-        checkpoints = []
-        folder = self._workspace.cache / "checkpoints"
-        try:
-            for job in self._jobs(unit):
-                trained = train(job, self._dataset, bank, folder, progress)
-                checkpoints.append(trained.checkpoint)
-                held_out.append(trained.held_out)
-                history = history or tuple(round(loss, 6) for loss in trained.history)
-        except TrainingError as error:
-            reason = error.message
+    started = time.monotonic()
+    bank = bank_of(unit, site.dataset, site.workspace, settings)
+    bank.ensure(range(settings.copies), site.progress)
+    splits = _splits(site.dataset, settings)
+    held_out: list[np.ndarray] = []
+    history: tuple[float, ...] = ()
+    checkpoints = []
+    folder = site.workspace.cache / "checkpoints"
+    reason = ""
+    try:
+        for job in _jobs(unit, splits, settings):
+            trained = train(job, site.dataset, bank, folder, site.progress, deadline=site.deadline)
+            checkpoints.append(trained.checkpoint)
+            held_out.append(trained.held_out)
+            history = history or tuple(round(loss, 6) for loss in trained.history)
+    except TrainingError as error:
+        reason = error.message
+    else:
+        probabilities = np.concatenate(held_out)
+        if np.isfinite(probabilities).all():
+            probabilities = _calibrated(unit, splits, probabilities, site.dataset.labels)
         else:
-            probabilities = np.concatenate(held_out)
-            reason = ""
-            if not np.isfinite(probabilities).all():
-                reason = f"{unit.name}: its predictions are not numbers."
-            else:
-                probabilities = self._calibrated(unit, probabilities)
-        return Result(
-            held_out=None if reason else probabilities,
-            reason=reason,
-            seconds=time.monotonic() - started,
-            history=history,
-            checkpoints=tuple(checkpoints),
+            reason = f"{unit.name}: its predictions are not numbers."
+    result = Result(
+        held_out=None if reason else probabilities,
+        reason=reason,
+        seconds=time.monotonic() - started,
+        history=history,
+        checkpoints=tuple(checkpoints),
+        threads=hardware.prepare().threads,
+    )
+    if not site.is_home:
+        result.drop_checkpoints()  # the driver cannot
+    return result
+
+
+@lru_cache(maxsize=1)
+def _splits(dataset: Dataset, settings: ScoringSettings) -> Splits:
+    return Splits(dataset.labels, settings)
+
+
+def _calibrated(
+    unit: Unit, splits: Splits, probabilities: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    # Without this, the log-loss of configurations would differ by their label smoothing first of
+    # all, and the least smoothed would win whatever it gets wrong.
+    rows = splits.trial_rows if unit.round is None else splits.race(unit.round)[1]
+    joined = probabilities.astype(np.float64)
+    temperature = best_temperature(joined, labels[rows])
+    return temper(joined, temperature).astype(np.float32)
+
+
+def _jobs(unit: Unit, splits: Splits, settings: ScoringSettings) -> list[TrainingJob]:
+    seed, parts = settings.seed, splits.trial
+    if unit.round is not None:
+        seed, parts = splits.race_seed(unit.round), [splits.race(unit.round)]
+    return [
+        TrainingJob(
+            name=unit.name if len(parts) == 1 else f"{unit.name}, fold {fold}",
+            config=unit.config,
+            train_rows=train_rows,
+            held_out_rows=held_out_rows,
+            epochs=unit.epochs,
+            copies=settings.copies,
+            seed=seed,
+            predict_test=False,
         )
-
-    def _calibrated(self, unit: Unit, probabilities: np.ndarray) -> np.ndarray:
-        # Without this, the log-loss of configurations would differ by their label smoothing first
-        # of all, and the least smoothed would win whatever it gets wrong.
-        rows = self.splits.trial_rows
-        if unit.round is not None:
-            _, rows = self.splits.race(unit.round)
-        joined = probabilities.astype(np.float64)
-        temperature = best_temperature(joined, self._dataset.labels[rows])
-        return temper(joined, temperature).astype(np.float32)
-
-    def _jobs(self, unit: Unit) -> list[TrainingJob]:
-        seed = self._settings.seed
-        splits = self.splits.trial
-        if unit.round is not None:
-            seed = self.splits.race_seed(unit.round)
-            splits = [self.splits.race(unit.round)]
-        return [
-            TrainingJob(
-                name=unit.name if len(splits) == 1 else f"{unit.name}, fold {fold}",
-                config=unit.config,
-                train_rows=train_rows,
-                held_out_rows=held_out_rows,
-                epochs=unit.epochs,
-                copies=self._settings.copies,
-                seed=seed,
-                predict_test=False,
-            )
-            for fold, (train_rows, held_out_rows) in enumerate(splits)
-        ]
+        for fold, (train_rows, held_out_rows) in enumerate(parts)
+    ]
 
 
 def _folds(

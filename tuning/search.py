@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.core import hardware
 from kaggle_digits.core.folds import require_rows_per_class
+from kaggle_digits.engine import Engine, Resources, make_copies, open_engine
+from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
 from kaggle_digits.ground.workspace import Workspace
-from tuning.budget import Budget, CutError, Watched
+from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.proposals import ProposalSettings, Proposer
-from tuning.scoring import Scorer, ScoringSettings, Splits
+from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, score_unit
 from tuning.selection import diverse, ranked
 from tuning.showing import header, line
 from tuning.space import Space
@@ -98,45 +102,16 @@ class Found:
     seconds: float
 
 
-class Staff(Protocol):
-    """Whoever does a coordinator's work."""
+def usual_resources(workers: int | None, threads: int | None, cluster: str | None) -> Resources:
+    """Return what trials may use: one at a time with all cores, unless something else is said.
 
-    @property
-    def lease(self) -> float:
-        """Seconds after which work that nobody reports on is handed out again."""
-
-    @property
-    def outlives(self) -> bool:
-        """Whether some of them may go on working when this process ends."""
-
-    def work(self, coordinator: Coordinator, progress: Progress) -> None:
-        """Do the work until there is none left."""
-
-
-class Alone:
-    """This process does everything, one piece after the other.
-
-    Args:
-        scorer: Trains.
+    Proposals hang on what was learned before, so one trial at a time makes the best of each. More
+    workers share the cores.
     """
-
-    lease = float("inf")
-    outlives = False
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def work(self, coordinator: Coordinator, progress: Progress) -> None:
-        """Do the work until there is none left."""
-        watched = Watched(progress, lambda: coordinator.budget.is_spent)
-        while (unit := coordinator.take()) is not None:
-            try:
-                result = self._scorer.run(unit, watched)
-            except CutError:
-                progress.say(f"{unit.name}: cut, the time is over; a later call goes on with it")
-                return
-            coordinator.give(unit, result)
-            result.drop_checkpoints()
+    if cluster is not None:
+        return Resources(workers, threads, cluster)
+    count = workers or 1
+    return Resources(count, threads or max(len(hardware.available_cores()) // count, 1))
 
 
 def search(
@@ -144,9 +119,9 @@ def search(
     workspace: Workspace,
     settings: SearchSettings,
     goals: Goals,
-    budget: Callable[[float], Budget],
+    time: Callable[[float], SearchTime],
     progress: Progress,
-    staff: Staff | None = None,
+    resources: Resources,
     *,
     wants_diverse: bool = False,
     watcher: Callable[[Trial], None] | None = None,
@@ -158,9 +133,9 @@ def search(
         workspace: Where the study is.
         settings: What decides the trials.
         goals: How far to go.
-        budget: Makes the budget of the seconds that the study has spent so far.
+        time: Makes the time of the seconds that the study has spent so far.
         progress: Told of every trial.
-        staff: Who does the work; None for this process.
+        resources: Who trains.
         wants_diverse: Order the best by what they add to an average, not by rank alone.
         watcher: Called with every trial that has ended.
 
@@ -177,7 +152,6 @@ def search(
     study = Study(workspace)
     past = study.open(settings.to_json(dataset))
     splits = Splits(dataset.labels, settings.scoring)
-    staff = staff or Alone(Scorer(dataset, workspace, settings.scoring))
     shape = dataset.competition
 
     def make_proposer(trials: list[Trial]) -> Proposer:
@@ -195,8 +169,8 @@ def search(
             trials,
         )
 
-    time_left = budget(study.spent())
-    total = goals.trials if goals.trials is not None else max(1, round(time_left.left))
+    search_time = time(study.spent())
+    total = goals.trials if goals.trials is not None else max(1, round(search_time.deadline.left))
     unit = "trials" if goals.trials is not None else "s"
     with progress.task("tune", total, unit) as task:
         table = _Table(progress, task, by_time=goals.trials is None)
@@ -208,17 +182,15 @@ def search(
             dataset.labels,
             settings.epochs,
             goals,
-            time_left,
+            search_time,
             progress,
-            staff.lease,
-            staff.outlives,
             lambda trial: table.add(trial, coordinator, watcher),
         )
         table.begin(coordinator)
-        if not coordinator.is_over:
-            staff.work(coordinator, progress)
+        with open_engine(dataset, workspace, resources, progress, search_time.deadline) as engine:
+            _work(coordinator, engine, dataset, workspace, settings.scoring, progress)
     if coordinator.has_handed_out:
-        study.put_spent(time_left.spent)
+        study.put_spent(search_time.spent)
     if coordinator.fault is not None:
         raise coordinator.fault
     trials = coordinator.finished
@@ -236,6 +208,45 @@ def search(
         raced=len(raced),
         seconds=study.spent(),
     )
+
+
+def _work(
+    coordinator: Coordinator,
+    engine: Engine,
+    dataset: Dataset,
+    workspace: Workspace,
+    settings: ScoringSettings,
+    progress: Progress,
+) -> None:
+    """Let the engine do what the coordinator asks for, until nothing is left or time is over."""
+
+    def tasks() -> Iterator[Work | None]:
+        for unit in coordinator.units():
+            if unit is not None and engine.makes_copies:
+                bank = bank_of(unit, dataset, workspace, settings)
+                try:
+                    make_copies(
+                        bank, settings.copies, dataset, workspace, progress,
+                        coordinator.time.deadline,
+                    )  # fmt: skip
+                except OutOfTimeError:
+                    coordinator.give_back(unit)
+                    return
+            yield None if unit is None else Work(unit.name, score_unit, (settings, unit))
+
+    for outcome in engine.run(tasks()):
+        unit: Unit = outcome.task.arguments[1]
+        if isinstance(outcome.error, OutOfTimeError):
+            progress.say(f"{unit.name}: cut, the time is over; a later call goes on with it")
+            coordinator.give_back(unit)
+        elif isinstance(outcome.error, TrainingError):
+            coordinator.give(unit, Result(None, outcome.error.message, outcome.seconds))
+        else:
+            result: Result = outcome.result()
+            coordinator.give(unit, result)
+            result.drop_checkpoints()
+        if coordinator.fault is not None:
+            return  # what is under way is not wanted any more
 
 
 def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits) -> list[Ranked]:
@@ -291,7 +302,7 @@ class _Table:
             line(trial, best[0].log_loss if best else None, coordinator.seconds_left)
         )
         if self._by_time:
-            spent = round(coordinator.budget.spent) - self._seconds
+            spent = round(coordinator.time.spent) - self._seconds
             self._seconds += spent
             self._task.advance(spent, _best_so_far(finished))
         else:

@@ -45,6 +45,7 @@ class Trial:
         seconds: Wall time of the training, without earlier calls' part of a resumed one.
         history: Mean training loss of each epoch, in nats; of the first fold's network where
             there are folds.
+        threads: Threads it was computed with; 0 where it is not known.
         values: What the oracle proposed, in its own terms.
         oracle: Where the oracle stood after the proposal.
         rejected: Configurations the search had rejected until then.
@@ -62,6 +63,7 @@ class Trial:
     rows: int = 0
     seconds: float = 0.0
     history: tuple[float, ...] = ()
+    threads: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
     oracle: Mapping[str, Any] = field(default_factory=dict)
     rejected: int = 0

@@ -8,18 +8,16 @@ whose training part holds the row: the split is over rows, never over copies.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kaggle_digits.core.processes import become_worker
-from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+from kaggle_digits.ground.errors import ConfigurationError, InUseError, did_you_mean
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.stamps import digest
@@ -31,6 +29,11 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 4 * 2**30
 """What the banks of a workspace may take on disk together; one that needs more stands alone."""
+
+_WAIT_SECONDS = 0.1
+
+Part = Literal["train", "test"]
+"""Of a data set: its training images or its test images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,11 @@ class Bank:
         workspace: The bank lives in its cache.
         part: `train` or `test`: which images.
 
+    Attributes:
+        name: How progress names it.
+        digest: 16 hex digits that stand for all copies.
+        key: Policy, seed and part: with the data, what decides all copies.
+
     Raises:
         ConfigurationError: The policy is unknown.
     """
@@ -132,11 +140,13 @@ class Bank:
         policy: str,
         seed: int,
         workspace: Workspace,
-        part: Literal["train", "test"] = "train",
+        part: Part = "train",
     ) -> None:
+        self.key: tuple[str, int, Part] = (policy, seed, part)
         self._images = dataset.images if part == "train" else dataset.test_images
         self._policy = find_policy(policy)
         self._seed = seed
+        self._workspace = workspace
         made_by = {
             "data": dataset.digest,
             "policy": asdict(self._policy) if self._policy else None,
@@ -157,43 +167,70 @@ class Bank:
             return self._images
         if not self._path(index).exists():
             # Another run of this workspace has made room for its own copies.
-            self.ensure_only([index], 1, Silent())
+            self.ensure([index], Silent())
         images: np.ndarray = np.load(self._path(index) / "images.npy", mmap_mode="r")
         return images
 
-    def ensure(self, copies: int, workers: int, progress: Progress) -> None:
-        """Make those of the first `copies` copies that are not there yet.
+    def missing(self, copies: Iterable[int]) -> list[int]:
+        """Return which of the copies with these numbers are not there; nothing is made."""
+        if self._policy is None:
+            return []
+        return [index for index in copies if not self._is_made(index)]
+
+    def make_room(self, copies: int) -> None:
+        """Say that the bank is in use, and see that so many more copies fit on the disk.
+
+        Raises:
+            ArtefactError: They do not.
+        """
+        stamp = self._folder / "bank.json"
+        if stamp.exists():
+            stamp.touch()  # in use: the last to make room for others
+        if copies:
+            wanted = copies * self._images.nbytes
+            make_room(self._folder, wanted)
+            require_room(self._folder, wanted, "the augmentation bank")
+            write_json(stamp, self._made_by)
+
+    def ensure(self, copies: Iterable[int], progress: Progress) -> None:
+        """Make those of the copies with these numbers that are not there yet, one after another.
+
+        Processes that want the same copies at once make each one once: what another one is at is
+        left to it, and waited for at the end.
 
         Args:
-            copies: How many are wanted.
-            workers: Processes to make them in.
+            copies: Their numbers.
             progress: Told of each copy.
 
         Raises:
             ArtefactError: They do not fit on the disk.
         """
-        self.ensure_only(range(copies), workers, progress)
-
-    def ensure_only(self, copies: Iterable[int], workers: int, progress: Progress) -> None:
-        """Make those of the copies with these numbers that are not there yet, as `ensure` does."""
-        if self._policy is None:
-            return
-        missing = [index for index in copies if not self._is_made(index)]
-        stamp = self._folder / "bank.json"
-        if stamp.exists():
-            stamp.touch()  # in use: the last to make room for others
+        missing = self.missing(copies)
+        self.make_room(len(missing))
         if not missing:
             return
-        images = self._images
-        make_room(self._folder, len(missing) * images.nbytes)
-        require_room(self._folder, len(missing) * images.nbytes, "the augmentation bank")
-        write_json(stamp, self._made_by)
-        tasks = [
-            (images, self._policy, (self._seed, index), self._path(index)) for index in missing
-        ]
         with progress.task(f"bank {self.name}", len(missing), "copies") as task:
-            for _ in _in_processes(tasks, min(workers, len(tasks))):
-                task.advance()
+            while missing:
+                left = [index for index in missing if not self._make(index)]
+                task.advance(len(missing) - len(left))
+                if len(left) == len(missing):
+                    time.sleep(_WAIT_SECONDS)
+                missing = left
+
+    def _make(self, index: int) -> bool:
+        """Make a copy unless another process is at it; return whether it is there now."""
+        if self._is_made(index):
+            return True
+        assert self._policy is not None
+        try:
+            with self._workspace.lock(self._folder / f"making-{index:03d}"):
+                if not self._is_made(index):
+                    with whole_folder(self._path(index)) as folder:
+                        made = augment(self._images, self._policy, (self._seed, index))
+                        np.save(folder / "images.npy", made)
+        except InUseError:
+            return False
+        return True
 
     def order(self, seed: int, copies: int, epochs: int) -> list[int]:
         """Return the copy each epoch walks through: every copy once before any comes again.
@@ -261,33 +298,3 @@ def augment(images: np.ndarray, policy: Policy, seed: tuple[int, int]) -> np.nda
     for row, image in enumerate(images):
         made[row] = pipeline(image=image[..., np.newaxis])["image"].reshape(image.shape)
     return made
-
-
-def _make_copy(task: tuple[np.ndarray, Policy, tuple[int, int], Path]) -> None:
-    images, policy, seed, path = task
-    with whole_folder(path) as folder:
-        np.save(folder / "images.npy", augment(images, policy, seed))
-
-
-def _in_processes(tasks: list[Any], workers: int) -> Iterator[None]:
-    if workers <= 1:
-        for task in tasks:
-            _make_copy(task)
-            yield
-        return
-    # Spawned, not forked: a fork of a process that holds TensorFlow's threads can hang.
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=become_worker
-    )
-    try:
-        for future in as_completed([pool.submit(_make_copy, task) for task in tasks]):
-            future.result()
-            yield
-    except BaseException:
-        # Interrupted, or no room: nobody waits for the copies that are under way.
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -43,27 +43,50 @@ class Hardware:
         return asdict(self)
 
 
+def set_threads(threads: int) -> bool:
+    """Let this process compute with so many threads.
+
+    Returns:
+        Whether it will: once Keras is made ready, the number cannot be changed.
+    """
+    global _threads
+    if prepare.cache_info().currsize:
+        return prepare().threads == threads
+    _threads = threads
+    return True
+
+
+_threads: int | None = None
+
+
 @cache
 def prepare() -> Hardware:
     """Import Keras with everything set, once in a process, and say what it runs on."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # JAX would take three quarters of a GPU's memory at once, and leave none to other workers.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # Whatever JAX has compiled is worth keeping, where the shell has named a folder for it.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    threads = available_threads()
-    import keras
-
-    backend = str(keras.backend.backend())
+    backend = _import_keras()
+    threads = _threads or available_threads()
     accelerator, capability = _accelerator(backend, threads)
     wanted = os.environ.get(PRECISION_VARIABLE, AUTO)
     if wanted == AUTO:
         precision, reason = choose_precision(backend, accelerator, capability, cpu_flags())
     else:
         precision, reason = named_precision(wanted), "asked for by name"
+    import keras
+
     keras.mixed_precision.set_dtype_policy(precision)
     return Hardware(backend, accelerator or "cpu", precision, reason, threads)
+
+
+def _import_keras() -> str:
+    """Import Keras with its surroundings set; return its backend's name."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # JAX would take three quarters of a GPU's memory at once, and leave none to other workers.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # Whatever JAX has compiled is worth keeping, where the shell has named a folder for it.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    import keras
+
+    return str(keras.backend.backend())
 
 
 def begin_network() -> Hardware:
@@ -126,8 +149,18 @@ def named_precision(name: str) -> str:
 
 
 def available_gpus() -> int:
-    """Return how many GPUs the backend sees."""
-    return len(_gpus(prepare().backend))
+    """Return how many GPUs the backend sees; the number of threads stays open."""
+    return len(_gpus(_import_keras()))
+
+
+def is_accelerated() -> bool:
+    """Say whether the backend computes on something else than the CPU."""
+    backend = _import_keras()
+    if backend != "jax":
+        return bool(_gpus(backend))
+    import jax
+
+    return bool(jax.devices()[0].platform != "cpu")  # a TPU too
 
 
 def cpu_flags() -> frozenset[str]:

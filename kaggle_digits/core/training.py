@@ -24,6 +24,7 @@ from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.memory import forgetting
 from kaggle_digits.core.optimization import make_optimizer, take_average
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Task
@@ -85,6 +86,7 @@ def train(
     checkpoints: Path,
     progress: Progress,
     *,
+    deadline: Deadline | None = None,
     test_bank: Bank | None = None,
     model_file: Path | None = None,
 ) -> Trained:
@@ -96,24 +98,28 @@ def train(
         bank: The augmented copies of the job's policy; those the job uses must have been made.
         checkpoints: Folder for the checkpoint a killed run is resumed from.
         progress: Told of every few steps.
+        deadline: Asked at every few steps; None for none.
         test_bank: Copies of the test images, for a job with pseudo-labels.
         model_file: Where the trained network goes, as a Keras file; None for nowhere.
 
     Raises:
         TrainingError: The loss is not finite, or memory ran out.
+        OutOfTimeError: The deadline passed; called again, it goes on from its checkpoint.
         ArtefactError: The network's file cannot be written.
     """
     ran_on = hardware.begin_network()
     made_by = job.made_by(dataset.digest, bank.digest) | {
         "precision": ran_on.precision,
         "backend": ran_on.backend,
+        # Other threads round otherwise: half of each would be the result of neither.
+        "threads": ran_on.threads,
     }
     checkpoint = Checkpoint(checkpoints / f"{digest(made_by)}.npz")
     views = job.config.views
     try:
         run = _Run(job, dataset, Batches(job, dataset, bank, test_bank))
         run.state = checkpoint.restore(run.model)
-        run.fit(checkpoint, progress)
+        run.fit(checkpoint, progress, deadline or Deadline())
         held_out = predict(run.model, dataset.images[job.held_out_rows], views)
         test = predict(run.model, dataset.test_images, views) if job.predict_test else None
     except (MemoryError, _resource_error()) as error:
@@ -212,7 +218,7 @@ class _Run:
         # Made now, so that a checkpoint finds every variable it has a value for.
         self.model.optimizer.build(self.model.trainable_variables)
 
-    def fit(self, checkpoint: Checkpoint, progress: Progress) -> None:
+    def fit(self, checkpoint: Checkpoint, progress: Progress, deadline: Deadline) -> None:
         job, batches, done = self.job, self.batches, len(self.state.history)
         with progress.task(job.name, batches.steps * job.epochs, "steps") as task:
             note = _note(done, job.epochs, self.state.history)
@@ -225,7 +231,7 @@ class _Run:
                     steps_per_epoch=batches.steps,
                     shuffle=False,
                     verbose=0,
-                    callbacks=[_watcher(self, checkpoint, task)],
+                    callbacks=[_watcher(self, checkpoint, task, deadline)],
                 )
         if job.config.weight_averaging:
             take_average(self.model, self._last_images())
@@ -236,11 +242,11 @@ class _Run:
             yield images
 
 
-def _watcher(run: _Run, checkpoint: Checkpoint, task: Task) -> Any:
+def _watcher(run: _Run, checkpoint: Checkpoint, task: Task, deadline: Deadline) -> Any:
     import keras
 
     class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
-        """Tells of steps, keeps the history, ends a diverged run, saves checkpoints."""
+        """Tells of steps, keeps the history, saves checkpoints; ends what diverged or is late."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -264,6 +270,7 @@ def _watcher(run: _Run, checkpoint: Checkpoint, task: Task) -> Any:
             task.advance(batch + 1 - self._told, timed=self._is_traced)
             self._told = batch + 1
             self._is_traced = True
+            deadline.check()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             job, state, now = run.job, run.state, time.monotonic()

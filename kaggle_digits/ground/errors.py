@@ -47,6 +47,10 @@ class ArtefactError(KaggleDigitsError):
     exit_code = 4
 
 
+class InUseError(ArtefactError):
+    """A part of the workspace is held by another process; it may be free later."""
+
+
 class TrainingError(KaggleDigitsError):
     """One network could not be trained (not a number, out of memory).
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import InUseError
 from kaggle_digits.ground.files import disk_error, make_folder, sweep
 
 
@@ -50,7 +50,8 @@ class Workspace:
         The operating system drops the lock when the process ends, however it ends.
 
         Raises:
-            ArtefactError: Another process holds the area, or it cannot be written.
+            InUseError: Another process holds the area.
+            ArtefactError: It cannot be written.
         """
         make_folder(area)
         path = area / ".lock"
@@ -62,7 +63,7 @@ class Workspace:
             if not _try_lock(handle.fileno()):
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
-                raise ArtefactError(
+                raise InUseError(
                     f"{area} is in use by {holder}.",
                     mend="Wait until it has ended, or give another --workspace.",
                 )

@@ -158,6 +158,35 @@ def shared_options() -> list[click.Parameter]:
     ]
 
 
+def resource_options(workers: str) -> Callable[[Body], Body]:
+    """Return a decorator that adds the options of what training may use.
+
+    Args:
+        workers: Help of --workers.
+    """
+    options = (
+        click.option("--workers", type=click.IntRange(1, 64), help=workers),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 256),
+            help="Threads each network computes with; results hang on it, and never on --workers.  "
+            "[default: by machine and data, in each record]",
+        ),
+        click.option(
+            "--cluster",
+            metavar="auto|HOST:PORT",
+            help="Train on the nodes of this Ray cluster instead of this machine alone.",
+        ),
+    )
+
+    def decorate(body: Body) -> Body:
+        for option in reversed(options):
+            body = option(body)
+        return body
+
+    return decorate
+
+
 def _call(body: Body, given: dict[str, Any]) -> None:
     quiet, as_json = given.pop("quiet"), given.pop("as_json")
     # Before anything loads Keras, and for the processes that this one starts.

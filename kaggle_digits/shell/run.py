@@ -9,7 +9,7 @@ import click
 
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.shell.cli import load_command
-from kaggle_digits.shell.command import Command, Session, command
+from kaggle_digits.shell.command import Command, Session, command, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 _SEARCH_SHARE = 0.15
@@ -22,11 +22,7 @@ _TRAINING_SHARE = 0.97
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Trials and members trained at a time.  [default: one trial; members as in cv-train]",
-)
+@resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",
     help="Plan search and members for this time, as 40m or 1h30m; kept within a tenth.",
@@ -44,6 +40,8 @@ def run(
     folds: int | None,
     epochs: int | None,
     workers: int | None,
+    threads: int | None,
+    cluster: str | None,
     time_budget: str | None,
     output: Path | None,
 ) -> Outcome:
@@ -59,6 +57,8 @@ def run(
         strategy=preset.strategy,
         trials=trials or preset.trials,
         workers=workers,
+        threads=threads,
+        cluster=cluster,
         time_budget=_share(seconds, _SEARCH_SHARE),
         # What would race is trained and scored on all rows right after.
         race=0,
@@ -71,6 +71,8 @@ def run(
         folds=folds,
         epochs=epochs,
         workers=workers,
+        threads=threads,
+        cluster=cluster,
         time_budget=_share(left, _TRAINING_SHARE),
     )
     session.console.say("blend: averaging members")

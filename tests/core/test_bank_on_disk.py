@@ -30,22 +30,22 @@ def test_the_longest_unused_bank_makes_room(dataset, workspace, monkeypatch):
     monkeypatch.setattr(augmentation, "MOST_BYTES", 5 * one)
     banks = {name: Bank(dataset, name, 0, workspace) for name in ("light", "standard", "strong")}
     for age, name in ((300, "light"), (200, "standard")):
-        banks[name].ensure(2, 1, Silent())
+        banks[name].ensure(range(2), Silent())
         stamp = banks[name]._folder / "bank.json"
         old = stamp.stat().st_mtime - age
         os.utime(stamp, (old, old))
     wanted = np.array(banks["standard"].copy(1))
-    banks["light"].ensure(2, 1, Silent())  # nothing to make, but it is the last used one now
-    banks["strong"].ensure(2, 1, Silent())
+    banks["light"].ensure(range(2), Silent())  # nothing to make, but it is the last used one now
+    banks["strong"].ensure(range(2), Silent())
     assert used(workspace) == ["light", "strong"]
     assert np.array_equal(banks["standard"].copy(1), wanted), "a dropped copy is made again, alike"
-    banks["strong"].ensure(20, 1, Silent())
+    banks["strong"].ensure(range(20), Silent())
     assert used(workspace) == ["strong"], "one that needs more than the limit stands alone"
 
 
 def test_clean_drops_what_can_be_made_again(dataset, workspace, capfd):
     bank = Bank(dataset, "light", 0, workspace)
-    bank.ensure(2, 1, Silent())
+    bank.ensure(range(2), Silent())
     wanted = np.array(bank.copy(0))
     kept = workspace.cache / "checkpoints" / "run.npz"
     kept.parent.mkdir()

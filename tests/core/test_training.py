@@ -30,7 +30,7 @@ def dataset(make, workspace):
 @pytest.fixture
 def bank(dataset, workspace):
     made = Bank(dataset, "standard", 0, workspace)
-    made.ensure(2, 1, Silent())
+    made.ensure(range(2), Silent())
     return made
 
 
@@ -62,7 +62,7 @@ def test_workers_make_the_same_copies(dataset, bank, tmp_path):
     from kaggle_digits.ground.workspace import Workspace
 
     other = Bank(dataset, "standard", 0, Workspace(tmp_path / "other"))
-    other.ensure(2, 2, Silent())
+    other.ensure(range(2), Silent())
     for index in range(2):
         assert np.array_equal(other.copy(index), bank.copy(index))
 
@@ -78,7 +78,7 @@ def test_a_bank_goes_on_and_mends_a_damaged_copy(dataset, bank, monkeypatch):
         return real(images, policy, seed)
 
     monkeypatch.setattr(augmentation, "augment", counted)
-    bank.ensure(3, 1, Silent())
+    bank.ensure(range(3), Silent())
     assert made == [(0, 1), (0, 2)]
     assert np.array_equal(bank.copy(1), wanted)
 
@@ -86,7 +86,7 @@ def test_a_bank_goes_on_and_mends_a_damaged_copy(dataset, bank, monkeypatch):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_makes_images(dataset, workspace, policy):
     bank = Bank(dataset, policy, 0, workspace)
-    bank.ensure(1, 1, Silent())
+    bank.ensure(range(1), Silent())
     copy = bank.copy(0)
     assert copy.shape == dataset.images.shape and copy.dtype == np.uint8
     assert np.array_equal(copy, dataset.images) == (policy == "none")
@@ -296,7 +296,7 @@ def pseudo_labels(count: int = 6) -> PseudoLabels:
 
 def test_pseudo_labelled_test_images_join_every_epoch(dataset, bank, workspace):
     test_bank = Bank(dataset, "standard", 0, workspace, "test")
-    test_bank.ensure(2, 1, Silent())
+    test_bank.ensure(range(2), Silent())
     assert test_bank.copy(0).shape == dataset.test_images.shape
     wanted = job(train_rows=np.arange(0, 26), pseudo_labels=pseudo_labels(), epochs=3)
     fed = batches.Batches(wanted, dataset, bank, test_bank)

@@ -8,7 +8,6 @@ import pytest
 from ensembles.members import FoldSet
 from ensembles.planning import (
     Allotment,
-    Budget,
     Candidate,
     Pace,
     Paces,
@@ -174,14 +173,6 @@ def test_paces_follow_what_members_took() -> None:
     assert now[CONFIGS[2].digest] == Pace(3, 1.5)
     paces.note(LIGHT, 8, 500.0)  # nothing was expected of it
     assert paces.now() == now
-
-
-def test_a_budget_runs_down() -> None:
-    now = [100.0]
-    budget = Budget(1000.0, 100.0, lambda: now[0])
-    assert budget.left() == pytest.approx(970)
-    now[0] = 400.0
-    assert budget.left() == pytest.approx(670)
 
 
 def test_the_plan_says_what_comes_and_how_long_it_takes() -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from kaggle_digits.core.data import load
+from kaggle_digits.engine import Resources
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from tuning import scoring
-from tuning.budget import Budget
+from tuning.budget import SearchTime
 from tuning.coordination import Goals
 from tuning.narrowing import narrow
 from tuning.search import Found, SearchSettings, search
@@ -76,7 +77,7 @@ class Formula:
 
         self.clock, self.wait = lambda: self._now, wait
 
-    def __call__(self, job, dataset, bank, checkpoints, progress, **_):
+    def __call__(self, job, dataset, bank, checkpoints, progress, *, deadline, **_):
         """Stand in for `core.training.train`."""
         self.names.append(job.name)
         self.jobs.append(job)
@@ -88,6 +89,7 @@ class Formula:
             for _ in range(job.epochs):
                 self.wait(self.seconds / job.epochs)
                 task.advance()
+                deadline.check()
         labels = dataset.labels[job.held_out_rows]
         random = np.random.default_rng([job.seed, *job.held_out_rows[:2]])
         noise = np.exp(random.normal(0, 0.3, len(labels)))
@@ -133,7 +135,7 @@ def go(dataset, workspace, formula):
         racers: int = 0,
         seconds: float | None = None,
         progress=None,
-        staff=None,
+        workers: int = 1,
         wants_diverse: bool = False,
         **changed,
     ) -> Found:
@@ -143,9 +145,11 @@ def go(dataset, workspace, formula):
             place,
             dataclasses.replace(SETTINGS, **changed),
             Goals(trials, racers),
-            lambda spent: Budget(seconds, spent, started, races=racers >= 2, clock=formula.clock),
+            lambda spent: SearchTime(
+                seconds, spent, started, races=racers >= 2, clock=formula.clock
+            ),
             progress or Silent(),
-            staff,
+            Resources(workers),
             wants_diverse=wants_diverse,
         )
 

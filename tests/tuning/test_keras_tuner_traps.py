@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from kaggle_digits.core import training
+from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.workspace import Workspace
-from tuning.budget import CutError, Watched
 from tuning.proposals import ProposalSettings, Proposer
-from tuning.scoring import Scorer, ScoringSettings, Unit
+from tuning.scoring import ScoringSettings, Unit, score_unit
 from tuning.selection import ranked
 from tuning.space import Space
 from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
@@ -142,14 +143,19 @@ class _Epochs:
         if note is not None:
             self.seen.append(int(note.split("epoch ")[1].split("/")[0]))
 
-    def is_over(self) -> bool:
-        return bool(self.seen) and self.seen[-1] >= self._last
+    def __float__(self) -> float:
+        return float(bool(self.seen) and self.seen[-1] >= self._last)
 
 
 def _tiny(dataset, workspace):
-    scorer = Scorer(dataset, workspace, ScoringSettings(40, 1, 0, 3, 0))
+    settings = ScoringSettings(40, 1, 0, 3, 0)
     config = TrainingConfig(depth=1, filters=8, batch_size=16, augmentation="none")
-    return scorer, Unit("trial 0", "trial 0", config, epochs=6)
+    unit = Unit("trial 0", "trial 0", config, epochs=6)
+
+    def run(progress, deadline):
+        return score_unit(Site(dataset, workspace, True, progress, deadline), settings, unit)
+
+    return run
 
 
 def _registered_gradients() -> set[str]:
@@ -161,13 +167,13 @@ def _registered_gradients() -> set[str]:
 def test_a_killed_trial_restarts_from_nothing(dataset, workspace, monkeypatch):
     """Keras Tuner's issue 439; here with a real, tiny network."""
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
-    scorer, unit = _tiny(dataset, workspace)
+    run = _tiny(dataset, workspace)
     registered = _registered_gradients()
     first = _Epochs(last=4)
-    with pytest.raises(CutError):
-        scorer.run(unit, Watched(first, first.is_over))
+    with pytest.raises(OutOfTimeError):
+        run(first, Deadline(0.5, started=0.0, clock=first.__float__))
     second = _Epochs(last=99)
-    result = scorer.run(unit, second)
+    result = run(second, Deadline())
     assert first.seen[-1] == 4 and second.seen[0] in (3, 4) and second.seen[-1] == 6
     assert result.held_out is not None
     # With each stays the graph of a whole network.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,6 +49,57 @@ class Dataset:
     digest: str
     name: str
     truth: dict[str, str] | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process of this machine by path and digest, where that can be.
+
+        The truth stays behind: nothing that trains may know it.
+        """
+        file = getattr(self.images, "filename", None)
+        if file is None:
+            values = (getattr(self, name) for name in self.__slots__)
+            return Dataset, tuple(values)
+        return _reopened, (Path(file).parents[3], self.digest, self.name)
+
+    def packed(self) -> dict[str, Any]:
+        """Return what another machine needs, arrays and all; `unpacked` makes a data set of it."""
+        arrays = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        return {
+            **arrays,
+            "competition": self.competition.to_json(),
+            "test_ids": self.test_ids,
+            "digest": self.digest,
+            "name": self.name,
+        }
+
+    @classmethod
+    def unpacked(cls, values: Mapping[str, Any]) -> Self:
+        """Return the data set of `packed`'s dictionary, its truth left out."""
+        competition = Competition.from_json(values["competition"])
+        return cls(**{**values, "competition": competition, "truth": None})
+
+
+_ARRAYS = ("images", "labels", "test_images")
+
+
+@lru_cache(maxsize=4)
+def _reopened(root: Path, digest: str, name: str) -> Dataset:
+    parsed = cache.fetch(digest, Workspace(root))
+    if parsed is None:
+        raise ArtefactError(
+            f"The parsed images of {name} in {root} are gone.",
+            mend="Call the command again; they are read anew.",
+        )
+    return Dataset(
+        competition=parsed.competition,
+        images=parsed.images,
+        labels=parsed.labels,
+        test_images=parsed.test_images,
+        test_ids=parsed.test_ids,
+        digest=digest,
+        name=name,
+        truth=None,
+    )
 
 
 def load(
