@@ -37,6 +37,7 @@ class Trainer:
         rule: How pseudo-labels are made; None for none.
         progress: Told of every member.
         clock: Gives seconds that never run back.
+        made: Called after each member that was trained; None for nobody.
 
     Attributes:
         dataset: The data.
@@ -57,6 +58,7 @@ class Trainer:
         rule: PseudoRule | None,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
+        made: Callable[[], None] | None = None,
     ) -> None:
         self.store = MemberStore(workshop.workspace)
         self.trained = self.known = 0
@@ -70,6 +72,7 @@ class Trainer:
         self._rule = rule
         self._progress = progress
         self._clock = clock
+        self._made = made
         self._sources: dict[int, Sequence[MemberKey]] = {}
         self._labels: dict[tuple[int, int], PseudoLabels] = {}
 
@@ -166,6 +169,8 @@ class Trainer:
         for _, of_round in groupby(keys, key=lambda key: key.round):
             for made in self.executor.run(self._orders(of_round, task)):
                 self.trained += 1
+                if self._made is not None:
+                    self._made()
                 self._progress.say(_line(made))
                 task.advance()
                 yield made.key, made.seconds

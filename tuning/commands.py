@@ -10,7 +10,7 @@ import click
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
-from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome, duration
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--export", type=_FILE, help="Write the study's trials to this CSV file.")
 @click.option("--plot", type=_FILE, help="Draw the study into this PNG file, and HTML beside it.")
 @click.option("--tensorboard", is_flag=True, help="Log trials for TensorBoard.")
+@fresh_option
 def tune(
     session: Session,
     *,
@@ -88,6 +89,7 @@ def tune(
     export: Path | None = None,
     plot: Path | None = None,
     tensorboard: bool = False,
+    keep_other: bool = False,
 ) -> Outcome:
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
@@ -96,6 +98,11 @@ def tune(
     when its trials are done, its time is over, or 3 trials in a row fail. Called again, it goes on
     from the last epoch; a finished search runs nothing.
     """
+    if session.fresh and (show or worker is not None):
+        raise ConfigurationError(
+            f"--fresh was given with {'--show' if show else '--worker'}, which begins no study.",
+            mend="Leave out --fresh; of several machines it is the chief that begins anew.",
+        )
     if worker is not None:
         if chief is not None or workers is not None or show:
             raise ConfigurationError(
@@ -112,10 +119,9 @@ def tune(
         if show:
             outcome = _show(session, study)
         else:
-            if session.fresh:
-                study.clear()
             outcome = _search(
                 session,
+                study,
                 strategy=strategy,
                 space_file=space_file,
                 portfolio=portfolio,
@@ -128,6 +134,7 @@ def tune(
                 workers=workers,
                 chief=chief,
                 tensorboard=tensorboard,
+                keep_other=keep_other,
             )
         _write(study, outcome, export, plot, tensorboard)
     return outcome
@@ -135,6 +142,7 @@ def tune(
 
 def _search(
     session: Session,
+    study: Study,
     *,
     strategy: str,
     space_file: Path | None,
@@ -148,6 +156,7 @@ def _search(
     workers: int | None,
     chief: str | None,
     tensorboard: bool,
+    keep_other: bool,
 ) -> Outcome:
     from kaggle_digits.ground.config import load_portfolio
     from tuning.board import log_trial
@@ -158,6 +167,8 @@ def _search(
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
     from tuning.space import Space
+    from tuning.study import COMPLETED
+    from tuning.succession import succeeding
 
     preset, workspace = session.preset, session.workspace
     address = parse_address(chief, "--chief") if chief is not None else None
@@ -183,17 +194,28 @@ def _search(
     if workers is not None or address is not None:
         staff = Crew(dataset, settings.scoring, session.data, workspace, workers or 0, address)
     logs = workspace.tuning / "tensorboard"
-    found = search(
-        dataset,
-        workspace,
-        settings,
-        Goals(wanted, racers),
-        lambda spent: Budget(seconds, spent, session.started, races=racers >= 2),
-        session.console,
-        staff,
-        wants_diverse=diverse,
-        watcher=(lambda trial: log_trial(trial, logs)) if tensorboard else None,
-    )
+    asked = settings.to_json(dataset)
+    with succeeding(
+        study, asked, session.console.say, fresh=session.fresh, keep_other=keep_other
+    ) as settle:
+
+        def watch(trial: Trial) -> None:
+            if trial.state == COMPLETED:
+                settle()
+            if tensorboard:
+                log_trial(trial, logs)
+
+        found = search(
+            dataset,
+            workspace,
+            settings,
+            Goals(wanted, racers),
+            lambda spent: Budget(seconds, spent, session.started, races=racers >= 2),
+            session.console,
+            staff,
+            wants_diverse=diverse,
+            watcher=watch,
+        )
     path = ranking_path(workspace)
     best = found.best
     completed = [trial for trial in found.trials if trial.log_loss is not None]
