@@ -323,3 +323,15 @@ def test_kernel_build_does_not_replace_what_it_has_not_written(call, tmp_path) -
         code, _, err = call(*words, other)
         assert code == 2 and str(other / name) in err and "another --dir" in err
         assert [(path.name, path.read_text()) for path in other.iterdir()] == [(name, content)]
+
+
+def test_clean_drops_a_link_and_not_what_it_leads_to(call, filled, workspace, tmp_path) -> None:
+    before = kept(workspace)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    (workspace.cache / "bank-on-another-disk").symlink_to(elsewhere, target_is_directory=True)
+    code, _, err = call("clean", "--checkpoints")
+    assert code == 0, err
+    assert (elsewhere / "mine.txt").read_text() == "mine" and not list(workspace.cache.iterdir())
+    assert kept(workspace) == before
