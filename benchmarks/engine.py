@@ -134,8 +134,9 @@ def _speed(given: argparse.Namespace) -> dict[str, float]:
 def _engine_speed(given: argparse.Namespace, dataset: Any, config: Any) -> float:
     from ensembles.executors import Team
     from ensembles.workshop import Workshop
-    from kaggle_digits.core.folds import make_folds
     from kaggle_digits.core.processes import workers_here
+
+    from kaggle_digits.core.folds import make_folds
     from kaggle_digits.ground.progress import Silent
     from kaggle_digits.ground.workspace import Workspace
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.ranking import ranking_path
-from kaggle_digits.shell.command import Session, command, resource_options
+from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
@@ -63,6 +65,7 @@ _SHOWN = 20
     type=click.Choice(["soft", "hard"]),
     help="The probabilities, or the class alone.  [default: soft]",
 )
+@fresh_option
 def cv_train(
     session: Session,
     *,
@@ -86,6 +89,11 @@ def cv_train(
     they are. All folds of the best configuration come first, so that a blend is possible early.
     Called again, it goes on; finished members are never trained again.
     """
+    if session.fresh and add:
+        raise ConfigurationError(
+            "--fresh was given with --add; one drops the members that the other adds to.",
+            mend="Give one of them.",
+        )
     preset, workspace = session.preset, session.workspace
     budget = None if time_budget is None else parse_duration(time_budget)
     with workspace.lock(workspace.ensembles):
@@ -97,8 +105,6 @@ def cv_train(
 
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
-        if session.fresh:
-            store.clear()
         dataset = session.dataset()
         configs = choose(
             store,
@@ -126,7 +132,10 @@ def cv_train(
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
             settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
-        done = cross_validate(configs, dataset, workspace, settings, session.console)
+        with store.put_aside(session.console.say) if session.fresh else nullcontext() as settle:
+            done = cross_validate(
+                configs, dataset, workspace, settings, session.console, made=settle
+            )
         weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
     sets = len({key.fold_set for key in done.keys})
     return Outcome(

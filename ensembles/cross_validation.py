@@ -119,6 +119,7 @@ def cross_validate(
     settings: CrossValidationSettings,
     progress: Progress,
     clock: Callable[[], float] = time.monotonic,
+    made: Callable[[], None] | None = None,
 ) -> CrossValidated:
     """Train what is missing of configurations × folds × seeds.
 
@@ -136,6 +137,7 @@ def cross_validate(
         settings: How they are trained.
         progress: Told of every member.
         clock: Gives seconds that never run back.
+        made: Called after each member that was trained; None for nobody.
 
     Raises:
         DataError: A class has fewer rows than folds.
@@ -160,6 +162,7 @@ def cross_validate(
             rule=settings.pseudo,
             progress=progress,
             clock=clock,
+            made=made,
         )
         campaign = _Campaign(trainer, configs, settings, progress)
         if settings.budget is None:

@@ -7,7 +7,8 @@ members of other settings may lie beside them and are never mixed in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +16,10 @@ from typing import Any, Self
 import numpy as np
 
 from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.aside import Contents, put_aside
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, remove, whole_folder, write_bytes, write_json
+from kaggle_digits.ground.files import read_json, whole_folder, write_bytes, write_json
 from kaggle_digits.ground.stamps import digest, versions
 from kaggle_digits.ground.workspace import Workspace
 
@@ -306,13 +308,28 @@ class MemberStore:
         except (KeyError, TypeError, ConfigurationError) as error:
             raise ArtefactError(
                 f"{self._plan} is no plan of members: {error}.",
-                mend="Call `kaggle-digits cv-train --fresh`.",
+                mend=f"Delete {self._plan} and call `kaggle-digits cv-train`; the members stay.",
             ) from error
 
-    def clear(self) -> None:
-        """Remove all members and the plan."""
-        remove(self.folder)
-        remove(self._plan)
+    def put_aside(self, say: Callable[[str], None]) -> AbstractContextManager[Callable[[], None]]:
+        """Put all members and the plan aside until a new member is there.
+
+        Args:
+            say: Told of it.
+
+        Returns:
+            What to do it with; it gives what to call when the new member is there.
+        """
+        count = sum(1 for _ in self.folder.glob("*/member.json"))
+        # A complete member's name ends in a digest; the folder of one being written does not.
+        whole = "[0-9a-f]" * 8
+        contents = Contents(
+            (self.folder.name, self._plan.name),
+            f"the members ({count}) and their plan",
+            "new member",
+            f"{self.folder.name}/*-{whole}/member.json",
+        )
+        return put_aside(self.folder.parent, contents, say)
 
     def _read(self, key: MemberKey) -> dict[str, Any]:
         folder = self.path(key)

@@ -48,6 +48,7 @@ class Trainer:
         rule: How pseudo-labels are made; None for none.
         progress: Told of every member.
         clock: Gives seconds that never run back.
+        made: Called after each member that was trained; None for nobody.
 
     Attributes:
         dataset: The data.
@@ -71,6 +72,7 @@ class Trainer:
         rule: PseudoRule | None,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
+        made: Callable[[], None] | None = None,
     ) -> None:
         self.store = MemberStore(workspace)
         self.trained = self.known = 0
@@ -84,6 +86,7 @@ class Trainer:
         self._rule = rule
         self._progress = progress
         self._clock = clock
+        self._made = made
         self._sources: dict[int, Sequence[MemberKey]] = {}
         self._labels: dict[tuple[int, int], PseudoLabels] = {}
 
@@ -203,6 +206,8 @@ class Trainer:
             for outcome in self.engine.run(self._works(of_round, task)):
                 key = self._keep(outcome)
                 self.trained += 1
+                if self._made is not None:
+                    self._made()
                 task.advance(note=self.engine.by_node or None)
                 yield key, outcome.seconds
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from kaggle_digits import __version__
@@ -34,6 +35,7 @@ MOST_BYTES = 900_000
 _SUFFIXES = (".py", ".toml", ".json", ".py.txt")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _WIDTH = 96
+_BEGIN = b"# kaggle-digits "
 _END = b"\n    sys.exit(ended)\n"
 
 
@@ -132,6 +134,15 @@ def render(plan: Plan, sources: Mapping[str, bytes]) -> bytes:
             mend="Carry fewer configurations.",
         )
     return content
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a file begins as the scripts that are built do, whole or not."""
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(len(_BEGIN)) == _BEGIN
+    except OSError:
+        return False
 
 
 def read_script(content: bytes, name: str) -> Script:

@@ -16,7 +16,7 @@ from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
 from kernel import metadata
-from kernel.bundle import code_digest, read_script, read_sources, render
+from kernel.bundle import code_digest, is_ours, read_script, read_sources, render
 from kernel.plan import Plan, to_ranked
 
 _FOLDER = Path("kernel/dist")
@@ -107,6 +107,7 @@ def build(
     sources = read_sources()
     script = render(plan, sources)
     path = folder / about["code_file"]
+    _require_own(folder, path)
     write_bytes(path, script)
     write_json(folder / metadata.FILE_NAME, about)
     facts = dict(zip(("runs", "on"), plan.describe(preset), strict=False))
@@ -319,6 +320,25 @@ def adopt(session: Session, *, file: Path) -> Outcome:
         facts={"configurations": str(len(ranked))},
         next_command=session.hint("cv-train"),
     )
+
+
+def _require_own(folder: Path, script: Path) -> None:
+    """Refuse to replace files that `kernel build` has not written, whole or broken.
+
+    Raises:
+        ConfigurationError: The file is named.
+    """
+    about = folder / metadata.FILE_NAME
+    foreign = None
+    if script.exists() and not is_ours(script):
+        foreign = script
+    elif about.exists() and not metadata.is_ours(about, script.name):
+        foreign = about
+    if foreign is not None:
+        raise ConfigurationError(
+            f"--dir was given as {folder}; {foreign} is there and was not made by `kernel build`.",
+            mend="Give another --dir, or move the file away.",
+        )
 
 
 def _data_digest(path: Path) -> str:

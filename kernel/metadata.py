@@ -133,6 +133,15 @@ def read_kernel(folder: Path) -> Kernel:
     return Kernel(owner, slug, metadata, script, path)
 
 
+def is_ours(path: Path, script: str) -> bool:
+    """Say whether a metadata file names our script; one that is no JSON object does not."""
+    try:
+        stored = read_json(path)
+    except ArtefactError:
+        return False
+    return isinstance(stored, dict) and stored.get("code_file") == script
+
+
 def check(metadata: Any) -> None:
     """Refuse metadata that Kaggle would refuse, or take otherwise than meant.
 

@@ -11,7 +11,7 @@ import click
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.kaggle_service.client import KaggleClient
-from kaggle_digits.shell.command import Session, command
+from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome
 from submissions import drawing, tables
 from submissions.download import download as fetch
@@ -98,6 +98,7 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
 
 @command("download", short_help="Fetch the competition's files.")
 @_competition
+@fresh_option
 def download(session: Session, *, competition: str = "digit-recognizer") -> Outcome:
     """Fetch the competition's files from Kaggle into data/ (or the folder given as --data).
 

@@ -18,13 +18,14 @@ from typing import Protocol
 
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import make_folder, remove, require_room
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.transport import CallError, clean
 
 _STAGING = ".download"
 _LARGEST = 20_000_000_000
 _MOST_FILES = 2_000_000
+_SHOWN = 10
 
 
 class Source(Protocol):
@@ -72,6 +73,12 @@ def download(source: Source, folder: Path, progress: Progress, *, replace: bool)
     there = {name: size for name, size in listed.items() if _has_size(folder / name, size)}
     if len(there) == len(listed) and not replace:
         return Downloaded(listed, fetched=False)
+    for name in listed:
+        if (folder / name).is_dir():
+            raise DataError(
+                f"{folder / name} is a folder; expected a file or nothing in its place.",
+                mend="Move it away, or give another folder with --data.",
+            )
     if not replace:
         for name, size in listed.items():
             if name not in there and (folder / name).exists():
@@ -82,7 +89,7 @@ def download(source: Source, folder: Path, progress: Progress, *, replace: bool)
             require_room(folder, 2 * sum(listed.values()), "the competition's files")
             progress.say(f"downloading {len(listed)} files, {sum(listed.values()) / 1e6:,.1f} MB")
             unpacked = _unpack(source.download_data(staging), listed, staging)
-            _install(unpacked, folder, listed, replace=replace)
+            _install(unpacked, folder, listed, progress, replace=replace)
         except OSError as error:
             raise ArtefactError(
                 f"{folder} cannot be written: {error.strerror or error}.",
@@ -153,11 +160,24 @@ def _checked(archive: zipfile.ZipFile, listed: Mapping[str, int]) -> list[zipfil
     return [member for member in members if member.filename in listed]
 
 
-def _install(unpacked: Path, folder: Path, listed: Mapping[str, int], *, replace: bool) -> None:
-    for name in listed:
-        place = folder / name
-        if place.exists() and not replace and not filecmp.cmp(unpacked / name, place, False):
-            raise _in_the_way(place, "Kaggle's differs")
+def _install(
+    unpacked: Path,
+    folder: Path,
+    listed: Mapping[str, int],
+    progress: Progress,
+    *,
+    replace: bool,
+) -> None:
+    other = [
+        name
+        for name in listed
+        if (folder / name).exists() and not filecmp.cmp(unpacked / name, folder / name, False)
+    ]
+    if other and not replace:
+        raise _in_the_way(folder / other[0], "Kaggle's differs")
+    if other:
+        shown = ", ".join(other[:_SHOWN]) + (" …" if len(other) > _SHOWN else "")
+        progress.say(f"--fresh replaces {counted(len(other), 'file')} in {folder}: {shown}")
     for name in listed:
         place = folder / name
         make_folder(place.parent)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
-from kaggle_digits.shell.command import Session, command, resource_options
+from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--export", type=_FILE, help="Write the study's trials to this CSV file.")
 @click.option("--plot", type=_FILE, help="Draw the study into this PNG file, and HTML beside it.")
 @click.option("--tensorboard", is_flag=True, help="Log trials for TensorBoard.")
+@fresh_option
 def tune(
     session: Session,
     *,
@@ -86,6 +88,7 @@ def tune(
     export: Path | None = None,
     plot: Path | None = None,
     tensorboard: bool = False,
+    keep_other: bool = False,
 ) -> Outcome:
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
@@ -96,6 +99,11 @@ def tune(
     """
     from tuning.search import usual_resources
 
+    if session.fresh and show:
+        raise ConfigurationError(
+            "--fresh was given with --show, which begins no study.",
+            mend="Leave out --fresh.",
+        )
     seconds = parse_duration(time_budget) if time_budget is not None else None
     resources = usual_resources(workers, threads, cluster)
     with session.workspace.lock(session.workspace.tuning):
@@ -105,10 +113,9 @@ def tune(
         if show:
             outcome = _show(session, study)
         else:
-            if session.fresh:
-                study.clear()
             outcome = _search(
                 session,
+                study,
                 strategy=strategy,
                 space_file=space_file,
                 portfolio=portfolio,
@@ -120,6 +127,7 @@ def tune(
                 diverse=diverse,
                 resources=resources,
                 tensorboard=tensorboard,
+                keep_other=keep_other,
             )
         _write(study, outcome, export, plot, tensorboard)
     return outcome
@@ -127,6 +135,7 @@ def tune(
 
 def _search(
     session: Session,
+    study: Study,
     *,
     strategy: str,
     space_file: Path | None,
@@ -139,6 +148,7 @@ def _search(
     diverse: bool,
     resources: Resources,
     tensorboard: bool,
+    keep_other: bool,
 ) -> Outcome:
     from kaggle_digits.ground.config import load_portfolio
     from tuning.board import log_trial
@@ -147,6 +157,8 @@ def _search(
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
     from tuning.space import Space
+    from tuning.study import COMPLETED
+    from tuning.succession import succeeding
 
     preset, workspace = session.preset, session.workspace
     space = read_space(space_file) if space_file is not None else Space()
@@ -168,17 +180,28 @@ def _search(
         portfolio=tuple(load_portfolio()) if portfolio else (),
     )
     logs = workspace.tuning / "tensorboard"
-    found = search(
-        dataset,
-        workspace,
-        settings,
-        Goals(wanted, racers),
-        lambda spent: SearchTime(seconds, spent, session.started, races=racers >= 2),
-        session.console,
-        resources,
-        wants_diverse=diverse,
-        watcher=(lambda trial: log_trial(trial, logs)) if tensorboard else None,
-    )
+    asked = settings.to_json(dataset)
+    with succeeding(
+        study, asked, session.console.say, fresh=session.fresh, keep_other=keep_other
+    ) as settle:
+
+        def watch(trial: Trial) -> None:
+            if trial.state == COMPLETED:
+                settle()
+            if tensorboard:
+                log_trial(trial, logs)
+
+        found = search(
+            dataset,
+            workspace,
+            settings,
+            Goals(wanted, racers),
+            lambda spent: SearchTime(seconds, spent, session.started, races=racers >= 2),
+            session.console,
+            resources,
+            wants_diverse=diverse,
+            watcher=watch,
+        )
     path = ranking_path(workspace)
     best = found.best
     completed = [trial for trial in found.trials if trial.log_loss is not None]

@@ -77,6 +77,7 @@ class Coordinator:
         self.has_handed_out = False
         self._study = study
         self._trials = {trial.number: trial for trial in past}
+        self._ended_before = {trial.number for trial in past if trial.state != RUNNING}
         self._make_proposer = make_proposer
         self._proposer: Proposer | None = None
         self._splits = splits
@@ -89,7 +90,6 @@ class Coordinator:
         self._race: Race | None = None
         self._race_is_done = False
         self._exhausted = False
-        self._refuse_row_of_failures()
 
     @property
     def trials(self) -> list[Trial]:
@@ -277,11 +277,13 @@ class Coordinator:
         self._refuse_row_of_failures()
 
     def _refuse_row_of_failures(self) -> None:
-        last = self.finished[-MOST_FAILURES_IN_A_ROW:]
+        # Of this call: the cause of an earlier call's failures may be mended by now.
+        ended = [trial for trial in self.finished if trial.number not in self._ended_before]
+        last = ended[-MOST_FAILURES_IN_A_ROW:]
         if len(last) == MOST_FAILURES_IN_A_ROW and all(trial.state == FAILED for trial in last):
             self.fault = TrainingError(
                 f"The last {MOST_FAILURES_IN_A_ROW} trials failed; the last: {last[-1].reason}",
-                mend="Mend the cause and call again with --fresh.",
+                mend="Mend the cause and call again: the search goes on with other trials.",
             )
 
 

@@ -266,7 +266,7 @@ def _nothing(trials: list[Trial]) -> TrainingError:
         )
     return TrainingError(
         f"None of {len(trials)} trials was completed; the last: {trials[-1].reason}",
-        mend="Call again with --fresh and another --preset.",
+        mend="Mend the cause and call again with more --trials than these.",
     )
 
 

@@ -25,6 +25,7 @@ from kaggle_digits.ground.workspace import Workspace
 RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
+_PUT_BACK = "Put the file back, give another --workspace, or start anew with `tune --fresh`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ class Study:
         """
         path = self._settings_path
         if not path.exists():
+            if self.size:
+                raise ArtefactError(
+                    f"{path} is not there, but {self.size} trials of its study are.",
+                    mend=_PUT_BACK,
+                )
             write_json(path, {"settings": dict(settings), "versions": versions()})
             return []
         old = self.settings()
@@ -129,7 +135,8 @@ class Study:
             raise ArtefactError(
                 f"The study in {self.folder} was made with other settings "
                 f"({differences(old, settings)}).",
-                mend="Start anew with --fresh, or give another --workspace.",
+                mend="Give another --workspace, or start anew with --fresh, which drops this study "
+                "once the new one has a trial.",
             )
         return self.trials()
 
@@ -147,9 +154,7 @@ class Study:
         try:
             return dict(read_json(path)["settings"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(
-                f"{path} holds no study's settings.", mend="Start anew with --fresh."
-            ) from error
+            raise ArtefactError(f"{path} holds no study's settings.", mend=_PUT_BACK) from error
 
     def trials(self) -> list[Trial]:
         """Return the trials in order.
@@ -163,11 +168,13 @@ class Study:
                 trial = Trial.from_json(read_json(path))
             except (KeyError, TypeError, ValueError, ConfigurationError) as error:
                 raise ArtefactError(
-                    f"{path} is not a trial's record: {error}.", mend="Start anew with --fresh."
+                    f"{path} is not a trial's record: {error}.",
+                    mend="Delete it and the trials after it, which are searched again.",
                 ) from error
             if trial.number != number:
                 raise ArtefactError(
-                    f"Trial {number} is missing in {self.folder}.", mend="Start anew with --fresh."
+                    f"Trial {number} is missing in {self.folder}.",
+                    mend="Delete the trials after it, which are searched again.",
                 )
             found.append(trial)
         return found
@@ -200,18 +207,27 @@ class Study:
         """Store the seconds spent so far."""
         write_json(self.folder / "time.json", {"seconds": round(seconds, 3)})
 
-    def clear(self) -> None:
-        """Remove the study with all it holds."""
-        for path in (
-            self._ranking,
-            self.race,
-            self._predictions,
-            self.folder / "tensorboard",
-            self.folder / "time.json",
-            self.folder / "trials",
-            self._settings_path,
-        ):
-            remove(path)
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names in `folder` that belong to the study."""
+        return (
+            self._ranking.name,
+            self.race.name,
+            self._predictions.name,
+            "tensorboard",
+            "time.json",
+            "trials",
+            self._settings_path.name,
+        )
+
+    @property
+    def size(self) -> int:
+        """Trials that are there, whatever their state; their files are not read."""
+        return len(list((self.folder / "trials").glob("*.json")))
+
+    def is_there(self) -> bool:
+        """Say whether a study has been begun."""
+        return self._settings_path.exists()
 
     @property
     def _settings_path(self) -> Path:

@@ -63,7 +63,7 @@ def make_folds(dataset: Dataset, count: int, seed: int, workspace: Workspace) ->
         if of_row.shape != dataset.labels.shape or set(of_row.tolist()) != set(range(count)):
             raise ArtefactError(
                 f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
-                mend="Delete it, or start anew with --fresh.",
+                mend="Put the file back, or delete it: folds are drawn anew from the seed.",
             )
         return Folds(count, seed, of_row)
     folds = Folds(count, seed, _draw(dataset.labels, count, seed))

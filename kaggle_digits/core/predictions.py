@@ -102,7 +102,7 @@ def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str
     Raises:
         ArtefactError: Wrong shape, not finite, negative, or rows that do not sum to 1.
     """
-    mend = "Delete the member, or start anew with --fresh."
+    mend = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
     if probabilities.shape != shape:
         raise ArtefactError(
             f"{name} has shape {probabilities.shape}; expected {shape} (rows, classes).", mend=mend

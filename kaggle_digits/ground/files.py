@@ -74,7 +74,7 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise ArtefactError(
             f"{path} cannot be read as JSON: {error}.",
-            mend="Delete it, or start anew with --fresh.",
+            mend="Put the file back, or delete it and call what made it again.",
         ) from error
 
 
@@ -119,11 +119,23 @@ def folder_bytes(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all it holds; nothing happens when it is not there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove a file or a folder with all it holds; nothing happens when it is not there.
+
+    Of a link, the link goes and not what it leads to.
+
+    Raises:
+        ArtefactError: It cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtefactError(
+            f"{path} cannot be removed: {error.strerror or error}.",
+            mend="Check the folder's permissions.",
+        ) from error
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:

@@ -111,16 +111,16 @@ def read_ranking(path: Path, data_digest: str) -> list[Ranked]:
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise ArtefactError(
             f"{path} is no ranking of configurations: {error}.",
-            mend="Call `kaggle-digits tune --fresh`.",
+            mend="Call `kaggle-digits tune` again: it writes the ranking anew from the trials.",
         ) from error
     if made_on != data_digest:
         raise ArtefactError(
             f"{path} was made on other data (digest {made_on}, expected {data_digest}).",
-            mend="Call `kaggle-digits tune --fresh`, or give another --workspace.",
+            mend="Give the --data it was made on, or another --workspace and search there.",
         )
     if not ranked:
         raise ArtefactError(
             f"{path} holds no configuration: no trial was completed.",
-            mend="Call `kaggle-digits tune --fresh`.",
+            mend="Call `kaggle-digits tune` again, with more --trials.",
         )
     return ranked

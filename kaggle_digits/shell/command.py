@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import (
     AUTO,
     PRECISION_VARIABLE,
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
 Body = Callable[..., Outcome]
+fresh_option = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Start anew instead of going on; what is there goes once the new work has a result.",
+)
+"""For commands that leave something to start anew from; the session holds its value."""
 _LOG_LIMIT = 4_000_000
 
 
@@ -48,7 +55,8 @@ class Session:
         data: The --data path; None for the default.
         preset: The plan behind --preset.
         seed: The --seed; 0 is a seed like any other.
-        fresh: Start anew: drop what earlier calls of this command left.
+        fresh: Start anew, of commands that take `fresh_option`: what earlier calls of the command
+            left goes once there is something in its place.
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
     """
@@ -152,7 +160,6 @@ def shared_options() -> list[click.Parameter]:
             envvar=PRECISION_VARIABLE,
             help="What networks compute in; auto: what this machine multiplies fastest.",
         ),
-        click.Option(["--fresh"], is_flag=True, help="Start anew instead of going on."),
         click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
         click.Option(["--quiet", "-q"], is_flag=True, help="No progress on stderr."),
     ]
@@ -201,19 +208,20 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             data=given.pop("data"),
             preset=load_presets()[given.pop("preset")],
             seed=given.pop("seed"),
-            fresh=given.pop("fresh"),
+            fresh=given.pop("fresh", False),
             console=console,
             started=time.monotonic(),
         )
         try:
+            recover_workspace(workspace, console.say)
             console.finish(body(session, **given))
         except KaggleDigitsError as error:
             console.fail(error.message, error.mend, error.exit_code)
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
-            again = "without --fresh " if session.fresh else ""
+            again = " without --fresh" if session.fresh else ""
             console.fail(
-                f"interrupted; what is finished is kept, the same command {again}goes on.",
+                f"interrupted; what is finished is kept, the same command{again} goes on.",
                 None,
                 130,
             )

@@ -9,7 +9,7 @@ import click
 
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.shell.cli import load_command
-from kaggle_digits.shell.command import Command, Session, command, resource_options
+from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
 _SEARCH_SHARE = 0.15
@@ -32,6 +32,7 @@ _TRAINING_SHARE = 0.97
     type=click.Path(path_type=Path),
     help="Where the submission goes as well as into the workspace.",
 )
+@fresh_option
 def run(
     session: Session,
     *,
@@ -47,10 +48,16 @@ def run(
 ) -> Outcome:
     """Do all of it: search, train, blend, and check the submission.
 
-    Called again, it goes on from what is complete.
+    Called again, it goes on from what is complete. With another --preset it searches and trains by
+    that one; the study and the members that are there are kept, and taken up again when they are
+    asked for.
     """
+    from kaggle_digits.core.folds import require_rows_per_class
+
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
+    # Before a search, which may take the place of another one.
+    require_rows_per_class(session.dataset(), folds or preset.folds)
     session.console.say("tune: searching configurations")
     tuned = _body("tune")(
         session,
@@ -62,6 +69,7 @@ def run(
         time_budget=_share(seconds, _SEARCH_SHARE),
         # What would race is trained and scored on all rows right after.
         race=0,
+        keep_other=True,
     )
     session.console.say("cv-train: training members")
     left = None if seconds is None else max(seconds - session.seconds, 1.0)
@@ -100,7 +108,7 @@ def run(
         | checked.facts
         | {"time": duration(seconds)},
         written=tuned.written | blended.written,
-        next_command=session.hint("run --preset medium --fresh")
+        next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,
     )

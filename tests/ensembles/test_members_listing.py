@@ -228,7 +228,10 @@ def test_a_broken_plan_is_refused(call, train, tmp_path: Path) -> None:
     stored["members"][0]["config"]["colour"] = 1
     path.write_text(json.dumps(stored))
     code, _, err = call("members")
-    assert code == 4 and "is no plan of members" in err and "--fresh" in err
+    assert code == 4 and "is no plan of members" in err
+    assert f"Delete {path}" in err and "--fresh" not in err, "the members can stay"
+    path.unlink()
+    assert train("a")["known"] == 3
 
 
 def test_fresh_begins_anew(call, train, store) -> None:

@@ -72,6 +72,24 @@ def test_other_files_are_replaced_on_demand_only(
     assert there(folder) == FILES
 
 
+def test_what_fresh_replaces_is_said_and_a_folder_in_the_way_costs_no_file(
+    client: KaggleClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    (folder / "test.csv").mkdir(parents=True)
+    (folder / "train.csv").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"test\.csv is a folder"):
+        download(client, folder, Silent(), replace=True)
+    assert there(folder) == {"train.csv": b"mine"}
+    (folder / "test.csv").rmdir()
+    told: list[str] = []
+    progress = Silent()
+    monkeypatch.setattr(progress, "say", told.append)
+    download(client, folder, progress, replace=True)
+    assert told[-1] == f"--fresh replaces 1 file in {folder}: train.csv"
+    assert there(folder) == FILES
+
+
 def large() -> dict[str, bytes]:
     generator = random.Random(3)
     return {"train.csv": generator.randbytes(3_000_000), "test.csv": generator.randbytes(500_000)}

@@ -8,7 +8,7 @@ import pytest
 
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
-from kaggle_digits.ground.files import write_json
+from kaggle_digits.ground.files import remove, write_json
 from kaggle_digits.ground.ranking import ranking_path, read_ranking
 from kaggle_digits.ground.workspace import Workspace
 from tuning.selection import ranked
@@ -148,7 +148,7 @@ def test_other_settings_are_refused_with_the_difference(go, workspace, formula):
 
     with pytest.raises(ArtefactError, match="space depth: 1, 2, 3"):
         go(2, space=narrow({"augmentation": "none", "depth": [1, 2]}, "the test"))
-    Study(workspace).clear()
+    remove(workspace.tuning)
     go(2, seed=1, epochs=2)
 
 
@@ -170,9 +170,12 @@ def test_three_failures_in_a_row_end_the_search(go, workspace, formula):
     with pytest.raises(TrainingError, match="The last 3 trials failed; the last: trial 3"):
         go(9)
     assert len(Study(workspace).trials()) == 4
-    with pytest.raises(TrainingError, match="The last 3 trials failed"):
+    with pytest.raises(TrainingError, match="The last 3 trials failed; the last: trial 6") as again:
         go(9)
-    assert len(formula.names) == 4
+    assert "call again" in str(again.value.mend) and len(formula.names) == 7
+    formula.failing = set()
+    found = go(9)
+    assert [trial.state for trial in found.trials].count(FAILED) == 6, "the cause is mended"
 
 
 def test_a_missing_or_broken_trial_is_named(go, workspace, formula):
@@ -220,7 +223,7 @@ def test_an_exhausted_space_ends_the_search(go, workspace, formula):
         "the test",
     )  # fmt: skip
     for strategy in STRATEGIES:
-        Study(workspace).clear()
+        remove(workspace.tuning)
         found = go(50, strategy=strategy, space=few, portfolio=())
         assert len({trial.config for trial in found.trials}) == 6, strategy
 
