@@ -9,7 +9,7 @@ import click
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
-from kaggle_digits.ground.ranking import ranking_path
+from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
 
@@ -93,8 +93,8 @@ def cv_train(
     with workspace.lock(workspace.ensembles):
         from ensembles.configurations import choose
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
-        from ensembles.members import MemberStore
         from ensembles.pseudo_labels import make_rule
+        from kaggle_digits.records.members import MemberStore
 
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
@@ -164,7 +164,7 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     called while cv-train is at work.
     """
     from ensembles.listing import HEADER, TRAINED, list_members
-    from ensembles.members import MemberStore
+    from kaggle_digits.records.members import MemberStore
 
     store = MemberStore(session.workspace)
     # Without a plan there may still be members on disk.
@@ -215,8 +215,8 @@ def predict(
     The images must have the competition's height and width; colours are turned into grey. The
     networks are there if members were trained with `cv-train --keep-weights`.
     """
-    from ensembles.members import MemberStore
     from ensembles.prediction import predict_images, read_images, render, with_weights
+    from kaggle_digits.records.members import MemberStore
 
     dataset = session.dataset()
     competition = dataset.competition
@@ -296,10 +296,10 @@ def blend(
             write_submission,
         )
         from ensembles.extra import parse_extra, read_extra
-        from ensembles.members import MemberStore
         from ensembles.pool import make_pool
         from ensembles.tables import blend_facts, compared, doubts
         from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.records.members import MemberStore
 
         files = [parse_extra(text) for text in extras]
         dataset = session.dataset()

@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ensembles.members import MemberStore
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.ranking import read_ranking
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.ranking import read_ranking
 
 _READERS = {".toml": tomllib.loads, ".json": json.loads}
 

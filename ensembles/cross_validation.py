@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ensembles.executors import OnDemand
-from ensembles.members import FoldSet, MemberKey, require_same
 from ensembles.planning import MOST_SEEDS, Budget, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
@@ -22,6 +21,8 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import require_same
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

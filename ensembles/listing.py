@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensembles.members import MemberKey, MemberStore
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 TRAINED, RESUMABLE, MISSING = "trained", "resumable", "missing"
 

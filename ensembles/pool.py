@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensembles.extra import Extra
-from ensembles.members import MemberKey, MemberStore, require_same
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.records.members import MemberStore, require_same
+from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -12,7 +12,6 @@ from typing import IO
 
 import numpy as np
 
-from ensembles.members import MemberKey, MemberStore, require_same
 from kaggle_digits.core.data.columns import Layout, read_header
 from kaggle_digits.core.data.pixels import find_grid, shorten
 from kaggle_digits.core.data.source import Source
@@ -21,6 +20,8 @@ from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.records.members import MemberStore, require_same
+from kaggle_digits.records.plan import MemberKey
 
 _LABEL_NAMES = frozenset({"label", "labels"})
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.members import FoldSet, MemberKey
 from ensembles.planning import (
     Allotment,
     Budget,
@@ -25,6 +24,7 @@ from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 _MEASURED_SECONDS = 6.0
 _MEASURED_SHARE = 0.02

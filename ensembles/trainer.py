@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any
 
 from ensembles.executors import Executor
-from ensembles.members import FoldSet, MemberKey, MemberStore
 from ensembles.pseudo_labels import (
     PseudoRule,
     decided_by,
@@ -25,6 +24,8 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.stamps import digest
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 
 class Trainer:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensembles.members import MODEL, Member, MemberKey, MemberStore
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
@@ -17,6 +16,8 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MODEL, Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

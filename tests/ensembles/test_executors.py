@@ -15,7 +15,6 @@ import pytest
 
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.executors import Alone, Team
-from ensembles.members import MemberStore
 from ensembles.workshop import Order, Workshop
 from kaggle_digits.core import processes
 from kaggle_digits.core.data import load
@@ -25,6 +24,7 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
 
 CONFIG = TrainingConfig(filters=8, depth=1, augmentation="none", batch_size=16)
 SETTINGS = CrossValidationSettings(folds=3, epochs=2, copies=1, seed=0)
@@ -72,8 +72,8 @@ def executor(request, dataset, workspace):
 
 
 def keys(executor, config=CONFIG):
-    from ensembles.members import FoldSet
     from ensembles.trainer import Trainer
+    from kaggle_digits.records.plan import FoldSet
 
     trainer = Trainer(executor.workshop, executor, copies=1, rule=None, progress=Silent())
     return trainer.keys(FoldSet(config, 0, 0, 2))
