@@ -9,6 +9,7 @@ import click
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
+from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -94,6 +95,7 @@ def cv_train(
         from ensembles.configurations import choose
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
         from ensembles.pseudo_labels import make_rule
+        from kaggle_digits.core.folds import make_folds
         from kaggle_digits.records.members import MemberStore
 
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
@@ -101,6 +103,10 @@ def cv_train(
         if session.fresh:
             store.clear()
         dataset = session.dataset()
+        own: str | None = None
+        if add and store.has_plan():
+            before = read_plan(plan_path(workspace))
+            own = make_folds(dataset, before.folds, before.seed, workspace).digest
         configs = choose(
             store,
             ranking_path(workspace),
@@ -109,6 +115,7 @@ def cv_train(
             top_k=top_k,
             usual=preset.top_k,
             add=add,
+            folds=own,
             say=session.console.say,
         )
         passes = epochs or preset.member_passes(len(dataset.images))
@@ -129,7 +136,8 @@ def cv_train(
             settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
         done = cross_validate(configs, dataset, workspace, settings, session.console)
         weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
-    sets = len({key.fold_set for key in done.keys})
+    sets = len({(key.fold_set, key.folds) for key in done.keys})
+    equal = len({key.folds for key in done.keys}) == 1
     return Outcome(
         values={
             "members": len(done.keys),
@@ -145,7 +153,8 @@ def cv_train(
             "seconds": round(session.seconds, 1),
         },
         facts={
-            "members": f"{len(done.keys)} ({counted(sets, 'fold set')} × {settings.folds} folds)",
+            "members": f"{len(done.keys)} ({counted(sets, 'fold set')}"
+            + (f" × {settings.folds} folds)" if equal else ")"),
             "trained": f"{done.trained} now, {done.known} were there already",
         }
         | ({"augmented copies": duration(done.augmenting)} if done.augmenting >= 1 else {})
@@ -296,7 +305,7 @@ def blend(
             write_submission,
         )
         from ensembles.extra import parse_extra, read_extra
-        from ensembles.pool import make_pool
+        from ensembles.pool import make_pool, other_folds
         from ensembles.tables import blend_facts, compared, doubts
         from kaggle_digits.core.folds import make_folds
         from kaggle_digits.records.members import MemberStore
@@ -307,7 +316,8 @@ def blend(
         settings, keys = store.read_plan()
         folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
         brought = [read_extra(entry, dataset) for entry in files]
-        pool, missing = make_pool(keys, store, dataset, folds, brought)
+        others = other_folds(keys, folds, dataset, workspace)
+        pool, missing = make_pool(keys, store, dataset, folds, brought, others)
         if missing:
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
         for doubt in doubts(pool, dataset.labels):

@@ -44,6 +44,7 @@ class Listed:
             "configuration": key.config.digest,
             "family": key.config.family,
             "fold": key.fold,
+            "folds": key.folds,
             "repeat": key.repeat,
             "seed": key.seed,
             "round": key.round,

@@ -89,6 +89,11 @@ class MemberKey:
         """The fold set it belongs to."""
         return FoldSet(self.config, self.repeat, self.round, self.epochs)
 
+    @property
+    def set_id(self) -> tuple[FoldSet, str]:
+        """What members of one set have in common: the fold set, and which folds it has."""
+        return self.fold_set, self.folds
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold.
 

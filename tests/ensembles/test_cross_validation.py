@@ -215,7 +215,7 @@ def test_a_kill_between_predictions_and_weights_leaves_a_whole_member(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ensembles.members.write_bytes", killed)
+    monkeypatch.setattr("kaggle_digits.records.members.write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         run(A, keep_weights=True)
     monkeypatch.undo()

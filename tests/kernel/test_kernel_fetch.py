@@ -16,9 +16,11 @@ import pytest
 
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
-from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli
 from kaggle_digits.shell.console import Outcome
 from kernel import commands
@@ -115,6 +117,42 @@ def test_members_of_here_and_there_stand_in_one_plan(
     MemberStore(workspace).write_plan(settings, own)
     assert fetch()[0] == 0
     assert MemberStore(workspace).read_plan() == (settings, [*own, *theirs])
+
+
+@pytest.mark.parametrize(("count", "seed"), [(3, 3), (2, 0), (5, 0)])
+def test_members_of_other_folds_than_those_at_home_join_its_plan_and_blend(
+    fetch: Fetch, server: Any, ran: Any, tmp_path: Path, count: int, seed: int, capfd: Any
+) -> None:
+    """As `quick` at home (4 folds) and `best` on Kaggle (10) are."""
+    workspace = Workspace(tmp_path / "w")
+    dataset = load(ran.data, workspace)
+    folds = make_folds(dataset, count, seed, workspace)
+    store = MemberStore(workspace)
+    classes = len(dataset.competition.classes)
+    own = []
+    for fold in range(count):
+        key = MemberKey(TrainingConfig(), fold, fold, 1, 1, dataset.digest, folds.digest, "b" * 16)
+        rows = len(folds.held_out_rows(fold)), len(dataset.test_images)
+        arrays = [np.full((number, classes), 1 / classes, np.float32) for number in rows]
+        store.add(Member(key, *arrays, {"seconds": 1.0}))
+        own.append(key)
+    settings = {"folds": count, "seed": seed}
+    store.write_plan(settings, own)
+    code, values, _ = fetch()
+    assert code == 0 and len(values["added"]) == 2, values
+    assert store.read_plan()[0] == settings
+    assert [key.name for key in store.read_plan()[1]] == [
+        *(key.name for key in own), *members_of(server),
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        cli.cli(
+            ["blend", "--json", "--workspace", str(workspace.root), "--data", str(ran.data)],
+            prog_name="kaggle-digits",
+        )
+    out, err = capfd.readouterr()
+    assert not ended.value.code, err
+    blended = json.loads(out)
+    assert blended["members"] == count + 2 and blended["set_folds"] == [count, 2]
 
 
 def test_a_kernel_of_other_code_is_refused(fetch: Fetch, server: Any, tmp_path: Path) -> None:
