@@ -22,6 +22,7 @@ UNKNOWN_OWNER = "INSERT-OWNER"
 """Stands for the owner until one is given; a push refuses it."""
 
 GPU_SHAPE = "NvidiaTeslaT4"
+_BUILD = "Call `kaggle-digits kernel build`."
 _LONGEST = 50
 _SHORTEST = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -131,9 +132,7 @@ def read_kernel(folder: Path) -> Kernel:
     try:
         script = path.read_bytes()
     except OSError as error:
-        raise ArtefactError(
-            f"{path} cannot be read: {error.strerror}.", mend="Call `kaggle-digits kernel build`."
-        ) from error
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}.", mend=_BUILD) from error
     if len(script) >= MOST_BYTES:
         raise ArtefactError(
             f"{path} has {len(script):,} bytes; Kaggle takes less than {MOST_BYTES:,}."
@@ -149,7 +148,9 @@ def check(metadata: Any) -> dict[str, Any]:
         ConfigurationError: The field is named.
     """
     if not isinstance(metadata, dict):
-        raise ConfigurationError(f"{FILE_NAME} is no JSON object.")
+        raise ConfigurationError(
+            f"{FILE_NAME} holds {metadata!r:.40}; expected a JSON object.", mend=_BUILD
+        )
     for name in metadata:
         if name not in _TYPES:
             raise ConfigurationError(
@@ -160,7 +161,7 @@ def check(metadata: Any) -> dict[str, Any]:
         if name not in metadata:
             if name in _OPTIONAL:
                 continue
-            raise ConfigurationError(f"{FILE_NAME} has no {name}.", mend="Build it again.")
+            raise ConfigurationError(f"{FILE_NAME} has no {name}.", mend=_BUILD)
         value = metadata[name]
         if type(value) is not kind:
             raise ConfigurationError(
@@ -244,5 +245,8 @@ def _check_length(what: str, text: str) -> None:
 
 def _read(path: Path) -> Any:
     if not path.exists():
-        raise ArtefactError(f"{path} is not there.", mend="Call `kaggle-digits kernel build`.")
-    return read_json(path)
+        raise ArtefactError(f"{path} is not there.", mend=_BUILD)
+    try:
+        return read_json(path)
+    except ArtefactError as error:
+        raise ArtefactError(error.message, mend=_BUILD) from error

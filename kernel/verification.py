@@ -145,7 +145,9 @@ def _lay_out(root: Path, inputs: Path, data: Path, kernel: Kernel) -> None:
     for role in source.members:
         # Under their own names, since those are what the script must know them by; unpacked, as
         # Kaggle shows them.
-        name = re.sub(r"\.csv\..*$", ".csv", source.name(role), flags=re.IGNORECASE)
+        name = re.sub(r"\.(gz|zip)$", "", source.name(role), flags=re.IGNORECASE)
+        if not name.lower().endswith((".csv", ".tsv")):
+            name += ".csv"
         with source.open(role) as stream, open(inputs / name, "wb") as copy:
             shutil.copyfileobj(stream, copy)
     (root / "src" / "script.py").write_bytes(kernel.script)
@@ -180,11 +182,9 @@ def _run_script(root: Path, kernel: Kernel, plan: Plan, folder: Path, progress: 
         finally:
             _end_group(process)
     if code != 0:
-        errors = [line for line in lines if "kernel: error:" in line]
-        raise VerificationError(
-            f"The script {kernel.path} ended with exit code {code}: "
-            f"{(errors or lines or ['nothing was printed'])[-1]}"
-        )
+        # The script tells last why it failed.
+        last = next((line for line in reversed(lines) if line.strip()), "nothing was printed")
+        raise VerificationError(f"The script {kernel.path} ended with exit code {code}: {last}")
     if any(empty.iterdir()):
         raise VerificationError("The script wrote into the folder it was started in.")
 

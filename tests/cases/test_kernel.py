@@ -138,6 +138,49 @@ def test_a_kernels_name_that_cannot_be_one_is_refused(call: Call, option: str) -
     assert code == 2 and "'tester/MySlug_One' is no kernel's name" in values["error"]
 
 
+BROKEN = ["null", "[]", "{}", '"x"', '{"id": "me/kag', "\u00ff"]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_broken_metadata_are_named_with_the_mend(call: Call, tmp_path: Path, content: str) -> None:
+    assert call("build", "--owner", "tester", "--dir", "d")[0] == 0
+    (tmp_path / "d" / "kernel-metadata.json").write_bytes(content.encode("latin-1"))
+    for words in (["push"], ["verify"], ["status"]):
+        code, values = call(*words, "--dir", "d")
+        assert code in (2, 4) and "kernel-metadata.json" in values["error"]
+        assert "internal error" not in values["error"]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_file_of_configurations_is_named(call: Call, tmp_path: Path, content: str) -> None:
+    (tmp_path / "mine.json").write_bytes(content.encode("latin-1"))
+    for words in (["build", "--best", "mine.json", "--dir", "d"], ["adopt", "mine.json"]):
+        code, values = call(*words)
+        assert code in (2, 4) and "mine.json" in values["error"]
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preset": "better"}, {"preset": None}, {"seed": "0"}, {"top_k": None}, {"ranked": [1]},
+        {"ranked": None}, {"budget": "8h"}, {"gpu": "no"}, {"goes_on": 1}, {"colour": 1},
+    ],
+)  # fmt: skip
+def test_a_script_whose_plan_was_changed_by_hand_is_refused(
+    call: Call, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert call("build", "--owner", "tester", "--preset", "quick", "--dir", "d")[0] == 0
+    script = tmp_path / "d" / "kaggle_digits_kernel.py"
+    head, given, tail = script.read_text().partition("PLAN = r'''")
+    plan, close, rest = tail.partition("'''")
+    changed = json.dumps(json.loads(plan) | change, indent=1, sort_keys=True)
+    script.write_text(head + given + changed + close + rest)
+    code, values = call("verify", "--dir", "d")
+    assert code in (1, 4) and "kaggle_digits_kernel.py" in values["error"]
+    assert "internal error" not in values["error"]
+
+
 def test_the_readme_gives_the_size_that_a_build_has() -> None:
     """It said 170 KB of a script of 283."""
     size = len(render(Plan("best", 0, 2, "digit-recognizer"), read_sources()))
