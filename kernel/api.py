@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from kaggle_digits.ground.config import Preset
 from kaggle_digits.ground.files import write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
-from kaggle_digits.records.ranking import read_ranking
+from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking, write_ranking
 from kernel import metadata
 from kernel.bundle import code_digest, read_script, read_sources, render
 from kernel.plan import Plan
@@ -230,6 +231,22 @@ def fetch(name: str, dataset: Dataset, workspace: Workspace, progress: Progress)
             workspace=workspace,
             progress=progress,
         )
+
+
+def adopt(ranked: Sequence[Ranked], dataset: Dataset, workspace: Workspace, seed: int) -> None:
+    """Make given configurations the workspace's ranking, as if a search on this data had ended.
+
+    Args:
+        ranked: From best to worst, with the scores of the search they come from.
+        dataset: The data they will be trained on.
+        workspace: Its tuning folder gets `best.json`; locked meanwhile.
+        seed: Recorded with them.
+
+    Raises:
+        ArtefactError: The workspace is in use, or cannot be written.
+    """
+    with workspace.lock(workspace.tuning):
+        write_ranking(ranking_path(workspace), ranked, dataset.digest, seed)
 
 
 def built_name(folder: Path) -> str:

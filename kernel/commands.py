@@ -16,7 +16,7 @@ from kaggle_digits.ground.files import read_json
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
-from kernel import api
+from kernel import api, machine
 from kernel.plan import to_ranked
 
 _FOLDER = Path("kernel/dist")
@@ -232,9 +232,7 @@ def fetch(
 @click.option("--gpu", is_flag=True, help="Refuse a machine without a GPU.")
 def examine(session: Session, *, gpu: bool = False) -> Outcome:
     """Use albumentations as the policies do, start the backend, and name the devices."""
-    from kernel.aboard import examine as look
-
-    found = look(gpu=gpu)
+    found = machine.examine(gpu=gpu)
     return Outcome(
         values={
             "devices": list(found.devices),
@@ -253,14 +251,11 @@ def examine(session: Session, *, gpu: bool = False) -> Outcome:
 @click.argument("file", type=_PATH)
 def adopt(session: Session, *, file: Path) -> Outcome:
     """Make the ranked configurations in FILE the workspace's best.json for this data."""
-    from kernel.aboard import adopt as place
-
     given = read_json(file)
     if not isinstance(given, list) or not given:
         raise ConfigurationError(f"{file} holds no list of ranked configurations.")
     ranked = [to_ranked(entry) for entry in given]
-    with session.workspace.lock(session.workspace.tuning):
-        place(ranked, session.dataset(), session.workspace, session.seed)
+    api.adopt(ranked, session.dataset(), session.workspace, session.seed)
     return Outcome(
         values={"configurations": len(ranked)},
         facts={"configurations": str(len(ranked))},

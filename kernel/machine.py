@@ -1,4 +1,4 @@
-"""The machine a script finds itself on: packages and their versions, devices, and the inputs.
+"""The machine a script finds itself on: packages and versions, devices, inputs, what it can train.
 
 Only the standard library is imported here, so that a package that is missing is told of.
 """
@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.ground.errors import DataError, KaggleDigitsError
+from kaggle_digits.ground.errors import ConfigurationError, DataError, KaggleDigitsError
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data.source import Source
@@ -57,6 +57,7 @@ class Package:
         return _number(self.first) <= _number(version) < _number(self.below)
 
 
+_SIDE = 28
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python",
            "opencv-contrib-python-headless")  # fmt: skip
 PACKAGES = (
@@ -72,6 +73,21 @@ PACKAGES = (
     Package("click", ("click",), "8.1.8", "9"),
     Package("rich", ("rich",), "13", "16"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a machine offers.
+
+    Args:
+        devices: What computing runs on, each by its name.
+        precision: Keras dtype policy that training will use, and why.
+        threads: Processors this process may use.
+    """
+
+    devices: tuple[str, ...]
+    precision: str
+    threads: int
 
 
 def installed() -> Iterator[tuple[Package, str | None]]:
@@ -107,6 +123,31 @@ def report(say: Callable[[str], None], *, searching: bool) -> None:
         say("keras_tuner is not needed: the configurations are given")
     if missing:
         raise Stop("not installed on this machine: " + ", ".join(missing))
+
+
+def examine(*, gpu: bool) -> Machine:
+    """Use albumentations as every policy does, and start the backend.
+
+    Args:
+        gpu: Whether a GPU must be there.
+
+    Raises:
+        ConfigurationError: albumentations does not fit, or there is no GPU.
+    """
+    _bend_images()
+    from kaggle_digits.core import hardware
+
+    ran_on = hardware.prepare()
+    if gpu and ran_on.device == "cpu":
+        raise ConfigurationError(
+            "A GPU was asked for at the build, and there is none on this machine.",
+            mend="Choose an accelerator in the kernel's settings, or build without --gpu.",
+        )
+    return Machine(
+        devices=_devices(ran_on.backend) or (ran_on.device,),
+        precision=f"{ran_on.precision} ({ran_on.reason})",
+        threads=ran_on.threads,
+    )
 
 
 def find_inputs(inputs: Path, competition: str) -> Source:
@@ -169,3 +210,41 @@ def _number(version: str) -> list[int]:
         digits = "".join(sign for sign in part if sign.isdigit())
         parts.append(int(digits or 0))
     return parts
+
+
+def _bend_images() -> None:
+    import numpy as np
+
+    from kaggle_digits.core.augmentation import POLICIES, augment
+
+    images = np.zeros((2, _SIDE, _SIDE), np.uint8)
+    images[:, 8:20, 8:20] = 200
+    for name, policy in POLICIES.items():
+        if policy is None:
+            continue
+        try:
+            bent = augment(images, policy, (0, 0))
+        except Exception as error:  # whatever another version makes of our call
+            raise ConfigurationError(
+                f"The installed albumentations does not fit: the policy {name!r} fails with "
+                f"{type(error).__name__}: {error}.",
+                mend="This was tried with albumentations 2.0.8.",
+            ) from error
+        if not bent.any():
+            raise ConfigurationError(
+                f"The installed albumentations does not fit: the policy {name!r} makes black "
+                "images.",
+                mend="This was tried with albumentations 2.0.8.",
+            )
+
+
+def _devices(backend: str) -> tuple[str, ...]:
+    if backend != "tensorflow":
+        return ()
+    import tensorflow
+
+    found = []
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        details = tensorflow.config.experimental.get_device_details(device)
+        found.append(f"{device.name} {details.get('device_name', '')}".strip())
+    return tuple(found)
