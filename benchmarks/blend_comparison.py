@@ -63,10 +63,11 @@ def member(logits: np.ndarray, number: int) -> np.ndarray:
 
 def fill(root: Path, sets: int, rows: int) -> None:
     """Put the planted members and their plan into a workspace."""
-    from ensembles.members import Member, MemberKey, MemberStore
     from kaggle_digits.core.folds import make_folds
     from kaggle_digits.ground.config import TrainingConfig
     from kaggle_digits.ground.workspace import Workspace
+    from kaggle_digits.records.members import Member, MemberStore
+    from kaggle_digits.records.plan import MemberKey
 
     workspace, dataset = Workspace(root), planted_dataset(rows)
     folds = make_folds(dataset, FOLDS, 0, workspace)

@@ -20,13 +20,13 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
 
-    from ensembles.members import MemberStore
     from ensembles.pool import make_pool
     from kaggle_digits.core.data import load
     from kaggle_digits.core.folds import make_folds
     from kaggle_digits.core.predictions import score
     from kaggle_digits.ground.files import read_json
     from kaggle_digits.ground.workspace import Workspace
+    from kaggle_digits.records.members import MemberStore
 
     workspace = Workspace(given.workspace)
     dataset = load(given.data, workspace)

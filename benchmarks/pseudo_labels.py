@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from kill_and_resume import call
 
-from ensembles.members import Member, MemberKey, MemberStore
 from kaggle_digits.core.data import load
 from kaggle_digits.core.data.dataset import Dataset
 from kaggle_digits.core.folds import Folds, make_folds
 from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 WITHOUT, WITH, BOTH, LONGER = "without", "with", "mean of both", "without, as many steps"
 

@@ -66,8 +66,8 @@ def out_of_fold(given: argparse.Namespace, config: dict[str, Any], seed: int) ->
     if not kept.exists():
         from kaggle_digits.core.data import load
         from kaggle_digits.ground.progress import Silent
-        from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
         from kaggle_digits.ground.workspace import Workspace
+        from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 
         workspace = Workspace(folder)
         dataset = load(given.data, workspace, Silent().say)

@@ -63,7 +63,7 @@ def evaluate_methods(
         names: Of the methods; `METHODS` has them.
         pool: What is joined.
         labels: int64 [rows], class indices.
-        folds: Those that the pool's members were trained on.
+        folds: Those that weights are fitted and judged on in turn; members may be of others.
         progress: Told of every method.
 
     Returns:
@@ -133,6 +133,7 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
         ],
         "data_digest": dataset.digest,
         "folds": folds.count,
+        "set_folds": list(pool.folds),
         "seed": folds.seed,
         "versions": versions(),
     }

@@ -11,7 +11,8 @@ from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
-from kaggle_digits.ground.ranking import ranking_path
+from kaggle_digits.records.plan import plan_path, read_plan
+from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 
@@ -99,13 +100,18 @@ def cv_train(
     with workspace.lock(workspace.ensembles):
         from ensembles.configurations import choose
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
-        from ensembles.members import MemberStore
         from ensembles.pseudo_labels import make_rule
+        from kaggle_digits.core.folds import make_folds
         from kaggle_digits.engine import Resources
+        from kaggle_digits.records.members import MemberStore
 
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
         dataset = session.dataset()
+        own: str | None = None
+        if add and store.has_plan():
+            before = read_plan(plan_path(workspace))
+            own = make_folds(dataset, before.folds, before.seed, workspace).digest
         configs = choose(
             store,
             ranking_path(workspace),
@@ -114,6 +120,7 @@ def cv_train(
             top_k=top_k,
             usual=preset.top_k,
             add=add,
+            folds=own,
             say=session.console.say,
         )
         passes = epochs or preset.member_passes(len(dataset.images))
@@ -137,7 +144,8 @@ def cv_train(
                 configs, dataset, workspace, settings, session.console, made=settle
             )
         weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
-    sets = len({key.fold_set for key in done.keys})
+    sets = len({(key.fold_set, key.folds) for key in done.keys})
+    equal = len({key.folds for key in done.keys}) == 1
     return Outcome(
         values={
             "members": len(done.keys),
@@ -153,7 +161,8 @@ def cv_train(
             "seconds": round(session.seconds, 1),
         },
         facts={
-            "members": f"{len(done.keys)} ({counted(sets, 'fold set')} × {settings.folds} folds)",
+            "members": f"{len(done.keys)} ({counted(sets, 'fold set')}"
+            + (f" × {settings.folds} folds)" if equal else ")"),
             "trained": f"{done.trained} now, {done.known} were there already",
         }
         | ({"augmented copies": duration(done.augmenting)} if done.augmenting >= 1 else {})
@@ -172,7 +181,7 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     called while cv-train is at work.
     """
     from ensembles.listing import HEADER, TRAINED, list_members
-    from ensembles.members import MemberStore
+    from kaggle_digits.records.members import MemberStore
 
     store = MemberStore(session.workspace)
     # Without a plan there may still be members on disk.
@@ -223,8 +232,8 @@ def predict(
     The images must have the competition's height and width; colours are turned into grey. The
     networks are there if members were trained with `cv-train --keep-weights`.
     """
-    from ensembles.members import MemberStore
     from ensembles.prediction import predict_images, read_images, render, with_weights
+    from kaggle_digits.records.members import MemberStore
 
     dataset = session.dataset()
     competition = dataset.competition
@@ -304,10 +313,10 @@ def blend(
             write_submission,
         )
         from ensembles.extra import parse_extra, read_extra
-        from ensembles.members import MemberStore
-        from ensembles.pool import make_pool
+        from ensembles.pool import make_pool, other_folds
         from ensembles.tables import blend_facts, compared, doubts
         from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.records.members import MemberStore
 
         files = [parse_extra(text) for text in extras]
         dataset = session.dataset()
@@ -315,7 +324,8 @@ def blend(
         settings, keys = store.read_plan()
         folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
         brought = [read_extra(entry, dataset) for entry in files]
-        pool, missing = make_pool(keys, store, dataset, folds, brought)
+        others = other_folds(keys, folds, dataset, workspace)
+        pool, missing = make_pool(keys, store, dataset, folds, brought, others)
         if missing:
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
         for doubt in doubts(pool, dataset.labels):

@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ensembles.members import MemberStore
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.ranking import read_ranking
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.ranking import read_ranking
 
 _READERS = {".toml": tomllib.loads, ".json": json.loads}
 
@@ -61,6 +61,7 @@ def choose(
     top_k: int | None,
     usual: int,
     add: bool,
+    folds: str | None = None,
     say: Callable[[str], None],
 ) -> list[TrainingConfig]:
     """Return the configurations that are asked for, each once, from best to worst.
@@ -74,6 +75,8 @@ def choose(
         top_k: How many of `best.json`; None for the usual number.
         usual: The preset's number.
         add: Whether members are added to the plan.
+        folds: Digest of the plan's own folds; members of others came from elsewhere, and theirs are
+            not configurations that were chosen here.
         say: Told where `best.json` holds fewer.
 
     Raises:
@@ -82,7 +85,8 @@ def choose(
     """
     found: list[TrainingConfig] = []
     if add and not files and top_k is None and store.has_plan():
-        found = [key.config for key in store.read_plan()[1]]
+        keys = store.read_plan()[1]
+        found = [key.config for key in keys if folds in (None, key.folds)]
     elif top_k is not None or not files:
         ranked = read_ranking(ranking, data)
         wanted = top_k or usual

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ensembles.members import FoldSet, MemberKey, require_same
 from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
@@ -19,8 +18,10 @@ from kaggle_digits.engine import Resources, open_engine
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import require_same
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -207,7 +208,8 @@ class _Campaign:
             if round in (0, settings.rounds):
                 planned += members
         keys = self._plan(planned, ended=True)
-        work = [*(key for key in keys if key not in wanted and not key.round), *wanted]
+        kept = [key for key in keys if key not in wanted and not key.round and self._is_ours(key)]
+        work = [*kept, *wanted]
         trainer.tell_of_weights(work)
         with self._progress.task("cv-train", len(work), "members") as task:
             for _ in trainer.make_all(work, task):
@@ -255,7 +257,9 @@ class _Campaign:
         if again and not (settings.add and stored["ended"]):
             kept, own = keys[: stored["kept"]], keys[stored["kept"] :]
             # Each once, in their order.
-            self._stored = list(dict.fromkeys(key.fold_set for key in own))
+            self._stored = list(dict.fromkeys(key.fold_set for key in own if self._is_ours(key)))
+            if settings.add:
+                kept = [*kept, *(key for key in own if not self._is_ours(key))]
         if not kept:
             return
         for option, ours, theirs in (
@@ -267,17 +271,29 @@ class _Campaign:
                     f"{option} was given as {ours}; the plan that is added to has {theirs}.",
                     mend=f"Give {option} {theirs}, or leave out --add to plan anew.",
                 )
-        require_same(kept, self._trainer.dataset.digest, self._trainer.folds.digest)
+        require_same(kept, self._trainer.dataset.digest)
         self._kept = self._that_can_be_made(kept)
 
+    def _is_ours(self, key: MemberKey) -> bool:
+        """Say whether a member has the folds of this call; members from elsewhere may not."""
+        return key.folds == self._trainer.folds.digest
+
     def _that_can_be_made(self, kept: Sequence[MemberKey]) -> list[MemberKey]:
-        """Leave out pseudo-labelled sets that are not whole: their helpers are not known here."""
-        lost = {key.set_name for key in kept if key.round and not self._store.has(key)}
+        """Leave out sets that are not whole and cannot be made here.
+
+        The helpers of pseudo-labelled ones are not known here, nor are other folds than ours.
+        """
+        lost = {
+            key.set_id
+            for key in kept
+            if (key.round or not self._is_ours(key)) and not self._store.has(key)
+        }
         if lost:
             self._progress.say(
-                f"cv-train: {len(lost)} pseudo-labelled fold sets are not whole and leave the plan"
+                f"cv-train: {counted(len(lost), 'fold set')} of pseudo-labels or other folds "
+                "that cannot be made whole here leave the plan"
             )
-        return [key for key in kept if key.set_name not in lost]
+        return [key for key in kept if key.set_id not in lost]
 
     def _unplanned(self, round: int) -> list[FoldSet]:
         """Return all fold sets of a round that may come, but for those that are kept."""
@@ -289,19 +305,19 @@ class _Campaign:
         ]
 
     def _has_whole_set(self) -> bool:
-        missing = {key.set_name for key in self._kept if not self._store.has(key)}
-        return any(key.set_name not in missing for key in self._kept)
+        missing = {key.set_id for key in self._kept if not self._store.has(key)}
+        return any(key.set_id not in missing for key in self._kept)
 
     def _plan(self, planned: Sequence[MemberKey], *, ended: bool) -> list[MemberKey]:
         """Write the plan: what is kept, then what is planned; return its members.
 
         Args:
-            planned: Members of this call; a set of theirs takes the place of one of its name.
+            planned: Members of this call; a set of theirs takes the place of the one kept.
             ended: Whether a budget's plan has been carried out.
         """
         settings = self._settings
-        names = {key.set_name for key in planned}
-        kept = [key for key in self._kept if key.set_name not in names]
+        sets = {key.set_id for key in planned}
+        kept = [key for key in self._kept if key.set_id not in sets]
         about = {
             "folds": settings.folds,
             "epochs": settings.epochs,

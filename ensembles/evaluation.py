@@ -3,6 +3,15 @@
 A rule is fitted on the rows of all folds but one and judged on the fold left out, for each fold in
 turn. The rule for the test rows is fitted on all rows; its figure on these same rows flatters, and
 is reported as what it is.
+
+The folds here only say which rows are judged together; members may have been trained on others. Two
+things make a row's figure honest: no network that predicts it saw it (each set has its own folds
+for that, so a pool of unequal folds has it too), and the rule that joins these predictions was
+fitted on other rows. Neither asks that both partitions are the same. What is left is the same with
+equal folds: networks that predict the rows a rule is fitted on did train on the judged row, as in
+all stacking, and all that can come of it is a few numbers fitted to many rows.
+`tests/ensembles/test_unequal_folds.py` plants members that know their training rows by heart, and
+shows that the figure stays that of unseen rows.
 """
 
 from __future__ import annotations
@@ -109,7 +118,7 @@ def evaluate(
         method: Which one.
         probabilities: Out-of-fold softmax, float [members, rows, classes].
         labels: int64 [rows].
-        fold_of_row: int64 [rows], the fold each row belongs to, 0 to count - 1, two or more.
+        fold_of_row: int64 [rows], which rows are judged together, 0 to count - 1, two or more.
     """
     started = time.perf_counter()
     folds = [

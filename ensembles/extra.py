@@ -1,8 +1,8 @@
 """Extras: predictions made elsewhere, brought as files, checked as our own are.
 
 Rows are in the order of train.csv and test.csv; columns in the order of the competition's classes,
-in a CSV file by their names. Whether the first file is out-of-fold cannot be seen in it; the
-blend's figures are honest only if it is.
+in a CSV file by their names. The table that `predict` writes is such a file too. Whether the first
+file is out-of-fold cannot be seen in it; the blend's figures are honest only if it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.prediction import IMAGE, LABEL, PROBABILITY
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import decode, is_whole_number, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
@@ -157,14 +158,19 @@ def _read_table(
     except csv.Error as error:
         raise DataError(f"{path} line {lines.line_num} cannot be read: {error}.") from error
     header = [name.strip() for name in table[0][1]] if table else []
-    others = [place for place, name in enumerate(header) if name not in classes]
-    if sorted(header) != sorted([*classes, *(header[place] for place in others[:1])]):
-        raise DataError(
-            f"{path} has the columns {_shortened(header)}; expected one for each class "
-            f"({_shortened(classes)}), and at most one more, of ids.",
-            mend="Write a header line with the class names.",
-        )
-    columns = [header.index(name) for name in classes]
+    predicted = [f"{PROBABILITY}{name}" for name in classes]
+    of_predict = header[:2] == [IMAGE, LABEL] and set(predicted) <= set(header)
+    if of_predict:
+        columns, others = [header.index(name) for name in predicted], [0]
+    else:
+        others = [place for place, name in enumerate(header) if name not in classes]
+        if sorted(header) != sorted([*classes, *(header[place] for place in others[:1])]):
+            raise DataError(
+                f"{path} has the columns {_shortened(header)}; expected one for each class "
+                f"({_shortened(classes)}), and at most one more, of ids; or those of `predict`.",
+                mend="Write a header line with the class names.",
+            )
+        columns = [header.index(name) for name in classes]
     values = np.empty((len(table) - 1, len(classes)))
     for number, (line, row) in enumerate(table[1:]):
         if len(row) != len(header):
@@ -182,7 +188,11 @@ def _read_table(
                 ) from None
     if not others or len(values) != rows:
         return values
-    order = _order([row[others[0]].strip() for _, row in table[1:]], path, ids)
+    names = [row[others[0]].strip() for _, row in table[1:]]
+    if of_predict and names == [str(number) for number in range(1, rows + 1)]:
+        # `predict` counts the rows of a file without ids: they are in the file's order.
+        return values
+    order = _order(names, path, ids)
     in_order: np.ndarray = values[order]
     return in_order
 

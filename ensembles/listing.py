@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ensembles.members import MemberKey, MemberStore
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 TRAINED, RESUMABLE, MISSING = "trained", "resumable", "missing"
 
@@ -43,6 +44,7 @@ class Listed:
             "configuration": key.config.digest,
             "family": key.config.family,
             "fold": key.fold,
+            "folds": key.folds,
             "repeat": key.repeat,
             "seed": key.seed,
             "round": key.round,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.members import MODEL, MemberKey, MemberStore
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
 from kaggle_digits.core.predictions import Score, score
@@ -15,6 +14,8 @@ from kaggle_digits.core.training import Throughput, measure, train
 from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import remove
+from kaggle_digits.records.members import MODEL, MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)

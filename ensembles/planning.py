@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ensembles.members import FoldSet
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import counted
+from kaggle_digits.records.plan import FoldSet
 
 MOST_SEEDS = 100
 """Trainings of one configuration with other seeds, at most."""

@@ -2,20 +2,26 @@
 
 An entry is a whole fold set (one configuration's members of all folds, which together predict every
 training row out-of-fold) or an extra (predictions made elsewhere).
+
+Fold sets need not have the same folds. What a blend needs of a set is one prediction for each row,
+by networks that never saw it; how many networks made the others does not matter. So members of four
+folds at home and of ten from a kernel stand side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ensembles.extra import Extra
-from ensembles.members import MemberKey, MemberStore, require_same
-from kaggle_digits.core.folds import Folds
+from kaggle_digits.core.folds import Folds, stored_folds
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore, require_same
+from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -31,6 +37,7 @@ class Pool:
         oof: Each row's softmax by members that never saw it, float32 [entries, rows, classes].
         test: Mean over the entry's members, float64 [entries, test rows, classes].
         extras: Those entries that were made elsewhere; the last ones.
+        folds: The number of folds of each fold set among the entries.
     """
 
     names: tuple[str, ...]
@@ -38,6 +45,7 @@ class Pool:
     oof: np.ndarray
     test: np.ndarray
     extras: tuple[Extra, ...]
+    folds: tuple[int, ...] = ()
 
 
 def make_pool(
@@ -46,6 +54,7 @@ def make_pool(
     dataset: Dataset,
     folds: Folds,
     extras: Sequence[Extra] = (),
+    others: Sequence[Folds] = (),
 ) -> tuple[Pool, list[MemberKey]]:
     """Read the planned members that make whole fold sets, and put extras beside them.
 
@@ -55,8 +64,9 @@ def make_pool(
         keys: The planned members.
         store: Where they are.
         dataset: The data they must be of.
-        folds: The folds they must be of.
+        folds: The plan's own folds.
         extras: Predictions made elsewhere.
+        others: Other folds that members may be of.
 
     Returns:
         The pool, and the keys of those members that are not trained yet.
@@ -66,8 +76,10 @@ def make_pool(
             whole.
         ConfigurationError: Two entries have the same name.
     """
-    require_same(keys, dataset.digest, folds.digest)
-    sets, missing = _whole_sets(keys, store, folds)
+    known = {one.digest: one for one in (*others, folds)}
+    require_same(keys, dataset.digest)
+    require_same([key for key in keys if key.folds not in known], dataset.digest, folds.digest)
+    sets, missing = _whole_sets(keys, store, folds, known)
     if not sets:
         raise ArtefactError(
             f"No configuration has all its folds trained yet ({len(keys) - len(missing)} of "
@@ -80,30 +92,63 @@ def make_pool(
     oof = np.empty((len(names), rows, classes), dtype=np.float32)
     test = np.empty((len(names), len(dataset.test_images), classes))
     for place, group in enumerate(sets.values()):
-        oof[place], test[place] = _read_set(group, store, folds, len(dataset.test_images), classes)
+        own = known[group[0].folds]
+        oof[place], test[place] = _read_set(group, store, own, len(dataset.test_images), classes)
     for place, extra in enumerate(extras, start=len(sets)):
         oof[place], test[place] = extra.oof, extra.test
     members = (
         *(key.name for group in sets.values() for key in group),
         *(extra.name for extra in extras),
     )
-    return Pool(names, members, oof, test, tuple(extras)), missing
+    counts = tuple(known[group[0].folds].count for group in sets.values())
+    return Pool(names, members, oof, test, tuple(extras), counts), missing
+
+
+def other_folds(
+    keys: Sequence[MemberKey], folds: Folds, dataset: Dataset, workspace: Workspace
+) -> list[Folds]:
+    """Return the folds that members have where they are not the plan's own.
+
+    Args:
+        keys: The members.
+        folds: The plan's own folds.
+        dataset: The data.
+        workspace: Has all folds that its members were trained on.
+
+    Raises:
+        ArtefactError: Stored folds do not fit the data.
+    """
+    wanted = {key.folds for key in keys} - {folds.digest}
+    if not wanted:
+        return []
+    return [one for one in stored_folds(dataset, workspace) if one.digest in wanted]
 
 
 def _whole_sets(
-    keys: Sequence[MemberKey], store: MemberStore, folds: Folds
+    keys: Sequence[MemberKey], store: MemberStore, folds: Folds, known: Mapping[str, Folds]
 ) -> tuple[dict[str, list[MemberKey]], list[MemberKey]]:
     sets: dict[str, list[MemberKey]] = {}
     for key in keys:
-        sets.setdefault(key.set_name, []).append(key)
+        sets.setdefault(_set_name(key, folds, known[key.folds]), []).append(key)
     missing = [key for key in keys if not store.has(key)]
-    incomplete = {key.set_name for key in missing}
+    absent = set(missing)
     whole = {
         name: group
         for name, group in sets.items()
-        if name not in incomplete and {key.fold for key in group} == set(range(folds.count))
+        if absent.isdisjoint(group)
+        and {key.fold for key in group} == set(range(known[group[0].folds].count))
     }
     return whole, missing
+
+
+def _set_name(key: MemberKey, folds: Folds, own: Folds) -> str:
+    """Return a set's name; one of other folds than the plan's says which."""
+    name = key.set_name
+    if own.count != folds.count:
+        name += f"-folds{own.count}"
+    if own.seed != folds.seed:
+        name += f"-seed{own.seed}"
+    return name
 
 
 def _read_set(

@@ -12,7 +12,6 @@ from typing import IO
 
 import numpy as np
 
-from ensembles.members import MemberKey, MemberStore, require_same
 from kaggle_digits.core.data.columns import Layout, read_header
 from kaggle_digits.core.data.pixels import find_grid, shorten
 from kaggle_digits.core.data.source import Source
@@ -21,6 +20,11 @@ from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.records.members import MemberStore, require_same
+from kaggle_digits.records.plan import MemberKey
+
+IMAGE, LABEL, PROBABILITY = "image", "label", "p_"
+"""The columns of the table: its first two names, and what stands before a class in the others."""
 
 _LABEL_NAMES = frozenset({"label", "labels"})
 
@@ -126,7 +130,7 @@ def render(new: NewImages, probabilities: np.ndarray, classes: Sequence[str]) ->
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["image", "label", *(f"p_{name}" for name in classes)])
+    writer.writerow([IMAGE, LABEL, *(f"{PROBABILITY}{name}" for name in classes)])
     for name, row in zip(new.names, probabilities, strict=True):
         label = classes[int(row.argmax())]
         writer.writerow([name, label, *(f"{value:.8f}" for value in row)])

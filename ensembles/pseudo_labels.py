@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.members import MemberKey
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.stamps import digest
+from kaggle_digits.records.plan import MemberKey
 
 SOFT, HARD = "soft", "hard"
 TARGETS = (SOFT, HARD)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.members import FoldSet, MemberKey
 from ensembles.planning import (
     Allotment,
     Candidate,
@@ -25,6 +24,7 @@ from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 _RESERVE = 0.03
 """Share of the time that is not planned with: figures measured in seconds are not that exact."""

@@ -63,7 +63,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
     honest, fitted = blend.honest, blend.fitted
     facts = {
         "blend": f"{blend.method} of {len(pool.members)} members "
-        f"({counted(len(pool.names), 'set')})",
+        f"({counted(len(pool.names), 'set')}{_unequal(pool)})",
         "OOF accuracy": f"{honest.accuracy:.5f} ± {honest.accuracy_se:.5f}",
         "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
     }
@@ -78,6 +78,13 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         shares = sorted(zip(blend.rule.weights, pool.names, strict=True), reverse=True)
         facts["weights"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares[:_SHOWN])
     return facts
+
+
+def _unequal(pool: Pool) -> str:
+    counts = sorted(set(pool.folds))
+    if len(counts) < 2:
+        return ""
+    return f", of {', '.join(map(str, counts[:-1]))} and {counts[-1]} folds"
 
 
 def doubts(pool: Pool, labels: np.ndarray) -> list[str]:

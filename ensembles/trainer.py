@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensembles.member_training import Made, Order, measure_pace, short, train_member
-from ensembles.members import FoldSet, Member, MemberKey, MemberStore
 from ensembles.pseudo_labels import (
     PseudoRule,
     decided_by,
@@ -30,6 +29,8 @@ from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import FoldSet, MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset

@@ -1,30 +1,21 @@
-"""Members that were trained elsewhere join those of the workspace, on disk, by the same rules.
-
-They are known here by their files alone: a member's folder and the plan of members.
-"""
+"""Members that were trained elsewhere join those of the workspace, by the same rules."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kaggle_digits.core.folds import make_folds
+from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.files import read_json, whole_folder, write_json
-from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore, read_files, require_same
+from kaggle_digits.records.plan import MemberKey, MemberPlan, plan_path, read_plan, write_plan
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from kaggle_digits.core.data import Dataset
     from kaggle_digits.core.folds import Folds
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
-_MEND = "Build, push and run the kernel again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +24,35 @@ class Arrived:
 
     Args:
         name: The member's name.
-        files: member.json, held_out.npy and test.npy.
+        files: The contents of the files a member consists of, by their names.
     """
 
     name: str
     files: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of members that arrived.
+
+    Args:
+        added: Names of those that are new.
+        known: Names of those that were here already.
+        planned: Whether the plan at home holds any of them now.
+    """
+
+    added: tuple[str, ...]
+    known: tuple[str, ...]
+    planned: bool
+
+
 def add_members(
-    arrived: Sequence[Arrived], plan: Any, dataset: Dataset, workspace: Workspace
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    arrived: Sequence[Arrived], plan: MemberPlan, dataset: Dataset, workspace: Workspace
+) -> Added:
     """Check members and put them into the workspace and its plan; all of them or none.
+
+    Their folds need not be those of the plan at home: each training row has its out-of-fold
+    prediction all the same.
 
     Args:
         arrived: The members.
@@ -51,93 +60,42 @@ def add_members(
         dataset: The data at home.
         workspace: Its `ensembles` folder must be locked by the caller.
 
-    Returns:
-        Names of members that are new, names of those that were here, and whether the plan at home
-        holds them now.
-
     Raises:
-        ArtefactError: One was made on other data or folds, is broken, or cannot be blended with
-            those planned here.
+        ArtefactError: One is broken, or was made on other data or on other folds than those that
+            its plan names.
+        DataError: A class has fewer rows than their folds.
     """
-    if not arrived:
-        return (), (), False
-    from kaggle_digits.core.folds import make_folds
-
-    try:
-        settings, planned = dict(plan["settings"]), list(plan["members"])
-        count, seed = int(settings["folds"]), int(settings["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(
-            f"The kernel's plan of members is broken: {error}.", mend=_MEND
-        ) from error
-    at_home = workspace.ensembles / "plan.json"
-    home: Any = read_json(at_home) if at_home.exists() else {"settings": settings, "members": []}
-    for what, ours in (("folds", count), ("seed", seed)):
-        if home["settings"][what] != ours:
-            raise ArtefactError(
-                f"The kernel's members have {what} {ours}, those planned here "
-                f"{home['settings'][what]}; they cannot be blended.",
-                mend=f"Call `kaggle-digits cv-train` with {what} {ours}, or give another "
-                "--workspace.",
-            )
-    folds = make_folds(dataset, count, seed, workspace)
+    folds = make_folds(dataset, plan.folds, plan.seed, workspace)
     keys = [_check(member, dataset, folds) for member in arrived]
+    store = MemberStore(workspace)
     added, known = [], []
-    for member in arrived:
-        folder = workspace.ensembles / "members" / member.name
-        if (folder / "member.json").exists():
-            known.append(member.name)
-            continue
-        with whole_folder(folder) as place:
-            for name, content in member.files.items():
-                (place / name).write_bytes(content)
-        added.append(member.name)
-    here = [key for key in planned if key in keys]
-    members = [*home["members"], *(key for key in here if key not in home["members"])]
-    write_json(at_home, {"settings": home["settings"], "members": members})
-    return tuple(added), tuple(known), bool(here)
+    for key, member in zip(keys, arrived, strict=True):
+        if store.has(key):
+            known.append(key.name)
+        else:
+            store.add_files(key, member.files)
+            added.append(key.name)
+    here = [key for key in plan.keys if key in keys]
+    path = plan_path(workspace)
+    home = read_plan(path) if path.exists() else MemberPlan(plan.settings, ())
+    write_plan(path, home.joined_by(here))
+    return Added(tuple(added), tuple(known), bool(here))
 
 
-def _check(member: Arrived, dataset: Dataset, folds: Folds) -> Any:
+def _check(member: Arrived, dataset: Dataset, folds: Folds) -> MemberKey:
     """Hold a member against the data and the folds at home; return its key."""
-    name = f"The kernel's member {member.name!r}"
-    if not _NAME.fullmatch(member.name):
-        raise ArtefactError(f"{name} has no proper name.", mend=_MEND)
     try:
-        key = json.loads(member.files["member.json"])["key"]
-        fold, data, of_folds = int(key["fold"]), key["data"], key["folds"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{name} cannot be read: {error}.", mend=_MEND) from error
-    if not 0 <= fold < folds.count:
-        raise ArtefactError(f"{name} is of fold {fold}; there are {folds.count}.", mend=_MEND)
-    if data != dataset.digest:
+        key, (held_out, test) = read_files(member.name, member.files)
+        require_same([key], dataset.digest, folds.digest)
+        if not 0 <= key.fold < folds.count:
+            raise ArtefactError(f"{key.name} is of fold {key.fold}; there are {folds.count}.")
+        classes = len(dataset.competition.classes)
+        rows = len(folds.held_out_rows(key.fold)), len(dataset.test_images)
+        for array, count, name in ((held_out, rows[0], "held_out"), (test, rows[1], "test")):
+            require_softmax(array, (count, classes), f"{key.name}/{name}.npy")
+    except ArtefactError as error:
         raise ArtefactError(
-            f"{name} was trained on other data (digest {data}, here {dataset.digest})."
-        )
-    if of_folds != folds.digest:
-        raise ArtefactError(
-            f"{name} was trained on other folds (digest {of_folds}, here {folds.digest})."
-        )
-    if not member.name.endswith(digest(key)[:8]):
-        raise ArtefactError(f"{name} holds another member than its name says.", mend=_MEND)
-    classes = len(dataset.competition.classes)
-    rows = {
-        "held_out.npy": len(folds.held_out_rows(fold)),
-        "test.npy": len(dataset.test_images),
-    }
-    from kaggle_digits.core.predictions import require_softmax
-
-    for file, count in rows.items():
-        array = _array(member.files[file], f"{name}, {file}")
-        require_softmax(array, (count, classes), f"{name}, {file},")
+            f"A member of the kernel cannot be taken: {error.message}",
+            mend="Build, push and run the kernel again.",
+        ) from error
     return key
-
-
-def _array(content: bytes, name: str) -> np.ndarray:
-    import numpy
-
-    try:
-        array: np.ndarray = numpy.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ArtefactError(f"{name} is no array: {error}.", mend=_MEND) from error
-    return array

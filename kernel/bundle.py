@@ -36,7 +36,7 @@ _SUFFIXES = (".py", ".toml", ".json", ".py.txt")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _WIDTH = 96
 _BEGIN = b"# kaggle-digits "
-_END = b"\n    sys.exit(ended)\n"
+_END = b"\n    sys.exit(1 if failure else 0)\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -10,16 +12,15 @@ import click
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, write_bytes, write_json
-from kaggle_digits.ground.ranking import read_ranking
+from kaggle_digits.ground.files import read_json
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
-from kernel import metadata
-from kernel.bundle import code_digest, is_ours, read_script, read_sources, render
-from kernel.plan import Plan, to_ranked
+from kernel import api, machine
+from kernel.plan import to_ranked
 
 _FOLDER = Path("kernel/dist")
+_SHOWN = 15
 _PATH = click.Path(path_type=Path)
 _dir = click.option(
     "--dir",
@@ -84,50 +85,33 @@ def build(
     The script carries the source of this package, no data and no credentials; the same input makes
     the same bytes. It runs without internet: a search, the members, a blend after each fold set.
     """
-    preset = session.preset
-    about = metadata.make_metadata(
+    made = api.build(
+        folder,
+        session.preset,
+        session.seed,
+        best=best,
+        gpu=gpu,
         owner=owner,
         slug=slug,
         title=title,
-        gpu=gpu,
         competition=competition,
-        goes_on=goes_on or "",
-    )
-    ranked = read_ranking(best, _data_digest(best)) if best is not None else []
-    plan = Plan(
-        preset=preset.name,
-        seed=session.seed,
-        top_k=min(preset.top_k, len(ranked)) if ranked else preset.top_k,
-        competition=competition,
-        gpu=gpu,
-        ranked=tuple(ranked[: preset.top_k]),
         goes_on=goes_on or "",
         budget=parse_duration(time_budget) if time_budget is not None else None,
     )
-    sources = read_sources()
-    script = render(plan, sources)
-    path = folder / about["code_file"]
-    _require_own(folder, path)
-    write_bytes(path, script)
-    write_json(folder / metadata.FILE_NAME, about)
-    facts = dict(zip(("runs", "on"), plan.describe(preset), strict=False))
+    facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(
         values={
-            "script": str(path),
-            "bytes": len(script),
-            "code": code_digest(sources),
-            "id": about["id"],
-            "title": about["title"],
-            "files": len(sources),
+            "script": str(made.script),
+            "bytes": made.size,
+            "code": made.code,
+            "id": made.id,
+            "title": made.title,
+            "files": made.files,
         },
-        facts=facts
-        | {
-            "kernel": about["id"],
-            "source": f"digest {code_digest(sources)}, {len(sources)} files",
-        },
+        facts=facts | {"kernel": made.id, "source": f"digest {made.code}, {made.files} files"},
         written={
-            "script": f"{path} ({len(script):,} bytes)",
-            "metadata": str(folder / metadata.FILE_NAME),
+            "script": f"{made.script} ({made.size:,} bytes)",
+            "metadata": str(made.metadata),
         },
         next_command=_next("verify", folder),
     )
@@ -143,21 +127,14 @@ def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> O
     unless --data is given. The package then does the same with the same seed. Preset and seed are
     those of the build.
     """
-    from kernel.verification import few, lessen, require_own_build
-    from kernel.verification import verify as prove
-
-    built = metadata.read_kernel(folder)
-    script = read_script(built.script, str(built.path))
-    require_own_build(built, script)
-    plan = script.plan if full else lessen(script.plan)
-    found = prove(built, plan, _data_folder(session), session.console)
+    found = api.verify(folder, _data_folder(session), session.console, full=full)
     return Outcome(
         values={
             "same": True,
             "sha256": found.sha256,
             "rows": found.rows,
             "outputs": dict(found.outputs),
-            "code": script.code,
+            "code": found.code,
             "seconds": round(session.seconds, 1),
         },
         facts={
@@ -165,7 +142,7 @@ def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> O
             f"sha256 {found.sha256[:16]}…)",
             "time": duration(session.seconds),
         },
-        drawing=few([f"  {size:>10,}  {name}" for name, size in found.outputs.items()]),
+        drawing=_few([f"  {size:>10,}  {name}" for name, size in found.outputs.items()]),
         next_command=_next("push", folder),
     )
 
@@ -178,27 +155,14 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
 
     An error inside Kaggle's answer, an unknown source or an unfit title is an error.
     """
-    from kaggle_digits.kaggle_service.kernels import KaggleKernels
-    from kernel import sending
-
-    built = metadata.read_kernel(folder)
-    script = read_script(built.script, str(built.path))
-    kernels = KaggleKernels()
-    saved = sending.push(kernels, built)
-    name = f"{built.owner}/{built.slug}"
-    session.console.say(f"kernel {name}: version {saved.version} is saved, {saved.url}")
-    state = "started"
-    if waiting:
-        state = sending.wait(kernels, built.owner, built.slug, session.console).state
+    made = api.push(folder, session.console, waiting=waiting)
     return Outcome(
-        values={
-            "kernel": name,
-            "url": saved.url,
-            "version": saved.version,
-            "state": state,
-            "code": script.code,
+        values=asdict(made),
+        facts={
+            "kernel": f"{made.kernel} version {made.version}",
+            "page": made.url,
+            "run": made.state,
         },
-        facts={"kernel": f"{name} version {saved.version}", "page": saved.url, "run": state},
         next_command=_next("fetch" if waiting else "status", folder),
     )
 
@@ -208,16 +172,11 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
 @_dir
 def status(session: Session, *, name: str | None = None, folder: Path = _FOLDER) -> Outcome:
     """Tell how the kernel's last run is; a run that failed or was cancelled is an error."""
-    from kaggle_digits.kaggle_service.kernels import KaggleKernels
-    from kernel import sending
-
-    owner, slug = _which(name, folder)
-    sending.require_owner(owner)
-    found = KaggleKernels().run_state(owner, slug)
-    sending.require_complete(found, f"{owner}/{slug}")
+    which = name or api.built_name(folder)
+    found = api.status(which)
     return Outcome(
-        values={"kernel": f"{owner}/{slug}", "state": found.state},
-        facts={"kernel": f"{owner}/{slug}", "run": found.state},
+        values={"kernel": which, "state": found.state},
+        facts={"kernel": which, "run": found.state},
         next_command=_next("fetch" if found.is_over else "status", folder, name),
     )
 
@@ -235,28 +194,15 @@ def fetch(
 ) -> Outcome:
     """Take the members and the submission of the kernel's last run into the workspace.
 
-    Every file is held against the checksum its run wrote. Members made by other code, on other data
-    or on other folds are refused; the rest joins the plan of members, and `blend` mixes them with
-    those trained here.
+    Every file is held against the checksum its run wrote. What was made by other code or on other
+    data is refused; the rest joins the plan of members, and `blend` mixes it with those trained
+    here, whatever the folds of either.
     """
-    from kaggle_digits.kaggle_service.kernels import KaggleKernels
-    from kernel.fetching import fetch as take
-
-    owner, slug = _which(name, folder)
-    dataset = session.dataset()
-    with session.workspace.lock(session.workspace.ensembles):
-        found = take(
-            KaggleKernels(),
-            owner,
-            slug,
-            code=code_digest(read_sources()),
-            dataset=dataset,
-            workspace=session.workspace,
-            progress=session.console,
-        )
+    which = name or api.built_name(folder)
+    found = api.fetch(which, session.dataset(), session.workspace, session.console)
     if submitting:
         if found.submission is None:
-            raise ArtefactError(f"{owner}/{slug} left no submission to submit.")
+            raise ArtefactError(f"{which} left no submission to submit.")
         session.console.say(f"fetch: {len(found.added)} members are new; submitting")
         submitted: Outcome = cast(Command, load_command("submit")).body(
             session, file=found.submission
@@ -267,14 +213,14 @@ def fetch(
         written["submission"] = str(found.submission)
     return Outcome(
         values={
-            "kernel": f"{owner}/{slug}",
+            "kernel": which,
             "finished": found.finished,
             "added": list(found.added),
             "known": list(found.known),
             "submission": str(found.submission) if found.submission else None,
         },
         facts={
-            "kernel": f"{owner}/{slug}, {'finished' if found.finished else 'ended early'}",
+            "kernel": f"{which}, {'finished' if found.finished else 'ended early'}",
             "members": f"{len(found.added)} new, {len(found.known)} known",
         },
         written=written,
@@ -286,9 +232,7 @@ def fetch(
 @click.option("--gpu", is_flag=True, help="Refuse a machine without a GPU.")
 def examine(session: Session, *, gpu: bool = False) -> Outcome:
     """Use albumentations as the policies do, start the backend, and name the devices."""
-    from kernel.aboard import examine as look
-
-    found = look(gpu=gpu)
+    found = machine.examine(gpu=gpu)
     return Outcome(
         values={
             "devices": list(found.devices),
@@ -307,44 +251,16 @@ def examine(session: Session, *, gpu: bool = False) -> Outcome:
 @click.argument("file", type=_PATH)
 def adopt(session: Session, *, file: Path) -> Outcome:
     """Make the ranked configurations in FILE the workspace's best.json for this data."""
-    from kernel.aboard import adopt as place
-
     given = read_json(file)
     if not isinstance(given, list) or not given:
         raise ConfigurationError(f"{file} holds no list of ranked configurations.")
     ranked = [to_ranked(entry) for entry in given]
-    with session.workspace.lock(session.workspace.tuning):
-        place(ranked, session.dataset(), session.workspace, session.seed)
+    api.adopt(ranked, session.dataset(), session.workspace, session.seed)
     return Outcome(
         values={"configurations": len(ranked)},
         facts={"configurations": str(len(ranked))},
         next_command=session.hint("cv-train"),
     )
-
-
-def _require_own(folder: Path, script: Path) -> None:
-    """Refuse to replace files that `kernel build` has not written, whole or broken.
-
-    Raises:
-        ConfigurationError: The file is named.
-    """
-    about = folder / metadata.FILE_NAME
-    foreign = None
-    if script.exists() and not is_ours(script):
-        foreign = script
-    elif about.exists() and not metadata.is_ours(about, script.name):
-        foreign = about
-    if foreign is not None:
-        raise ConfigurationError(
-            f"--dir was given as {folder}; {foreign} is there and was not made by `kernel build`.",
-            mend="Give another --dir, or move the file away.",
-        )
-
-
-def _data_digest(path: Path) -> str:
-    """Return the digest of the data a best.json was made on, whatever it is."""
-    stored = read_json(path)
-    return str(stored.get("data")) if isinstance(stored, dict) else ""
 
 
 def _data_folder(session: Session) -> Path:
@@ -355,11 +271,10 @@ def _data_folder(session: Session) -> Path:
     return embedded(session.workspace.cache / "embedded")[0]
 
 
-def _which(name: str | None, folder: Path) -> tuple[str, str]:
-    if name is not None:
-        return metadata.split_id(name)
-    built = metadata.read_kernel(folder)
-    return built.owner, built.slug
+def _few(lines: Sequence[str]) -> list[str]:
+    """Return the first lines of many, and how many are left out."""
+    left = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"… and {left} more"] if left > 0 else [])]
 
 
 def _next(words: str, folder: Path, name: str | None = None) -> str:

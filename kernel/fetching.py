@@ -6,27 +6,33 @@ that has another checksum, or that other code or other data made.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kaggle_digits.ground.competition import read_labels
-from kaggle_digits.ground.errors import ArtefactError, DataError, ServiceError
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    DataError,
+    ServiceError,
+)
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.kernels import KaggleKernels, Output
-from kernel.adding import Arrived, add_members
+from kaggle_digits.records.members import FILES
+from kaggle_digits.records.plan import MemberPlan
+from kernel.adding import Added, Arrived, add_members
+from kernel.manifest import FOLDER, NAME, Manifest, Sums
 from kernel.sending import require_owner
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
-_FOLDER = "kaggle-digits"
-_ABOUT = f"{_FOLDER}/kernel.json"
+_ABOUT = f"{FOLDER}/{NAME}"
+_AGAIN = "Call `kaggle-digits kernel fetch` again."
 _MOST_BYTES = 200_000_000
 
 
@@ -86,15 +92,15 @@ def fetch(
     output = kernels.output(owner, slug)
     parcel = _Parcel(kernels, output, f"{owner}/{slug}")
     about = parcel.about
-    if about["code"] != code:
+    if about.code != code:
         raise ArtefactError(
-            f"{owner}/{slug} was built from other code (digest {about['code']}, here {code}); its "
+            f"{owner}/{slug} was built from other code (digest {about.code}, here {code}); its "
             "members are not comparable with those trained here.",
             mend="Build, push and run it again, or fetch with the version that built it.",
         )
-    if about["data"] not in (None, dataset.digest):
+    if about.data not in (None, dataset.digest):
         raise ArtefactError(
-            f"{owner}/{slug} was trained on other data (digest {about['data']}, here "
+            f"{owner}/{slug} was trained on other data (digest {about.data}, here "
             f"{dataset.digest}: {dataset.name}).",
             mend="Give --data the files that the kernel ran on.",
         )
@@ -102,7 +108,9 @@ def fetch(
     if content is not None:
         _require_submission(content, dataset, f"the submission of {owner}/{slug}")
     arrived = _members(parcel, progress)
-    added, known, planned = add_members(arrived, parcel.plan(), dataset, workspace)
+    came = Added((), (), False)
+    if arrived:
+        came = add_members(arrived, parcel.plan(), dataset, workspace)
     path = None
     if content is not None:
         path = workspace.submissions / f"{slug}.csv"
@@ -110,7 +118,7 @@ def fetch(
         beside = parcel.file_if_named("submissions/submission.json")
         if beside is not None:
             write_bytes(path.with_suffix(".json"), beside)
-    return Fetched(bool(about["finished"]), path, added, known, planned)
+    return Fetched(about.finished, path, came.added, came.known, came.planned)
 
 
 class _Parcel:
@@ -130,60 +138,55 @@ class _Parcel:
 
     def file_if_named(self, path: str) -> bytes | None:
         """Return a file of the workspace that kernel.json names; None if it names none."""
-        sums = self.about["files"].get(path)
-        return None if sums is None else self._checked(f"{_FOLDER}/{path}", sums)
+        sums = self.about.files.get(path)
+        return None if sums is None else self._checked(f"{FOLDER}/{path}", sums)
 
     def submission(self) -> bytes | None:
         """Return the submission; None if the run left none."""
-        sums = self.about["submission"]
+        sums = self.about.submission
         return None if sums is None else self._checked("submission.csv", sums)
 
-    def plan(self) -> Any:
-        """Return the plan of members; None if the run had not begun with them."""
-        content = self.file_if_named("ensembles/plan.json")
-        return None if content is None else json.loads(content)
+    def plan(self) -> MemberPlan:
+        """Return the plan of members.
 
-    def _checked(self, name: str, sums: Mapping[str, Any]) -> bytes:
+        Raises:
+            ArtefactError: There is none, or it is broken.
+        """
+        content = self.file_if_named("ensembles/plan.json")
+        try:
+            return MemberPlan.from_json(json.loads(content or b"null"))
+        except (ValueError, RecursionError, ConfigurationError) as error:
+            raise ArtefactError(
+                f"The plan of members of {self._name} is broken: {error}.",
+                mend="Build, push and run the kernel again.",
+            ) from error
+
+    def _checked(self, name: str, sums: Sums) -> bytes:
         if name not in self._output.files:
             raise ArtefactError(f"{name} is missing in the output of {self._name}.")
-        content = self._kernels.fetch(name, self._output.files[name], int(sums["bytes"]))
-        if hashlib.sha256(content).hexdigest() != sums["sha256"]:
+        content = self._kernels.fetch(name, self._output.files[name], sums.size)
+        if Sums.of(content) != sums:
             raise ArtefactError(
                 f"{name} of {self._name} is not the file that its run wrote (another checksum; an "
                 "error page, perhaps); nothing was taken.",
-                mend="Call `kaggle-digits kernel fetch` again.",
+                mend=_AGAIN,
             )
         return content
 
-    def _read_about(self) -> dict[str, Any]:
+    def _read_about(self) -> Manifest:
         content = self._kernels.fetch(_ABOUT, self._output.files[_ABOUT], _MOST_BYTES)
-        try:
-            about = json.loads(content)
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}")
-            for name in ("code", "data", "finished", "files", "submission"):
-                about[name]
-            for sums in (*about["files"].values(), about["submission"] or _NO_SUMS):
-                int(sums["bytes"]), str(sums["sha256"])
-            if sum(int(sums["bytes"]) for sums in about["files"].values()) > _MOST_BYTES:
-                raise ValueError("more than 200 MB of files")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtefactError(
-                f"{_ABOUT} of {self._name} is not what our script writes: {error}.",
-                mend="Call `kaggle-digits kernel fetch` again.",
-            ) from error
-        assert isinstance(about, dict)
+        name = f"{_ABOUT} of {self._name}"
+        about = Manifest.from_bytes(content, name, _AGAIN)
+        if sum(sums.size for sums in about.files.values()) > _MOST_BYTES:
+            raise ArtefactError(f"{name} names more than {_MOST_BYTES / 1e6:.0f} MB of files.")
         return about
-
-
-_NO_SUMS = {"bytes": 0, "sha256": ""}
 
 
 def _members(parcel: _Parcel, progress: Progress) -> list[Arrived]:
     names = sorted(
         {
             path.split("/")[2]
-            for path in parcel.about["files"]
+            for path in parcel.about.files
             if path.startswith("ensembles/members/") and path.endswith("/member.json")
         }
     )
@@ -191,7 +194,7 @@ def _members(parcel: _Parcel, progress: Progress) -> list[Arrived]:
     with progress.task("fetch", len(names), "members") as task:
         for name in names:
             files = {}
-            for file in ("member.json", "held_out.npy", "test.npy"):
+            for file in FILES:
                 content = parcel.file_if_named(f"ensembles/members/{name}/{file}")
                 if content is None:
                     raise ArtefactError(f"The kernel's member {name} has no {file}.")

@@ -22,9 +22,11 @@ UNKNOWN_OWNER = "INSERT-OWNER"
 """Stands for the owner until one is given; a push refuses it."""
 
 GPU_SHAPE = "NvidiaTeslaT4"
+_BUILD = "Call `kaggle-digits kernel build`."
 _LONGEST = 50
 _SHORTEST = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TYPES: dict[str, type] = {
     "id": str,
     "title": str,
@@ -86,6 +88,15 @@ def make_metadata(
     Raises:
         ConfigurationError: Kaggle would refuse a name.
     """
+    if owner is not None and not _NAME.fullmatch(owner):
+        raise ConfigurationError(
+            f"--owner was given as {owner!r}; expected your name at Kaggle, as it stands in "
+            "addresses: letters, digits and hyphens."
+        )
+    if slug is not None:
+        _check_slug(slug)
+    elif title is not None:
+        _check_title(title)
     if title is None:
         title = slug.replace("-", " ").title() if slug else "Kaggle Digits"
     if goes_on:
@@ -116,15 +127,12 @@ def read_kernel(folder: Path) -> Kernel:
         ArtefactError: Files are missing, or the script is too large.
         ConfigurationError: Kaggle would refuse the metadata, or read it otherwise than meant.
     """
-    metadata = _read(folder / FILE_NAME)
-    check(metadata)
+    metadata = check(_read(folder / FILE_NAME))
     path = folder / metadata["code_file"]
     try:
         script = path.read_bytes()
     except OSError as error:
-        raise ArtefactError(
-            f"{path} cannot be read: {error.strerror}.", mend="Call `kaggle-digits kernel build`."
-        ) from error
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}.", mend=_BUILD) from error
     if len(script) >= MOST_BYTES:
         raise ArtefactError(
             f"{path} has {len(script):,} bytes; Kaggle takes less than {MOST_BYTES:,}."
@@ -142,14 +150,16 @@ def is_ours(path: Path, script: str) -> bool:
     return isinstance(stored, dict) and stored.get("code_file") == script
 
 
-def check(metadata: Any) -> None:
+def check(metadata: Any) -> dict[str, Any]:
     """Refuse metadata that Kaggle would refuse, or take otherwise than meant.
 
     Raises:
         ConfigurationError: The field is named.
     """
     if not isinstance(metadata, dict):
-        raise ConfigurationError(f"{FILE_NAME} is no JSON object.")
+        raise ConfigurationError(
+            f"{FILE_NAME} holds {metadata!r:.40}; expected a JSON object.", mend=_BUILD
+        )
     for name in metadata:
         if name not in _TYPES:
             raise ConfigurationError(
@@ -160,16 +170,20 @@ def check(metadata: Any) -> None:
         if name not in metadata:
             if name in _OPTIONAL:
                 continue
-            raise ConfigurationError(f"{FILE_NAME} has no {name}.", mend="Build it again.")
-        if type(metadata[name]) is not kind:
+            raise ConfigurationError(f"{FILE_NAME} has no {name}.", mend=_BUILD)
+        value = metadata[name]
+        if type(value) is not kind:
             raise ConfigurationError(
-                f"{name} in {FILE_NAME} is {metadata[name]!r}; expected a {kind.__name__}."
+                f"{name} in {FILE_NAME} is {value!r}; expected a {kind.__name__}."
             )
+        if isinstance(value, list) and not all(isinstance(entry, str) for entry in value):
+            raise ConfigurationError(f"{name} in {FILE_NAME} is {value!r}; expected texts in it.")
     if metadata["language"] != "python" or metadata["kernel_type"] != "script":
         raise ConfigurationError(f"{FILE_NAME} is not that of a Python script.")
     if Path(metadata["code_file"]).name != metadata["code_file"]:
         raise ConfigurationError(f"code_file is {metadata['code_file']!r}; expected a file's name.")
     _check_names(metadata["id"], metadata["title"])
+    return metadata
 
 
 def split_id(name: str) -> tuple[str, str]:
@@ -179,9 +193,10 @@ def split_id(name: str) -> tuple[str, str]:
         ConfigurationError: It is not of that form.
     """
     owner, _, slug = name.partition("/")
-    if not _NAME.fullmatch(owner) or not _NAME.fullmatch(slug):
+    if not _NAME.fullmatch(owner) or not _SLUG.fullmatch(slug):
         raise ConfigurationError(
-            f"{name!r} is no kernel's name; expected owner/slug of letters, digits and hyphens."
+            f"{name!r} is no kernel's name; expected owner/slug as in its address, the slug of "
+            "small letters and digits (a to z, 0 to 9) with single hyphens between."
         )
     return owner, slug
 
@@ -194,12 +209,8 @@ def slugify(title: str) -> str:
 
 def _check_names(name: str, title: str) -> None:
     _, slug = split_id(name)
-    for what, text in (("title", title), ("slug", slug)):
-        if not _SHORTEST <= len(text) <= _LONGEST:
-            raise ConfigurationError(
-                f"The {what} {text!r} has {len(text)} characters; Kaggle takes {_SHORTEST} to "
-                f"{_LONGEST}."
-            )
+    _check_length("slug", slug)
+    _check_length("title", title)
     if slugify(title) != slug:
         raise ConfigurationError(
             f"The title {title!r} does not go with the slug {slug!r}: Kaggle would make it "
@@ -208,7 +219,43 @@ def _check_names(name: str, title: str) -> None:
         )
 
 
+def _check_slug(slug: str) -> None:
+    """Refuse a slug that Kaggle would not make of any title."""
+    if not _SLUG.fullmatch(slug):
+        near = slugify(slug)
+        fits = _SHORTEST <= len(near) <= _LONGEST
+        raise ConfigurationError(
+            f"The slug {slug!r} cannot be one; expected small letters and digits (a to z, 0 to 9) "
+            "with single hyphens between.",
+            mend=f"Give --slug {near}, or --title alone." if fits else "Give --title alone.",
+        )
+    _check_length("slug", slug)
+
+
+def _check_title(title: str) -> None:
+    """Refuse a title of which Kaggle could make no slug."""
+    _check_length("title", title)
+    made = slugify(title)
+    if len(made) < _SHORTEST:
+        raise ConfigurationError(
+            f"Of the title {title!r} Kaggle would make the slug {made!r}; expected {_SHORTEST} "
+            "letters and digits (a to z, 0 to 9) or more.",
+            mend="Give another --title.",
+        )
+
+
+def _check_length(what: str, text: str) -> None:
+    if not _SHORTEST <= len(text) <= _LONGEST:
+        raise ConfigurationError(
+            f"The {what} {text!r} has {len(text)} characters; Kaggle takes {_SHORTEST} to "
+            f"{_LONGEST}."
+        )
+
+
 def _read(path: Path) -> Any:
     if not path.exists():
-        raise ArtefactError(f"{path} is not there.", mend="Call `kaggle-digits kernel build`.")
-    return read_json(path)
+        raise ArtefactError(f"{path} is not there.", mend=_BUILD)
+    try:
+        return read_json(path)
+    except ArtefactError as error:
+        raise ArtefactError(error.message, mend=_BUILD) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.ranking import Ranked
+from kaggle_digits.records.ranking import Ranked
 
 SUBMISSION = "{submission}"
 """Stands in a command line for the place of the submission; the script knows it."""
@@ -59,16 +60,26 @@ class Plan:
         return dataclasses.asdict(self) | {"ranked": [_to_json(entry) for entry in self.ranked]}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: Any) -> Self:
         """Make a plan from `to_json`'s dictionary.
 
         Raises:
             ConfigurationError: It is not one.
         """
         try:
-            return cls(**(dict(values) | {"ranked": tuple(map(to_ranked, values["ranked"]))}))
-        except (KeyError, TypeError) as error:
+            plan = cls(**(dict(values) | {"ranked": tuple(map(to_ranked, values["ranked"]))}))
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"The script's plan cannot be read: {error}.") from error
+        kinds = typing.get_type_hints(cls)
+        for name in set(cls.__slots__) - {"ranked"}:
+            value = getattr(plan, name)
+            if not isinstance(value, kinds[name]) and not (
+                name == "budget" and isinstance(value, int)
+            ):
+                raise ConfigurationError(f"The script's plan cannot be read: {name} is {value!r}.")
+        if plan.preset not in load_presets():
+            raise ConfigurationError(f"The script's plan has the unknown preset {plan.preset!r}.")
+        return plan
 
     def commands(self, *, staged: bool = True) -> list[list[str]]:
         """Return the command lines after `kaggle-digits`, without --data and --workspace.

@@ -10,18 +10,19 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaggle_digits
-from kaggle_digits.ground.errors import ArtefactError, KaggleDigitsError
+from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Progress
 from kernel.bundle import Script, code_digest, read_sources
 from kernel.metadata import Kernel
@@ -34,7 +35,6 @@ _NOWHERE = "http://127.0.0.1:9"
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "KERAS_BACKEND", "LANG")
 _LOCAL_PACKAGES = str(Path(kaggle_digits.__file__).resolve().parents[1])
 _RUN = "from kaggle_digits.shell.cli import main; main()"
-_SHOWN = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ class Verified:
         sha256: Of the submission, the same from both.
         rows: Its predictions.
         outputs: Files the script left in its working folder, and their bytes.
+        code: Digest of the source that both are made of.
     """
 
     sha256: str
     rows: int
     outputs: Mapping[str, int]
+    code: str
 
 
 class VerificationError(KaggleDigitsError):
@@ -99,10 +101,11 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
     Args:
         kernel: The built script.
         plan: What both shall do; the script's own, or a lesser one.
-        data: Folder with train.csv and test.csv.
+        data: The competition's files, as --data takes them.
         progress: Told of the steps, and of the script's own lines.
 
     Raises:
+        DataError: The competition's files are not there.
         VerificationError: The script fails, writes where it must not, or its submission differs.
         KaggleDigitsError: The package itself fails.
     """
@@ -129,20 +132,24 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
             mend="Was the script built from this source? Call `kaggle-digits kernel build`.",
         )
     rows = len(theirs.splitlines()) - 1
-    return Verified(hashlib.sha256(theirs).hexdigest(), rows, outputs)
+    code = code_digest(read_sources())
+    return Verified(hashlib.sha256(theirs).hexdigest(), rows, outputs, code)
 
 
 def _lay_out(root: Path, inputs: Path, data: Path, kernel: Kernel) -> None:
+    from kaggle_digits.core.data.source import find
+
+    source = find(data)
     for folder in (inputs, root / "src", root / "working"):
         folder.mkdir(parents=True)
-    for name in ("train.csv", "test.csv", "sample_submission.csv"):
-        if (data / name).is_file():
-            shutil.copyfile(data / name, inputs / name)
-    if not (inputs / "train.csv").is_file() or not (inputs / "test.csv").is_file():
-        raise ArtefactError(
-            f"{data} has no train.csv and test.csv, as Kaggle's machines show them.",
-            mend="Give --data a folder with both, or leave it out.",
-        )
+    for role in source.members:
+        # Under their own names, since those are what the script must know them by; unpacked, as
+        # Kaggle shows them.
+        name = re.sub(r"\.(gz|zip)$", "", source.name(role), flags=re.IGNORECASE)
+        if not name.lower().endswith((".csv", ".tsv")):
+            name += ".csv"
+        with source.open(role) as stream, open(inputs / name, "wb") as copy:
+            shutil.copyfileobj(stream, copy)
     (root / "src" / "script.py").write_bytes(kernel.script)
 
 
@@ -175,11 +182,9 @@ def _run_script(root: Path, kernel: Kernel, plan: Plan, folder: Path, progress: 
         finally:
             _end_group(process)
     if code != 0:
-        errors = [line for line in lines if "kernel: error:" in line]
-        raise VerificationError(
-            f"The script {kernel.path} ended with exit code {code}: "
-            f"{(errors or lines or ['nothing was printed'])[-1]}"
-        )
+        # The script tells last why it failed.
+        last = next((line for line in reversed(lines) if line.strip()), "nothing was printed")
+        raise VerificationError(f"The script {kernel.path} ended with exit code {code}: {last}")
     if any(empty.iterdir()):
         raise VerificationError("The script wrote into the folder it was started in.")
 
@@ -266,9 +271,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise VerificationError(f"There is no {path.name}: {error.strerror}.") from error
-
-
-def few(lines: Sequence[str]) -> list[str]:
-    """Return the first lines of many, and how many are left out."""
-    left = len(lines) - _SHOWN
-    return [*lines[:_SHOWN], *([f"… and {left} more"] if left > 0 else [])]

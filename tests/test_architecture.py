@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 WINGS = ("tuning", "ensembles", "submissions", "kernel")
-FLOORS = ("ground", "core", "engine", "kaggle_service", "shell")
+FLOORS = ("ground", "core", "engine", "records", "kaggle_service", "shell")
 OURS = ("kaggle_digits", *WINGS)
 NUMERICAL = {
     "albumentations", "cv2", "keras", "keras_tuner", "kaggle", "matplotlib", "numpy", "pandas",
@@ -69,10 +69,11 @@ def test_imports_run_down(module: str) -> None:
         "ground": {"ground"},
         "core": {"ground", "core", "front"},
         "engine": {"ground", "core", "engine", "front"},
+        "records": {"ground", "core", "records"},
         "kaggle_service": {"ground", "kaggle_service", "front"},
-        "shell": {"ground", "core", "engine", "shell", "front"},
+        "shell": {"ground", "core", "engine", "records", "shell", "front"},
         "front": {"shell"},
-    }.get(here, {"ground", "core", "engine", "kaggle_service", "shell", "front", here})
+    }.get(here, {*FLOORS, "front", here})
     ours = [name for name in imports(MODULES[module]) if name.split(".")[0] in OURS]
     assert [name for name in ours if area(name) not in allowed] == []
 
@@ -110,6 +111,17 @@ def test_only_the_shell_and_commands_print_and_exit(module: str) -> None:
         ast.unparse(node.func) for node in ast.walk(MODULES[module]) if isinstance(node, ast.Call)
     ]
     assert [call for call in calls if call in ("print", "exit", "quit", "sys.exit")] == []
+
+
+@pytest.mark.parametrize(("file", "owner"), [("plan.json", "plan"), ("best.json", "ranking")])
+def test_a_record_has_one_module_that_knows_its_file(file: str, owner: str) -> None:
+    users = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == file
+    }
+    assert users == {f"kaggle_digits.records.{owner}"}
 
 
 def test_one_training_loop() -> None:

@@ -9,7 +9,7 @@ import click
 
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.ranking import Ranked, ranking_path
+from kaggle_digits.records.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome, duration
 

@@ -16,7 +16,7 @@ from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Silent
-from kaggle_digits.ground.ranking import Ranked
+from kaggle_digits.records.ranking import Ranked
 from tuning.budget import SearchTime
 from tuning.proposals import Proposer
 from tuning.racing import FIRST_TEST, Race, has_raced

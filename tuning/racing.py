@@ -23,7 +23,7 @@ from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.ranking import Ranked
+from kaggle_digits.records.ranking import Ranked
 from tuning.scoring import Result, Splits, Unit
 from tuning.study import read_array, write_array
 

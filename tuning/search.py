@@ -14,8 +14,8 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Task
-from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.proposals import ProposalSettings, Proposer

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kaggle_digits.core.predictions import row_losses
-from kaggle_digits.ground.ranking import Ranked
+from kaggle_digits.records.ranking import Ranked
 from tuning.study import Trial
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import read_json, remove, write_bytes, write_json
-from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.ground.stamps import differences, versions
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import ranking_path
 
 RUNNING = "running"
 COMPLETED = "completed"

@@ -6,8 +6,10 @@ between two calls on one workspace.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,18 +59,26 @@ def make_folds(dataset: Dataset, count: int, seed: int, workspace: Workspace) ->
         ArtefactError: The stored folds do not fit the data.
     """
     require_rows_per_class(dataset, count)
-    path = workspace.ensembles / "folds" / f"{dataset.digest}-{count}-seed{seed}.json"
+    path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}.json"
     if path.exists():
-        of_row = np.asarray(read_json(path)["of_row"], dtype=np.int64)
-        if of_row.shape != dataset.labels.shape or set(of_row.tolist()) != set(range(count)):
-            raise ArtefactError(
-                f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
-                mend="Put the file back, or delete it: folds are drawn anew from the seed.",
-            )
-        return Folds(count, seed, of_row)
+        return _read(path, dataset, count, seed)
     folds = Folds(count, seed, _draw(dataset.labels, count, seed))
     write_json(path, {"folds": count, "seed": seed, "of_row": folds.of_row.tolist()})
     return folds
+
+
+def stored_folds(dataset: Dataset, workspace: Workspace) -> list[Folds]:
+    """Return all folds of a data set that a workspace has, whatever their number and seed.
+
+    Raises:
+        ArtefactError: Stored folds do not fit the data.
+    """
+    found = []
+    for path in sorted(_folder(workspace).glob(f"{dataset.digest}-*-seed*.json")):
+        named = re.fullmatch(rf"{dataset.digest}-(\d+)-seed(\d+)\.json", path.name)
+        if named is not None:
+            found.append(_read(path, dataset, int(named[1]), int(named[2])))
+    return found
 
 
 def require_rows_per_class(dataset: Dataset, count: int) -> None:
@@ -113,6 +123,24 @@ def holdout(
     )
     first, second = next(split.split(np.zeros(rows), labels))
     return np.sort(first), np.sort(second)
+
+
+def _folder(workspace: Workspace) -> Path:
+    return workspace.ensembles / "folds"
+
+
+def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
+    try:
+        of_row = np.asarray(read_json(path)["of_row"], dtype=np.int64)
+        fits = of_row.shape == dataset.labels.shape and set(of_row.tolist()) == set(range(count))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise ArtefactError(
+            f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
+            mend="Put the file back, or delete it: folds are drawn anew from the seed.",
+        )
+    return Folds(count, seed, of_row)
 
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

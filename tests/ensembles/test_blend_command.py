@@ -9,13 +9,14 @@ import re
 import numpy as np
 import pytest
 
-from ensembles.members import Member, MemberKey, MemberStore
 from ensembles.methods import METHODS
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.predictions import score, softmax
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.stamps import digest
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli
 from submissions.sending import read_about
 from submissions.validation import validate

@@ -14,12 +14,13 @@ import pytest
 from ensembles import workshop
 from ensembles.configurations import choose, read_config
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
-from ensembles.members import MODEL, MemberKey, MemberStore
 from ensembles.pseudo_labels import PseudoRule
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.progress import Silent
-from kaggle_digits.ground.ranking import Ranked, write_ranking
+from kaggle_digits.records.members import MODEL, MemberStore
+from kaggle_digits.records.plan import MemberKey
+from kaggle_digits.records.ranking import Ranked, write_ranking
 
 A, B, C = (TrainingConfig(depth=depth, augmentation="none") for depth in (1, 2, 3))
 SETTINGS = CrossValidationSettings(folds=3, epochs=4, copies=4, seed=0)
@@ -214,7 +215,7 @@ def test_a_kill_between_predictions_and_weights_leaves_a_whole_member(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ensembles.members.write_bytes", killed)
+    monkeypatch.setattr("kaggle_digits.records.members.write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         run(A, keep_weights=True)
     monkeypatch.undo()

@@ -12,12 +12,12 @@ import pytest
 
 from ensembles import workshop
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
-from ensembles.members import MemberStore
 from ensembles.pseudo_labels import PseudoRule
 from kaggle_digits.ground import files as ground
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [TrainingConfig(depth=depth, augmentation="none") for depth in (1, 2)]

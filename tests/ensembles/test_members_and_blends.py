@@ -13,7 +13,6 @@ import pytest
 from ensembles import workshop
 from ensembles.blending import account, evaluate_methods, make_blend, write_submission
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
-from ensembles.members import Member, MemberKey, MemberStore
 from ensembles.pool import make_pool
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
@@ -21,6 +20,8 @@ from kaggle_digits.core.predictions import score, softmax
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 
 CONFIGS = [TrainingConfig(), TrainingConfig(depth=1)]
 SETTINGS = CrossValidationSettings(folds=3, epochs=2, copies=1, seed=0)

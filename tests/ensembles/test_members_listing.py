@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensembles.members import MODEL, MemberStore, require_same
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.records.members import MODEL, MemberStore, require_same
 from kaggle_digits.shell import cli
 
 SMALL = 'depth = 1\naugmentation = "none"\n'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles.members import FoldSet
 from ensembles.planning import (
     Allotment,
     Candidate,
@@ -18,6 +17,7 @@ from ensembles.planning import (
     to_measure,
 )
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.records.plan import FoldSet
 
 CONFIGS = [TrainingConfig(depth=depth) for depth in (1, 2, 3)]
 LIGHT = TrainingConfig(augmentation="light")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
-from ensembles.members import MemberStore
 from ensembles.prediction import NewImages, predict_images, read_images, render, with_weights
 from kaggle_digits.core.data import load
 from kaggle_digits.ground.competition import Competition, SubmissionFormat
@@ -20,6 +19,7 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
 from kaggle_digits.shell import cli
 
 SHAPE = Competition(4, 6, ("a", "b", "c"), SubmissionFormat())

@@ -9,13 +9,13 @@ import pytest
 
 from ensembles import trainer
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
-from ensembles.members import MemberStore
 from ensembles.pseudo_labels import PseudoRule, helpers, make_rule, select, unsmoothed
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
 
 CONFIGS = [TrainingConfig(depth=depth, augmentation="none") for depth in (1, 2)]
 RULE = PseudoRule(threshold=0.5, share=0.8, rounds=2)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.shell import cli
-from kernel import commands
+from kernel import api
 from kernel.bundle import code_digest, read_sources, render
 from kernel.plan import Plan
 
@@ -54,7 +54,7 @@ def call(
 ) -> Callable[..., tuple[int, dict[str, Any], str]]:
     """Call `kaggle-digits kernel …` here; return exit code, JSON outcome and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "read_sources", frozen_sources)
+    monkeypatch.setattr(api, "read_sources", frozen_sources)
 
     def call(*words: object) -> tuple[int, dict[str, Any], str]:
         with pytest.raises(SystemExit) as ended:

@@ -21,7 +21,7 @@ import pytest
 from kaggle_digits import __version__
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.ranking import Ranked, write_ranking
+from kaggle_digits.records.ranking import Ranked, write_ranking
 from kernel import bundle, commands, metadata
 from kernel.bundle import code_digest, pack, read_script, read_sources, render
 from kernel.plan import Plan
@@ -245,11 +245,11 @@ def test_title_and_slug_go_together(
     [
         (["--title", "Tiny"], "4 characters"),
         (["--title", "x" * 51], "51 characters"),
-        (["--title", "!!!!!!"], "no kernel's name"),
+        (["--title", "!!!!!!"], "Of the title '!!!!!!' Kaggle would make the slug ''"),
         (["--slug", "abcd"], "4 characters"),
-        (["--slug", "Upper-Case"], "does not go with the slug"),
+        (["--slug", "Upper-Case"], "The slug 'Upper-Case' cannot be one"),
         (["--slug", "one-name", "--title", "Another Name"], "Kaggle would make it 'another-name'"),
-        (["--owner", "a b"], "no kernel's name"),
+        (["--owner", "a b"], "--owner was given as 'a b'"),
         (["--competition", "a\nimport os"], "expected its short name"),
         (["--continue", "alone"], "expected owner/slug"),
         (["--time-budget", "8"], "8h, 90m or 45s"),

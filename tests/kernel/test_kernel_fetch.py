@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles.members import MemberStore
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli
 from kaggle_digits.shell.console import Outcome
 from kernel import commands
@@ -117,6 +119,42 @@ def test_members_of_here_and_there_stand_in_one_plan(
     assert MemberStore(workspace).read_plan() == (settings, [*own, *theirs])
 
 
+@pytest.mark.parametrize(("count", "seed"), [(3, 3), (2, 0), (5, 0)])
+def test_members_of_other_folds_than_those_at_home_join_its_plan_and_blend(
+    fetch: Fetch, server: Any, ran: Any, tmp_path: Path, count: int, seed: int, capfd: Any
+) -> None:
+    """As `quick` at home (4 folds) and `best` on Kaggle (10) are."""
+    workspace = Workspace(tmp_path / "w")
+    dataset = load(ran.data, workspace)
+    folds = make_folds(dataset, count, seed, workspace)
+    store = MemberStore(workspace)
+    classes = len(dataset.competition.classes)
+    own = []
+    for fold in range(count):
+        key = MemberKey(TrainingConfig(), fold, fold, 1, 1, dataset.digest, folds.digest, "b" * 16)
+        rows = len(folds.held_out_rows(fold)), len(dataset.test_images)
+        arrays = [np.full((number, classes), 1 / classes, np.float32) for number in rows]
+        store.add(Member(key, *arrays, {"seconds": 1.0}))
+        own.append(key)
+    settings = {"folds": count, "seed": seed}
+    store.write_plan(settings, own)
+    code, values, _ = fetch()
+    assert code == 0 and len(values["added"]) == 2, values
+    assert store.read_plan()[0] == settings
+    assert [key.name for key in store.read_plan()[1]] == [
+        *(key.name for key in own), *members_of(server),
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        cli.cli(
+            ["blend", "--json", "--workspace", str(workspace.root), "--data", str(ran.data)],
+            prog_name="kaggle-digits",
+        )
+    out, err = capfd.readouterr()
+    assert not ended.value.code, err
+    blended = json.loads(out)
+    assert blended["members"] == count + 2 and blended["set_folds"] == [count, 2]
+
+
 def test_a_kernel_of_other_code_is_refused(fetch: Fetch, server: Any, tmp_path: Path) -> None:
     change_about(server, lambda about: about.update(code="f" * 16))
     code, values, _ = fetch()
@@ -132,21 +170,8 @@ def test_a_kernel_on_other_data_is_refused(
     assert code == 4 and "trained on other data" in values["error"]
     change_about(server, lambda about: about.update(data=None))
     code, values, _ = fetch(other)
-    assert code == 4 and "trained on other data" in values["error"]
+    assert code == 4 and "was made from other data" in values["error"]
     assert nothing_taken(tmp_path / "w")
-
-
-@pytest.mark.parametrize("setting", ["folds", "seed"])
-def test_members_of_other_folds_are_refused(
-    fetch: Fetch, tmp_path: Path, ran: Any, setting: str
-) -> None:
-    at_home = tmp_path / "w" / "ensembles" / "plan.json"
-    at_home.parent.mkdir(parents=True)
-    settings = {"folds": 2, "seed": 3, "epochs": 1, "copies": 1} | {setting: 9}
-    at_home.write_text(json.dumps({"settings": settings, "members": []}))
-    code, values, _ = fetch()
-    assert code == 4 and f"{setting} {2 if setting == 'folds' else 3}" in values["error"]
-    assert not (tmp_path / "w" / "ensembles" / "members").exists()
 
 
 def test_a_run_that_goes_on_is_not_fetched(fetch: Fetch, server: Any) -> None:
@@ -230,10 +255,10 @@ def test_predictions_that_are_none_are_refused(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda key: key.update(fold=7), "fold 7"),
-        (lambda key: key.update(data="0" * 16), "other data"),
-        (lambda key: key.update(folds="0" * 16), "other folds"),
+        (lambda key: key.update(fold=7), "another member than its name says"),
         (lambda key: key.update(epochs=500), "another member than its name says"),
+        (lambda key: key.update(epochs="2"), "epochs is '2'; expected int"),
+        (lambda key: key.update(colour=1), "cannot be read"),
         (lambda key: key.clear(), "cannot be read"),
     ],
 )
@@ -249,6 +274,69 @@ def test_a_member_that_is_another_is_refused(
     assert nothing_taken(tmp_path / "w")
 
 
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '"x"', '{"settings": {}, "mem', "\xff"])
+def test_a_broken_plan_of_members_is_refused(
+    fetch: Fetch, server: Any, tmp_path: Path, content: str
+) -> None:
+    replace(server, "ensembles/plan.json", content.encode("latin-1"))
+    code, values, _ = fetch()
+    assert code == 4 and "The plan of members of tester/kaggle-digits is broken" in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+def test_members_of_other_folds_than_their_plan_names_are_refused(
+    fetch: Fetch, server: Any, tmp_path: Path
+) -> None:
+    stored = json.loads(server.files["kaggle-digits/ensembles/plan.json"])
+    stored["settings"]["seed"] = 9
+    replace(server, "ensembles/plan.json", json.dumps(stored).encode())
+    code, values, _ = fetch()
+    assert code == 4 and "was made from other folds" in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
+def about_with(**changes: Any) -> Callable[[dict[str, Any]], bytes]:
+    return lambda about: json.dumps(about | changes).encode()
+
+
+SUMS = {"bytes": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda about: b"null", "None where an object is expected"),
+        (lambda about: b"[]", "[] where an object is expected"),
+        (lambda about: b'"x"', "'x' where an object is expected"),
+        (lambda about: b"{}", "format None; expected 1"),
+        (lambda about: json.dumps(about).encode()[:-40], "is not what our script writes"),
+        (lambda about: b"\xff\xfe", "is not what our script writes"),
+        (lambda about: b"[" * 100_000, "is not what our script writes"),
+        (about_with(format=2), "format 2; expected 1"),
+        (about_with(code=None), "code is None"),
+        (about_with(data=5), "data is 5"),
+        (about_with(finished="yes"), "finished is 'yes'"),
+        (about_with(files=[]), "files is []"),
+        (about_with(files={"a": 1}), "1 where bytes and sha256 are expected"),
+        (about_with(files={"a": SUMS | {"bytes": "9"}}), "'9' bytes"),
+        (about_with(files={"a": SUMS | {"bytes": -1}}), "-1 bytes"),
+        (about_with(files={"a": SUMS | {"sha256": "x"}}), "the sha256 'x'"),
+        (about_with(files={"/etc/x": SUMS}), "points outside"),
+        (about_with(files={"a/../x": SUMS}), "points outside"),
+        (about_with(files={"C:\\x": SUMS}), "points outside"),
+        (about_with(files={"a": SUMS | {"bytes": 10**9}}), "names more than 200 MB of files"),
+        (about_with(submission=[]), "submission is []"),
+    ],
+)
+def test_a_kernel_json_of_another_form_is_refused_with_what_is_wrong(
+    fetch: Fetch, server: Any, tmp_path: Path, content: Any, says: str
+) -> None:
+    server.files[ABOUT] = content(json.loads(server.files[ABOUT]))
+    code, values, _ = fetch()
+    assert code == 4 and says in values["error"] and ABOUT in values["error"]
+    assert nothing_taken(tmp_path / "w")
+
+
 def test_no_name_leads_out_of_the_workspace(fetch: Fetch, server: Any, tmp_path: Path) -> None:
     old = members_of(server)[0]
     for path in [path for path in server.files if old in path]:
@@ -260,7 +348,7 @@ def test_no_name_leads_out_of_the_workspace(fetch: Fetch, server: Any, tmp_path:
         )
         replace(server, f"ensembles/members/../{file}", content)
     code, values, _ = fetch()
-    assert code == 4 and "no proper name" in values["error"]
+    assert code == 4 and "points outside" in values["error"]
     assert not (tmp_path / "w" / "ensembles" / "member.json").exists()
 
 

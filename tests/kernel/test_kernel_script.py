@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -17,7 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kaggle_digits.core.data.source import find
+from kaggle_digits.ground.errors import DataError, KaggleDigitsError
+from kernel import machine
 from kernel.bundle import code_digest
+from kernel.onboard import Run
 
 
 def errors(ended: Any) -> list[str]:
@@ -33,6 +39,10 @@ def module(tools: Any, tmp_path: Path) -> ModuleType:
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
+
+
+def make_run(tmp_path: Path, plan: Any, code: str = "c" * 16) -> Run:
+    return Run("1.0", code, plan.for_script(), tmp_path, tmp_path / "working", lambda line: None)
 
 
 def test_a_run_ends_with_a_valid_submission(ran: Any) -> None:
@@ -122,6 +132,7 @@ def test_without_inputs_it_says_what_to_do(tools: Any, tmp_path: Path) -> None:
     assert ended.returncode == 1
     (line,) = errors(ended)
     assert "no folder with train.csv and test.csv" in line and "digit-recognizer" in line
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_failing_command_ends_the_run_with_1(tools: Any, tmp_path: Path) -> None:
@@ -189,79 +200,138 @@ def test_commands_that_leave_no_submission_are_no_success(tools: Any, tmp_path: 
     assert "there is no submission.csv" in errors(ended)[0]
 
 
-def test_inputs_are_found_at_both_mounts_and_by_search(
-    module: ModuleType, tools: Any, tmp_path: Path
-) -> None:
+def test_inputs_are_found_at_both_mounts_and_by_search(tools: Any, tmp_path: Path) -> None:
     inputs = tmp_path / "input"
-    found = tools.competition(inputs / "deep" / "somewhere")
+    tools.competition(inputs / "deep" / "somewhere")
     (inputs / "no-test").mkdir()
     (inputs / "no-test" / "train.csv").write_text("x")
-    assert module.find_inputs(inputs, "digit-recognizer") == found
+    found = machine.find_inputs(inputs, "digit-recognizer").path
+    assert found.is_relative_to(inputs / "deep")
     old = tools.competition(inputs / "digit-recognizer")
-    assert module.find_inputs(inputs, "digit-recognizer") == old
+    assert machine.find_inputs(inputs, "digit-recognizer").path == old
     new = tools.competition(inputs / "competitions" / "digit-recognizer")
-    assert module.find_inputs(inputs, "digit-recognizer") == new
-    with pytest.raises(module.Stop, match="several folders"):
-        module.find_inputs(inputs, "another")
-    with pytest.raises(module.Stop, match="no folder"):
-        module.find_inputs(tmp_path / "nothing", "another")
+    assert machine.find_inputs(inputs, "digit-recognizer").path == new
+    with pytest.raises(machine.Stop, match="several folders"):
+        machine.find_inputs(inputs, "another")
+    with pytest.raises(machine.Stop, match="no folder"):
+        machine.find_inputs(tmp_path / "nothing", "another")
+    (new / "test.csv").unlink()
+    with pytest.raises(DataError, match=r"competitions.digit-recognizer has no test\.csv"):
+        machine.find_inputs(inputs, "digit-recognizer")
 
 
 def test_the_source_unpacked_is_the_source_packed(module: ModuleType, tmp_path: Path) -> None:
-    module.unpack(tmp_path / "code")
+    assert module.unpack(tmp_path / "code")
     unpacked = {
         path.relative_to(tmp_path / "code").as_posix(): path.read_bytes()
         for path in (tmp_path / "code").rglob("*")
         if path.is_file()
     }
     assert code_digest(unpacked) == module.CODE
-    module.CODE = "0" * 16
-    with pytest.raises(module.Stop, match="damaged"):
-        module.unpack(tmp_path / "again")
+
+
+@pytest.mark.parametrize("damage", ["digest", "cut", "changed", "no text"])
+def test_a_damaged_script_ends_in_one_line(tools: Any, tmp_path: Path, damage: str) -> None:
+    script = tools.script(tmp_path / "src", tools.plan())
+    text = script.read_text()
+    start = text.index('ARCHIVE = """\n') + 13
+    changed = {
+        "digest": text.replace('CODE = "', 'CODE = "0'),
+        "cut": text[:start] + text[start + 970 :],
+        "changed": text[: start + 500] + ("A" if text[start + 500] != "A" else "B")
+        + text[start + 501 :],
+        "no text": text[:start] + text[text.index('"""\n\nif __name__') :],
+    }  # fmt: skip
+    script.write_text(changed[damage])
+    ended = tools.run(script, tmp_path / "kaggle")
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    (line,) = errors(ended)
+    assert line == (
+        "kernel: error: the source this script carries is damaged; build and push it again"
+    )
+
+
+def test_an_old_python_is_told_so_in_one_line(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 2))
+    assert "is too old; 3.11 to 3.13 were tried" in module.main()
+
+
+def test_the_loader_can_be_read_by_an_older_python(tools: Any, tmp_path: Path) -> None:
+    """Else a user of one would see a syntax error instead of the line above."""
+    text = tools.script(tmp_path / "src", tools.plan()).read_text()
+    tree = ast.parse(text, feature_version=(3, 7))
+    top = {
+        alias.name.split(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert top and top <= sys.stdlib_module_names
+
+
+def test_what_tells_of_versions_loads_the_standard_library_alone() -> None:
+    """Numpy and its like may be missing or broken: nothing may load them before that is told."""
+    shown = subprocess.run(
+        [sys.executable, "-c", "import sys, kernel.onboard; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    own = {"kaggle_digits", "kernel", "__main__"}
+    loaded = {name.split(".")[0] for name in shown}
+    packages = {package.module for package in machine.PACKAGES}
+    assert "kernel" in loaded and loaded & packages == set()
+    assert loaded & {"yaml", "requests", "kaggle", "matplotlib"} == set()
+    assert own <= loaded
 
 
 def test_the_rehearsal_sample_is_spread_over_the_file(
-    module: ModuleType, tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The test file and the sample submission lose the same rows."""
     data = tools.competition(tmp_path / "data")
-    plan = tools.plan().for_script() | {"rehearsal_rows": 20}
-    run = module.Run(tmp_path, tmp_path, tmp_path / "s", tmp_path / "s.csv", plan, 0.0)
-    seen = []
+    sample = ["Id,Digit", *(f"n{row},0" for row in range(15))]
+    (data / "my_sample_submission.csv").write_text("\n".join(sample) + "\n")
+    (data / "train.csv").rename(data / "my_train.csv")
+    given = tools.plan().for_script() | {"rehearsal_rows": 8}
+    run = Run("1.0", "c" * 16, given, tmp_path, tmp_path / "working", lambda line: None)
+    seen = {}
 
     def call(words: list[str], data: Path, workspace: Path, ignore: int | None = None) -> int:
         if words[0] == "tune":
-            seen.extend((data / "train.csv").read_text().splitlines())
+            seen.update({path.name: path.read_text().splitlines() for path in data.iterdir()})
         return 0
 
     monkeypatch.setattr(run, "call", call)
-    run.rehearse(data)
-    rows = (data / "train.csv").read_text().splitlines()
-    assert seen == [rows[0], *rows[1::3]]
+    run.rehearse(find(data))
+    rows = (data / "my_train.csv").read_text().splitlines()
+    assert seen["train.csv"] == [rows[0], *rows[1::7]]
+    tests = (data / "test.csv").read_text().splitlines()
+    assert seen["test.csv"] == [tests[0], *tests[1::2]]
+    assert seen["sample_submission.csv"] == [sample[0], *sample[1::2]]
 
 
-def test_untried_versions_are_remarked(
-    module: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = [("keras", "3.7.0", ("3.8", "3.16")), ("numpy", "2.4.6", ("2.0", "2.5"))]
-    monkeypatch.setattr(module, "installed", lambda: known)
-    module.report_machine({"ranked": []})
-    out = capsys.readouterr().out
-    assert "keras 3.7.0  (not tried: 3.8 to below 3.16 were)" in out
-    assert "numpy 2.4.6\n" in out
+def test_untried_versions_are_remarked(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {package.module: package for package in machine.PACKAGES}
+    found = [(known["keras"], "3.7.0"), (known["numpy"], "2.4.6")]
+    monkeypatch.setattr(machine, "installed", lambda: found)
+    lines: list[str] = []
+    machine.report(lines.append, searching=True)
+    assert "  keras 3.7.0  (not tried: 3.8 to below 3.16 were)" in lines
+    assert "  numpy 2.4.6" in lines
 
 
-def test_keras_tuner_is_needed_for_a_search_alone(
-    module: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "installed", lambda: [("keras_tuner", None, ("1.4", "1.5"))])
-    module.report_machine({"ranked": [1]})
-    with pytest.raises(module.Stop, match="not installed on this machine: keras_tuner"):
-        module.report_machine({"ranked": []})
+def test_keras_tuner_is_needed_for_a_search_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuner = next(package for package in machine.PACKAGES if package.module == "keras_tuner")
+    monkeypatch.setattr(machine, "installed", lambda: [(tuner, None)])
+    machine.report(lambda line: None, searching=False)
+    with pytest.raises(machine.Stop, match="not installed on this machine: keras_tuner"):
+        machine.report(lambda line: None, searching=True)
 
 
-@pytest.mark.parametrize("change", ["code", "content", "outside", "two"])
+@pytest.mark.parametrize("change", ["code", "content", "missing", "outside", "two"])
 def test_an_earlier_output_that_does_not_fit_is_not_gone_on_from(
-    module: ModuleType, tools: Any, ran: Any, tmp_path: Path, change: str
+    tools: Any, ran: Any, tmp_path: Path, change: str
 ) -> None:
     for name, content in ran.output().items():
         path = tmp_path / "input" / "earlier" / name
@@ -273,6 +343,8 @@ def test_an_earlier_output_that_does_not_fit_is_not_gone_on_from(
         about["code"] = "f" * 16
     elif change == "content":
         (place / "tuning" / "best.json").write_text("{}")
+    elif change == "missing":
+        (place / "tuning" / "best.json").unlink()
     elif change == "outside":
         about["files"]["../../x"] = about["files"].pop("tuning/best.json")
     else:
@@ -280,10 +352,12 @@ def test_an_earlier_output_that_does_not_fit_is_not_gone_on_from(
         other.mkdir(parents=True)
         (other / "kernel.json").write_text("{}")
     (place / "kernel.json").write_text(json.dumps(about))
-    plan = tools.plan(goes_on="me/earlier").for_script()
-    run = module.Run(tmp_path, tmp_path, tmp_path / "state", tmp_path / "s.csv", plan, 0.0)
-    says = {"code": "other code", "content": "damaged", "outside": "outside", "two": "2 outputs"}
-    with pytest.raises(module.Stop, match=says[change]):
+    run = make_run(tmp_path, tools.plan(goes_on="me/earlier"), ran.code)
+    says = {
+        "code": "other code", "content": "damaged", "missing": "best.json of the earlier run",
+        "outside": "points outside", "two": "2 outputs",
+    }  # fmt: skip
+    with pytest.raises(KaggleDigitsError, match=says[change]):
         run.take_up(tmp_path / "input")
     assert not (tmp_path / "x").exists()
 

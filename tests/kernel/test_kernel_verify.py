@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import DataError
 from kaggle_digits.shell.console import Console
 from kernel import bundle, verification
 from kernel.metadata import Kernel
@@ -101,9 +101,11 @@ def test_changed_command_lines_are_caught(
     assert code == 1 and "other command lines" in values["error"]
 
 
-def test_a_zip_is_no_mount(prove: Callable[..., Any], tmp_path: Path) -> None:
+def test_data_that_are_not_there_are_no_fault_of_the_script(
+    prove: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / "data" / "test.csv").unlink()
-    with pytest.raises(ArtefactError, match=r"no train\.csv and test\.csv"):
+    with pytest.raises(DataError, match=r"has no test\.csv"):
         prove(GOOD)
 
 

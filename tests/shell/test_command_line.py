@@ -135,8 +135,8 @@ def test_a_step_too_early_ends_with_4_and_names_the_step_before(
 def test_more_folds_than_rows_of_a_class_ends_with_3(capfd, made, tmp_path):
     from kaggle_digits.core.data import load
     from kaggle_digits.ground.config import TrainingConfig
-    from kaggle_digits.ground.ranking import Ranked, ranking_path, write_ranking
     from kaggle_digits.ground.workspace import Workspace
+    from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 
     workspace = Workspace(tmp_path / "w")
     dataset = load(made.folder, workspace)

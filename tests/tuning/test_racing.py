@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
-from kaggle_digits.ground.ranking import Ranked, ranking_path, read_ranking
+from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking
 from tuning.racing import Race, fallen_behind, row_scores
 from tuning.scoring import Result, ScoringSettings, Splits
 from tuning.selection import diverse

@@ -9,8 +9,8 @@ import pytest
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.files import remove, write_json
-from kaggle_digits.ground.ranking import ranking_path, read_ranking
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import ranking_path, read_ranking
 from tuning.selection import ranked
 from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
 

@@ -1,120 +1,38 @@
 """Members on disk: one configuration trained on one fold with one seed, complete or absent.
 
-A member's folder is named by what made it. The plan lists the members that belong together now;
-members of other settings may lie beside them and are never mixed in.
+A member's folder is named by what made it. The plan (`records.plan`) lists the members that belong
+together now; members of other settings may lie beside them and are never mixed in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.aside import Contents, put_aside
-from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import read_json, whole_folder, write_bytes, write_json
-from kaggle_digits.ground.stamps import digest, versions
+from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.plan import MemberKey, MemberPlan, plan_path, read_plan, write_plan
 
 MODEL = "model.keras"
 """The name of a member's network in its folder, where it is kept."""
 
+_ABOUT = "member.json"
 _ARRAYS = ("held_out.npy", "test.npy")
 
-
-@dataclass(frozen=True, slots=True)
-class FoldSet:
-    """One configuration trained once on every fold.
-
-    Args:
-        config: The configuration.
-        repeat: Which of its trainings with other seeds, from 0.
-        round: Of pseudo-labels; 0 for none.
-        epochs: Passes over the training part, the same for all folds.
-    """
-
-    config: TrainingConfig
-    repeat: int
-    round: int
-    epochs: int
-
-    @property
-    def name(self) -> str:
-        """The name that its members have in common."""
-        name = f"{self.config.digest[:8]}-epochs{self.epochs}-repeat{self.repeat}"
-        return f"{name}-round{self.round}" if self.round else name
-
-
-@dataclass(frozen=True, slots=True)
-class MemberKey:
-    """Which member: everything that decides it.
-
-    Args:
-        config: The configuration.
-        fold: The fold it never saw.
-        seed: Its seed.
-        epochs: Passes over the other folds.
-        copies: Augmented copies it walked through.
-        data: Digest of the data.
-        folds: Digest of the folds.
-        bank: Digest of the augmentation bank.
-        repeat: Which of the configuration's trainings with other seeds, from 0.
-        round: How many times test predictions were turned into labels before it; 0 for none.
-        pseudo: Digest of what decided its pseudo-labels; empty for none.
-    """
-
-    config: TrainingConfig
-    fold: int
-    seed: int
-    epochs: int
-    copies: int
-    data: str
-    folds: str
-    bank: str
-    repeat: int = 0
-    round: int = 0
-    pseudo: str = ""
-
-    @property
-    def name(self) -> str:
-        """The member's name: its configuration, fold and seed, and a digest of the whole key."""
-        return (
-            f"{self.config.digest[:8]}-fold{self.fold}-seed{self.seed}-{digest(self.to_json())[:8]}"
-        )
-
-    @property
-    def set_name(self) -> str:
-        """The name of its fold set: the members that differ from it in nothing but the fold."""
-        return self.fold_set.name
-
-    @property
-    def fold_set(self) -> FoldSet:
-        """The fold set it belongs to."""
-        return FoldSet(self.config, self.repeat, self.round, self.epochs)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold.
-
-        The last three are left out where they have their defaults, so that members keep the names
-        they had before there were such fields.
-        """
-        values = {name: getattr(self, name) for name in self.__slots__}
-        for name, default in (("repeat", 0), ("round", 0), ("pseudo", "")):
-            if values[name] == default:
-                del values[name]
-        return values | {"config": self.config.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make a key from `to_json`'s dictionary."""
-        return cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
+FILES = (_ABOUT, *_ARRAYS)
+"""What a member consists of, its network aside."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +61,7 @@ class MemberStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self.folder = workspace.ensembles / "members"
-        self._plan = workspace.ensembles / "plan.json"
+        self._plan = plan_path(workspace)
         self._checkpoints = workspace.cache / "checkpoints"
 
     def path(self, key: MemberKey) -> Path:
@@ -160,7 +78,7 @@ class MemberStore:
 
     def has(self, key: MemberKey) -> bool:
         """Say whether a member is there; if it is, it is complete."""
-        return (self.path(key) / "member.json").exists()
+        return (self.path(key) / _ABOUT).exists()
 
     def has_weights(self, key: MemberKey) -> bool:
         """Say whether a member's network is kept; if it is, it is complete."""
@@ -182,7 +100,18 @@ class MemberStore:
             np.save(folder / _ARRAYS[1], member.test)
             if model is not None:
                 (folder / MODEL).write_bytes(model)
-            write_json(folder / "member.json", _about(member, folder, model))
+            write_json(folder / _ABOUT, _about(member, folder, model))
+
+    def add_files(self, key: MemberKey, files: Mapping[str, bytes]) -> None:
+        """Store a member that was trained elsewhere as its files came, whole or not at all.
+
+        Args:
+            key: Which one.
+            files: The contents of `FILES`, checked by `read_files`.
+        """
+        with whole_folder(self.path(key)) as folder:
+            for name in FILES:
+                (folder / name).write_bytes(files[name])
 
     def add_weights(self, member: Member, model: bytes) -> bool:
         """Put the network of a member that was trained again beside its predictions.
@@ -202,9 +131,9 @@ class MemberStore:
         if not (np.array_equal(held_out, member.held_out) and np.array_equal(test, member.test)):
             self.add(member, model)
             return False
-        kept = Member(member.key, held_out, test, read_json(folder / "member.json")["record"])
+        kept = Member(member.key, held_out, test, read_json(folder / _ABOUT)["record"])
         # The network last: while it is not there, the member simply has none.
-        write_json(folder / "member.json", _about(kept, folder, model))
+        write_json(folder / _ABOUT, _about(kept, folder, model))
         write_bytes(folder / MODEL, model)
         return True
 
@@ -266,7 +195,7 @@ class MemberStore:
             ArtefactError: One cannot be read, or holds another member than its name says.
         """
         keys = []
-        for path in sorted(self.folder.glob("*/member.json")):
+        for path in sorted(self.folder.glob(f"*/{_ABOUT}")):
             try:
                 key = MemberKey.from_json(read_json(path)["key"])
             except (KeyError, TypeError, ConfigurationError) as error:
@@ -280,9 +209,7 @@ class MemberStore:
 
     def write_plan(self, settings: Mapping[str, Any], keys: Sequence[MemberKey]) -> None:
         """Write which members belong together."""
-        write_json(
-            self._plan, {"settings": dict(settings), "members": [key.to_json() for key in keys]}
-        )
+        write_plan(self._plan, MemberPlan(dict(settings), tuple(keys)))
 
     def has_plan(self) -> bool:
         """Say whether members have been planned."""
@@ -297,19 +224,8 @@ class MemberStore:
         Raises:
             ArtefactError: There is no plan yet, or it is broken.
         """
-        if not self._plan.exists():
-            raise ArtefactError(
-                f"{self._plan} is not there: no members have been planned yet.",
-                mend="Call `kaggle-digits cv-train` first.",
-            )
-        stored = read_json(self._plan)
-        try:
-            return stored["settings"], [MemberKey.from_json(key) for key in stored["members"]]
-        except (KeyError, TypeError, ConfigurationError) as error:
-            raise ArtefactError(
-                f"{self._plan} is no plan of members: {error}.",
-                mend=f"Delete {self._plan} and call `kaggle-digits cv-train`; the members stay.",
-            ) from error
+        plan = read_plan(self._plan)
+        return plan.settings, list(plan.keys)
 
     def put_aside(self, say: Callable[[str], None]) -> AbstractContextManager[Callable[[], None]]:
         """Put all members and the plan aside until a new member is there.
@@ -333,10 +249,38 @@ class MemberStore:
 
     def _read(self, key: MemberKey) -> dict[str, Any]:
         folder = self.path(key)
-        about = read_json(folder / "member.json")
+        about = read_json(folder / _ABOUT)
         if not isinstance(about, dict) or about.get("key") != key.to_json():
             raise ArtefactError(f"{folder} holds another member than its name says.", mend=_MEND)
         return about
+
+
+def read_files(name: str, files: Mapping[str, bytes]) -> tuple[MemberKey, list[np.ndarray]]:
+    """Read a member that was trained elsewhere from its files' contents.
+
+    Args:
+        name: Its folder's name.
+        files: The contents of `FILES`.
+
+    Returns:
+        Which one it is, and its predictions of its fold and of the test rows, not checked yet.
+
+    Raises:
+        ArtefactError: A file cannot be read, or it is another member than its name says.
+    """
+    try:
+        key = MemberKey.from_json(json.loads(files[_ABOUT])["key"])
+    except (ValueError, TypeError, KeyError, RecursionError, ConfigurationError) as error:
+        raise ArtefactError(f"{name}/{_ABOUT} cannot be read: {error}.") from error
+    if key.name != name:
+        raise ArtefactError(f"{name} holds another member than its name says.")
+    arrays = []
+    for file in _ARRAYS:
+        try:
+            arrays.append(np.load(io.BytesIO(files[file]), allow_pickle=False))
+        except (ValueError, EOFError, OSError) as error:
+            raise ArtefactError(f"{name}/{file} is no array: {error}.") from error
+    return key, arrays
 
 
 _MEND = "Delete its folder and call `kaggle-digits cv-train` again."

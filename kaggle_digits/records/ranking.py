@@ -76,12 +76,12 @@ def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: 
     )
 
 
-def read_ranking(path: Path, data_digest: str) -> list[Ranked]:
+def read_ranking(path: Path, data_digest: str | None) -> list[Ranked]:
     """Read `best.json`.
 
     Args:
         path: Where.
-        data_digest: The data the configurations are to be trained on.
+        data_digest: The data the configurations are to be trained on; None for any.
 
     Raises:
         ArtefactError: It is not there, broken, empty, or was made on other data.
@@ -113,7 +113,7 @@ def read_ranking(path: Path, data_digest: str) -> list[Ranked]:
             f"{path} is no ranking of configurations: {error}.",
             mend="Call `kaggle-digits tune` again: it writes the ranking anew from the trials.",
         ) from error
-    if made_on != data_digest:
+    if data_digest is not None and made_on != data_digest:
         raise ArtefactError(
             f"{path} was made on other data (digest {made_on}, expected {data_digest}).",
             mend="Give the --data it was made on, or another --workspace and search there.",

@@ -1,0 +1,205 @@
+"""`plan.json`: which members belong together, whoever trained them; the one reader and writer.
+
+Values and files only: nothing here loads an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.workspace import Workspace
+
+_TEXTS = ("data", "folds", "bank", "pseudo")
+
+
+@dataclass(frozen=True, slots=True)
+class FoldSet:
+    """One configuration trained once on every fold.
+
+    Args:
+        config: The configuration.
+        repeat: Which of its trainings with other seeds, from 0.
+        round: Of pseudo-labels; 0 for none.
+        epochs: Passes over the training part, the same for all folds.
+    """
+
+    config: TrainingConfig
+    repeat: int
+    round: int
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """The name that its members have in common."""
+        name = f"{self.config.digest[:8]}-epochs{self.epochs}-repeat{self.repeat}"
+        return f"{name}-round{self.round}" if self.round else name
+
+
+@dataclass(frozen=True, slots=True)
+class MemberKey:
+    """Which member: everything that decides it.
+
+    Args:
+        config: The configuration.
+        fold: The fold it never saw.
+        seed: Its seed.
+        epochs: Passes over the other folds.
+        copies: Augmented copies it walked through.
+        data: Digest of the data.
+        folds: Digest of the folds.
+        bank: Digest of the augmentation bank.
+        repeat: Which of the configuration's trainings with other seeds, from 0.
+        round: How many times test predictions were turned into labels before it; 0 for none.
+        pseudo: Digest of what decided its pseudo-labels; empty for none.
+    """
+
+    config: TrainingConfig
+    fold: int
+    seed: int
+    epochs: int
+    copies: int
+    data: str
+    folds: str
+    bank: str
+    repeat: int = 0
+    round: int = 0
+    pseudo: str = ""
+
+    @property
+    def name(self) -> str:
+        """The member's name: its configuration, fold and seed, and a digest of the whole key."""
+        return (
+            f"{self.config.digest[:8]}-fold{self.fold}-seed{self.seed}-{digest(self.to_json())[:8]}"
+        )
+
+    @property
+    def set_name(self) -> str:
+        """The name of its fold set: the members that differ from it in nothing but the fold."""
+        return self.fold_set.name
+
+    @property
+    def fold_set(self) -> FoldSet:
+        """The fold set it belongs to."""
+        return FoldSet(self.config, self.repeat, self.round, self.epochs)
+
+    @property
+    def set_id(self) -> tuple[FoldSet, str]:
+        """What members of one set have in common: the fold set, and which folds it has."""
+        return self.fold_set, self.folds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold.
+
+        The last three are left out where they have their defaults, so that members keep the names
+        they had before there were such fields.
+        """
+        values = {name: getattr(self, name) for name in self.__slots__}
+        for name, default in (("repeat", 0), ("round", 0), ("pseudo", "")):
+            if values[name] == default:
+                del values[name]
+        return values | {"config": self.config.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """Make a key from `to_json`'s dictionary.
+
+        Raises:
+            ConfigurationError: It is none: a field is missing, unknown, or of another type.
+        """
+        try:
+            key = cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError(f"no member's key ({error})") from error
+        for name in cls.__slots__:
+            value, usual = getattr(key, name), str if name in _TEXTS else int
+            if name != "config" and type(value) is not usual:
+                raise ConfigurationError(
+                    f"no member's key ({name} is {value!r}; expected {usual.__name__})"
+                )
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPlan:
+    """The members that belong together.
+
+    Args:
+        settings: What they were planned by; `folds` and `seed` say which folds those that are
+            trained here have, and which rows the blend's weights are fitted on in turn. Members
+            that came from elsewhere may have others.
+        keys: The members, in order.
+    """
+
+    settings: dict[str, Any]
+    keys: tuple[MemberKey, ...]
+
+    @property
+    def folds(self) -> int:
+        """The number of its own folds."""
+        return int(self.settings["folds"])
+
+    @property
+    def seed(self) -> int:
+        """The seed its own folds were drawn with."""
+        return int(self.settings["seed"])
+
+    def joined_by(self, keys: Sequence[MemberKey]) -> MemberPlan:
+        """Return a plan that holds other members too, after its own, each once."""
+        return MemberPlan(self.settings, tuple(dict.fromkeys([*self.keys, *keys])))
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Self:
+        """Make a plan of what `plan.json` holds.
+
+        Raises:
+            ConfigurationError: It is none.
+        """
+        try:
+            settings, members = stored["settings"], stored["members"]
+            if not isinstance(settings, dict) or not isinstance(members, list):
+                raise TypeError("settings and members are expected")
+            made = cls(dict(settings), tuple(map(MemberKey.from_json, members)))
+            # Looked at once, so that a plan that exists has them.
+            if made.folds < 2 or made.seed < 0:
+                raise ValueError(f"{made.folds} folds and seed {made.seed}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"it is not what this version writes ({error})") from error
+        return made
+
+
+def plan_path(workspace: Workspace) -> Path:
+    """Return where a workspace's plan of members is."""
+    return workspace.ensembles / "plan.json"
+
+
+def read_plan(path: Path) -> MemberPlan:
+    """Read which members belong together.
+
+    Raises:
+        ArtefactError: There is no plan yet, or it is broken.
+    """
+    if not path.exists():
+        raise ArtefactError(
+            f"{path} is not there: no members have been planned yet.",
+            mend="Call `kaggle-digits cv-train` first.",
+        )
+    stored = read_json(path)
+    try:
+        return MemberPlan.from_json(stored)
+    except ConfigurationError as error:
+        raise ArtefactError(
+            f"{path} is no plan of members: {error}.",
+            mend="Call `kaggle-digits cv-train --fresh`.",
+        ) from error
+
+
+def write_plan(path: Path, plan: MemberPlan) -> None:
+    """Write which members belong together."""
+    write_json(path, {"settings": plan.settings, "members": [key.to_json() for key in plan.keys]})

@@ -1,0 +1,280 @@
+"""The kernel's way in Python: typed functions that return values and print nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaggle_digits.ground.config import Preset
+from kaggle_digits.ground.files import write_bytes, write_json
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking, write_ranking
+from kernel import metadata
+from kernel.bundle import code_digest, is_ours, read_script, read_sources, render
+from kernel.plan import Plan
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+    from kaggle_digits.kaggle_service.kernels import RunState
+    from kernel.fetching import Fetched
+    from kernel.verification import Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A script that is ready to be verified and pushed.
+
+    Args:
+        script: Where it is.
+        size: Its bytes.
+        metadata: Where its kernel-metadata.json is.
+        id: `owner/slug`.
+        title: The kernel's title.
+        code: Digest of the source it carries.
+        files: Source files it carries.
+        plan: What it runs.
+    """
+
+    script: Path
+    size: int
+    metadata: Path
+    id: str
+    title: str
+    code: str
+    files: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A version of a kernel that Kaggle has taken.
+
+    Args:
+        kernel: `owner/slug`.
+        url: Its page.
+        version: Its number, from 1.
+        state: How its run is: `started`, or how it ended where it was waited for.
+        code: Digest of the source it carries.
+    """
+
+    kernel: str
+    url: str
+    version: int
+    state: str
+    code: str
+
+
+def build(
+    folder: Path,
+    preset: Preset,
+    seed: int,
+    *,
+    best: Path | None = None,
+    gpu: bool = False,
+    owner: str | None = None,
+    slug: str | None = None,
+    title: str | None = None,
+    competition: str = "digit-recognizer",
+    goes_on: str = "",
+    budget: float | None = None,
+) -> Built:
+    """Pack the tool into one script; the same input makes the same bytes.
+
+    Args:
+        folder: Gets the script and kernel-metadata.json.
+        preset: How much the script searches and trains.
+        seed: Of all that it does.
+        best: A best.json whose configurations are trained without a search; None to search.
+        gpu: Ask for GPUs, and refuse to run without one.
+        owner: The account; None if it is not known yet.
+        slug: The kernel's name in addresses; None to make it of the title.
+        title: The kernel's title; None to make it of the slug.
+        competition: The competition's short name.
+        goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
+        budget: Seconds after which the run ends in good order; None for no limit.
+
+    Raises:
+        ConfigurationError: Kaggle would refuse a name, or the script for its size.
+        ArtefactError: `best` is no ranking, or the folder cannot be written.
+    """
+    about = metadata.make_metadata(
+        owner=owner, slug=slug, title=title, gpu=gpu, competition=competition, goes_on=goes_on
+    )
+    ranked = read_ranking(best, None) if best is not None else []
+    plan = Plan(
+        preset=preset.name,
+        seed=seed,
+        top_k=min(preset.top_k, len(ranked)) if ranked else preset.top_k,
+        competition=competition,
+        gpu=gpu,
+        ranked=tuple(ranked[: preset.top_k]),
+        goes_on=goes_on,
+        budget=budget,
+    )
+    sources = read_sources()
+    script = render(plan, sources)
+    path = folder / about["code_file"]
+    _require_own(folder, path)
+    write_bytes(path, script)
+    write_json(folder / metadata.FILE_NAME, about)
+    return Built(
+        script=path,
+        size=len(script),
+        metadata=folder / metadata.FILE_NAME,
+        id=about["id"],
+        title=about["title"],
+        code=code_digest(sources),
+        files=len(sources),
+        plan=plan,
+    )
+
+
+def _require_own(folder: Path, script: Path) -> None:
+    """Refuse to replace files that `build` has not written, whole or broken.
+
+    Raises:
+        ConfigurationError: The file is named.
+    """
+    about = folder / metadata.FILE_NAME
+    foreign = None
+    if script.exists() and not is_ours(script):
+        foreign = script
+    elif about.exists() and not metadata.is_ours(about, script.name):
+        foreign = about
+    if foreign is not None:
+        raise ConfigurationError(
+            f"--dir was given as {folder}; {foreign} is there and was not made by `kernel build`.",
+            mend="Give another --dir, or move the file away.",
+        )
+
+
+def verify(folder: Path, data: Path, progress: Progress, *, full: bool = False) -> Verified:
+    """Run a built script as Kaggle would, and compare its submission with the package's.
+
+    Args:
+        folder: What `build` has written.
+        data: The competition's files, as --data takes them.
+        progress: Told of the steps.
+        full: All that the script will do, not a short form of it.
+
+    Raises:
+        ArtefactError: There is no script, or it is not whole.
+        VerificationError: It was not built from this source, or does not do what the package does.
+    """
+    from kernel import verification
+
+    built = metadata.read_kernel(folder)
+    script = read_script(built.script, str(built.path))
+    verification.require_own_build(built, script)
+    plan = script.plan if full else verification.lessen(script.plan)
+    return verification.verify(built, plan, data, progress)
+
+
+def push(folder: Path, progress: Progress, *, waiting: bool = False) -> Pushed:
+    """Save a built script as a kernel's new version, which starts its run.
+
+    Args:
+        folder: What `build` has written.
+        progress: Told of the version, and of how its run is.
+        waiting: Wait until the run has ended.
+
+    Raises:
+        ArtefactError: There is no script, or it is not whole.
+        ConfigurationError: It has no owner, or Kaggle would refuse its metadata.
+        ServiceError: Kaggle refused it or one of its sources, or its run failed.
+    """
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
+    from kernel import sending
+
+    built = metadata.read_kernel(folder)
+    script = read_script(built.script, str(built.path))
+    kernels = KaggleKernels()
+    saved = sending.push(kernels, built)
+    name = f"{built.owner}/{built.slug}"
+    progress.say(f"kernel {name}: version {saved.version} is saved, {saved.url}")
+    state = "started"
+    if waiting:
+        state = sending.wait(kernels, built.owner, built.slug, progress).state
+    return Pushed(name, saved.url, saved.version, state, script.code)
+
+
+def status(name: str) -> RunState:
+    """Ask how a kernel's last run is.
+
+    Args:
+        name: `owner/slug`.
+
+    Raises:
+        ConfigurationError: It is no kernel's name.
+        ServiceError: Kaggle did not tell, or the run failed or was cancelled.
+    """
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
+    from kernel import sending
+
+    owner, slug = metadata.split_id(name)
+    sending.require_owner(owner)
+    found = KaggleKernels().run_state(owner, slug)
+    sending.require_complete(found, name)
+    return found
+
+
+def fetch(name: str, dataset: Dataset, workspace: Workspace, progress: Progress) -> Fetched:
+    """Take the members and the submission of a kernel's last run into a workspace.
+
+    Args:
+        name: `owner/slug`.
+        dataset: The data at home.
+        workspace: Where all goes; locked meanwhile.
+        progress: Told of the files.
+
+    Raises:
+        ConfigurationError: It is no kernel's name.
+        ServiceError: The run goes on still, left nothing, or a file did not come down.
+        ArtefactError: It was made by other code or from other data, a file is not what its run
+            wrote, or the workspace is in use.
+        DataError: Its submission is none for this competition.
+    """
+    from kaggle_digits.kaggle_service.kernels import KaggleKernels
+    from kernel import fetching
+
+    owner, slug = metadata.split_id(name)
+    with workspace.lock(workspace.ensembles):
+        return fetching.fetch(
+            KaggleKernels(),
+            owner,
+            slug,
+            code=code_digest(read_sources()),
+            dataset=dataset,
+            workspace=workspace,
+            progress=progress,
+        )
+
+
+def adopt(ranked: Sequence[Ranked], dataset: Dataset, workspace: Workspace, seed: int) -> None:
+    """Make given configurations the workspace's ranking, as if a search on this data had ended.
+
+    Args:
+        ranked: From best to worst, with the scores of the search they come from.
+        dataset: The data they will be trained on.
+        workspace: Its tuning folder gets `best.json`; locked meanwhile.
+        seed: Recorded with them.
+
+    Raises:
+        ArtefactError: The workspace is in use, or cannot be written.
+    """
+    with workspace.lock(workspace.tuning):
+        write_ranking(ranking_path(workspace), ranked, dataset.digest, seed)
+
+
+def built_name(folder: Path) -> str:
+    """Return `owner/slug` of what `build` has written.
+
+    Raises:
+        ArtefactError: There is no script.
+        ConfigurationError: Its metadata are broken.
+    """
+    built = metadata.read_kernel(folder)
+    return f"{built.owner}/{built.slug}"
