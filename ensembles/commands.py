@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
@@ -13,7 +14,6 @@ from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
 
-METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
 _SHOWN = 20
 
 
@@ -64,7 +64,7 @@ _SHOWN = 20
 )
 @click.option(
     "--pseudo-targets",
-    type=click.Choice(["soft", "hard"]),
+    type=click.Choice(names.PSEUDO_TARGETS),
     help="The probabilities, or the class alone.  [default: soft]",
 )
 def cv_train(
@@ -251,7 +251,7 @@ def predict(
 @command("blend", short_help="Average the members into a submission.")
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=click.Choice((*names.METHODS, names.AUTO)),
     default="mean",
     show_default=True,
     help="How members' softmax outputs are joined; auto: the simplest way that is not worse than "
@@ -312,9 +312,9 @@ def blend(
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
         for doubt in doubts(pool, dataset.labels):
             console.say(f"blend: {doubt}")
-        names = METHODS if compare or method == "auto" else (method,)
-        progress = console if len(names) > 1 else Silent()
-        evaluations = evaluate_methods(names, pool, dataset.labels, folds, progress)
+        judged = names.METHODS if compare or method == names.AUTO else (method,)
+        progress = console if len(judged) > 1 else Silent()
+        evaluations = evaluate_methods(judged, pool, dataset.labels, folds, progress)
         made = make_blend(method, evaluations, pool, dataset.labels, temperature=temperature)
         about = account(made, pool, dataset, folds)
         predictions = write_predictions(made, about, dataset, workspace)

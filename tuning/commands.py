@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
@@ -23,7 +24,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @command("tune", short_help="Search configurations with Keras Tuner.")
 @click.option(
     "--strategy",
-    type=click.Choice(["hyperband", "bayesian", "random", "grid"]),
+    type=click.Choice(names.STRATEGIES),
     default="hyperband",
     show_default=True,
     help="Which of Keras Tuner's oracles proposes.",

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kaggle_digits.core.processes import become_worker
-from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
+from kaggle_digits.ground.names import require_known
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
@@ -105,10 +105,7 @@ def find_policy(name: str) -> Policy | None:
     Raises:
         ConfigurationError: The name is unknown.
     """
-    if name not in POLICIES:
-        raise ConfigurationError(
-            f"augmentation was given as {name!r}.", mend=did_you_mean(name, POLICIES)
-        )
+    require_known("augmentation", name, POLICIES)
     return POLICIES[name]
 
 

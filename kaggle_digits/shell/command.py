@@ -20,13 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from kaggle_digits.ground.config import (
-    AUTO,
-    PRECISION_VARIABLE,
-    PRECISIONS,
-    Preset,
-    load_presets,
-)
+from kaggle_digits.ground import names
+from kaggle_digits.ground.config import PRECISION_VARIABLE, Preset, load_presets
 from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.files import make_folder
 from kaggle_digits.ground.workspace import Workspace
@@ -116,7 +111,6 @@ def command(name: str, *, short_help: str) -> Callable[[Body], Command]:
 
 def shared_options() -> list[click.Parameter]:
     """Return the options every command takes."""
-    presets = load_presets()
     return [
         click.Option(
             ["--data"],
@@ -133,7 +127,7 @@ def shared_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--preset"],
-            type=click.Choice(list(presets)),
+            type=click.Choice(names.PRESETS),
             default="quick",
             show_default=True,
             help="How much is searched and trained.",
@@ -147,8 +141,8 @@ def shared_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--precision"],
-            type=click.Choice(PRECISIONS),
-            default=AUTO,
+            type=click.Choice(names.PRECISIONS),
+            default=names.AUTO,
             envvar=PRECISION_VARIABLE,
             help="What networks compute in; auto: what this machine multiplies fastest.",
         ),

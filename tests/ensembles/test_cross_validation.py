@@ -158,13 +158,6 @@ def test_members_of_other_data_are_not_added_to(run, dataset, workspace, planted
         )
 
 
-def test_unknown_names_are_refused_before_anything_is_trained(run, planted) -> None:
-    for config in (TrainingConfig(family="stridet"), TrainingConfig(augmentation="lihgt")):
-        with pytest.raises(ConfigurationError):
-            run(A, config)
-    assert planted.jobs == []
-
-
 # --- weights
 
 
