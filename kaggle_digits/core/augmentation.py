@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kaggle_digits.core.processes import become_worker
+from kaggle_digits.ground import seeds
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
 from kaggle_digits.ground.names import require_known
 from kaggle_digits.ground.progress import Progress, Silent
@@ -202,7 +203,7 @@ class Bank:
         """
         if self._policy is None:
             return [0] * epochs
-        random = np.random.default_rng([seed, 7])
+        random = np.random.default_rng(seeds.of_network(seed, seeds.Purpose.WALK))
         rounds = -(-epochs // copies)
         walk = [int(index) for _ in range(rounds) for index in random.permutation(copies)]
         return walk[:epochs]

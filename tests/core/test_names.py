@@ -17,6 +17,7 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.shell.cli import load_command
+from tuning.oracles import STRATEGIES
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ from kaggle_digits.shell.cli import load_command
         (POLICIES, names.POLICIES),
         (METHODS, names.METHODS),
         (load_presets(), names.PRESETS),
+        (STRATEGIES, names.STRATEGIES),
     ],
 )
 def test_the_tables_have_exactly_the_names_in_their_order(table, known) -> None:

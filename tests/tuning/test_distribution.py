@@ -24,7 +24,7 @@ from tuning.budget import Budget
 from tuning.coordination import Coordinator, Goals
 from tuning.crew import Crew, bank_lock
 from tuning.distribution import Chief, Worker, decode, encode, parse_address, serving
-from tuning.proposals import ProposalSettings, Proposer
+from tuning.proposals import Limits, Proposer
 from tuning.scoring import Result, ScoringSettings, Splits, Unit
 from tuning.search import SearchSettings
 from tuning.study import COMPLETED, FAILED, RUNNING, Study
@@ -58,9 +58,8 @@ def coordinator(dataset, workspace, settings):
             study,
             past,
             lambda known: Proposer(
-                ProposalSettings(
-                    "random", settings.space, 0, 4, settings.portfolio, 20, (8, 8, 3), trials
-                ),
+                dataclasses.replace(settings, strategy="random", seed=0, epochs=4),
+                Limits(20, (8, 8, 3), trials),
                 known,
             ),
             Splits(dataset.labels, SCORING),
