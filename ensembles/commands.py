@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 
 _SHOWN = 20
 

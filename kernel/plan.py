@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked
 
@@ -130,7 +131,7 @@ class Plan:
         if self.goes_on:
             lines.append(f"goes on from the output of {self.goes_on}")
         if self.budget is not None:
-            lines.append(f"ends in good order after {self.budget:.0f} s")
+            lines.append(f"ends in good order after {duration(self.budget)}")
         lines += [
             f"configuration {place} ({entry.config.digest}): "
             + ", ".join(f"{name} {value}" for name, value in entry.config.to_json().items())

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 
 if TYPE_CHECKING:
     from tuning.study import Study, Trial

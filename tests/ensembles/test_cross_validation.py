@@ -255,7 +255,7 @@ def test_a_budget_is_filled_with_whole_sets_and_more_seeds(run, measured, plante
     assert sets(done.keys) == [(1, r, 4) if d == 1 else (2, r, 4) for r in range(3) for d in (1, 2)]
     assert planted.now == 91 and done.trained == 18
     plan = [line for line in lines.lines if "plan" in line or "repeat 0: 3 folds" in line]
-    assert plan[0] == "plan: 6 fold sets in 1.5 min of 1.7 min"
+    assert plan[0] == "plan: 6 fold sets in 1 min 30 s of 1 min 40 s"
     assert "strided, repeat 0: 3 folds × 4 epochs, 20 images/s, " in plan[1]
 
 
