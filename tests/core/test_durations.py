@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
-
-FEW = settings(max_examples=50, deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +41,11 @@ def test_a_length_of_time_as_a_person_writes_it(seconds: float, text: str) -> No
     assert duration(seconds) == text
 
 
-@FEW
 @given(st.integers(1, 3599))
 def test_what_is_shown_can_be_typed_up_to_an_hour(seconds: int) -> None:
     assert parse_duration(duration(seconds)) == seconds
 
 
-@FEW
 @given(st.floats(0.5, 9e5, exclude_min=True))
 def test_what_is_shown_is_never_more_than_it_is(seconds: float) -> None:
     """Within half a second; from an hour on, what is left of a minute is not shown."""
@@ -57,7 +53,6 @@ def test_what_is_shown_is_never_more_than_it_is(seconds: float) -> None:
     assert seconds - (60 if seconds >= 3599.5 else 0.5) <= shown <= seconds + 0.5
 
 
-@FEW
 @given(st.integers(0, 200), st.integers(0, 999), st.integers(0, 999))
 def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int) -> None:
     wanted = 3600 * hours + 60 * minutes + seconds
@@ -70,7 +65,6 @@ def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int
             parse_duration(text)
 
 
-@FEW
 @given(st.text(max_size=12))
 def test_any_text_is_a_time_or_is_refused_in_words(text: str) -> None:
     try:
