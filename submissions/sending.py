@@ -166,7 +166,7 @@ def synchronise(service: Service, ledger: Ledger, progress: Progress) -> list[Se
     return listed
 
 
-def mend(service: Service, ledger: Ledger, workspace: Workspace, progress: Progress) -> None:
+def catch_up(service: Service, ledger: Ledger, workspace: Workspace, progress: Progress) -> None:
     """Bring the ledger up to the service's list, interrupted sendings too.
 
     Raises:

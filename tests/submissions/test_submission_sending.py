@@ -18,8 +18,8 @@ from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import Ledger, Record
 from submissions.sending import (
     About,
+    catch_up,
     compose_message,
-    mend,
     read_about,
     sent_copy,
     submit,
@@ -287,7 +287,7 @@ def test_two_at_once_send_one(desk: Desk, file: SubmissionFile) -> None:
         with pytest.raises(ArtefactError, match="in use"):
             other.submit(file)
         with other.ledger() as ledger:
-            mend(other.service, ledger, other.workspace, Silent())
+            catch_up(other.service, ledger, other.workspace, Silent())
         assert [record.state for record in other.records()] == ["sending"]
     finally:
         go_on.set()
