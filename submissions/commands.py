@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,7 +278,7 @@ def leaderboard(
         asked = 1
         try:
             while watch and (times is None or asked < times):
-                time.sleep(interval)
+                service.patience.pause(interval)
                 before = {one.record.id: one.record for one in summary.standings}
                 asked += 1
                 try:
