@@ -10,6 +10,7 @@ from typing import Any, Self
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.names import PRESETS, require_known
 from kaggle_digits.ground.ranking import Ranked
 
 SUBMISSION = "{submission}"
@@ -39,6 +40,9 @@ class Plan:
         rehearse: Whether a small sample goes through the first commands before the real data.
         goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+
+    Raises:
+        ConfigurationError: There is no such preset.
     """
 
     preset: str
@@ -54,6 +58,10 @@ class Plan:
     rehearse: bool = True
     goes_on: str = ""
     budget: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the preset, so that a plan that exists has commands."""
+        require_known("preset", self.preset, PRESETS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

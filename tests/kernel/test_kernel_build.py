@@ -218,6 +218,9 @@ def test_a_plan_survives_its_json(tools: Any) -> None:
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     with pytest.raises(ConfigurationError):
         Plan.from_json({"preset": "quick"})
+    with pytest.raises(ConfigurationError, match="preset was given as 'bets'") as caught:
+        Plan.from_json(plan.to_json() | {"preset": "bets"})
+    assert caught.value.mend == "Did you mean 'best'?"
 
 
 @pytest.mark.parametrize("content", [b"", b"VERSION = 1", b"def", b"\xff\xfe"])
