@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow check lock clean
+.PHONY: demo test test-slow coverage check lock clean
 
 demo: $(INSTALLED)  ## the main job on the embedded data
 	$(BIN)/kaggle-digits run --workspace demo-workspace
@@ -17,10 +17,14 @@ test: $(INSTALLED)  ## the test suite
 test-slow: $(INSTALLED)  ## the long tests, those on the competition's files too
 	$(BIN)/python -m pytest -q -m slow
 
+coverage: $(INSTALLED)  ## the test suite, and the lines and branches that it does not run
+	$(BIN)/python -m pytest -q --cov --cov-report=term
+
 check: $(INSTALLED)  ## lint, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 lock:  ## resolve constraints.txt anew for all supported Pythons
@@ -30,7 +34,7 @@ lock:  ## resolve constraints.txt anew for all supported Pythons
 		--no-header --no-annotate --no-emit-index-url --quiet --upgrade --output-file constraints.txt
 
 clean:  ## everything make has made
-	rm -rf $(VENV) build demo-workspace *.egg-info
+	rm -rf $(VENV) build demo-workspace *.egg-info .coverage*
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

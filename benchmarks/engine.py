@@ -155,13 +155,13 @@ def _plain_network(config: Any, dataset: Any) -> Any:
     import keras
     from keras import layers
 
-    from kaggle_digits.core.architecture import Convolution, plan
+    from kaggle_digits.core.architecture import Convolution, blocks_of
 
     keras.utils.set_random_seed(0)
     shape = dataset.competition
     inputs = keras.Input((shape.height, shape.width, 1))
     maps = inputs
-    for block in plan(config, shape.height, shape.width):
+    for block in blocks_of(config, shape.height, shape.width):
         assert isinstance(block, Convolution)
         maps = layers.Conv2D(
             block.filters, block.kernel, block.stride, "same" if block.padded else "valid"

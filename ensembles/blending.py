@@ -17,14 +17,13 @@ from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.predictions import Score
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
+from kaggle_digits.ground.names import AUTO, require_known
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,12 @@ def evaluate_methods(
 
     Returns:
         In the order of `METHODS`.
+
+    Raises:
+        ConfigurationError: A name is unknown.
     """
+    for name in names:
+        require_known("method", name, METHODS)
     wanted = [method for name, method in METHODS.items() if name in names]
     evaluations = []
     with progress.task("blend", len(wanted), "methods") as task:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground import names
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 
-METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
 _SHOWN = 20
 
 
@@ -63,7 +63,7 @@ _SHOWN = 20
 )
 @click.option(
     "--pseudo-targets",
-    type=click.Choice(["soft", "hard"]),
+    type=click.Choice(names.PSEUDO_TARGETS),
     help="The probabilities, or the class alone.  [default: soft]",
 )
 @fresh_option
@@ -268,7 +268,7 @@ def predict(
 @command("blend", short_help="Average the members into a submission.")
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=click.Choice((*names.METHODS, names.AUTO)),
     default="mean",
     show_default=True,
     help="How members' softmax outputs are joined; auto: the simplest way that is not worse than "
@@ -330,9 +330,9 @@ def blend(
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
         for doubt in doubts(pool, dataset.labels):
             console.say(f"blend: {doubt}")
-        names = METHODS if compare or method == "auto" else (method,)
-        progress = console if len(names) > 1 else Silent()
-        evaluations = evaluate_methods(names, pool, dataset.labels, folds, progress)
+        judged = names.METHODS if compare or method == names.AUTO else (method,)
+        progress = console if len(judged) > 1 else Silent()
+        evaluations = evaluate_methods(judged, pool, dataset.labels, folds, progress)
         made = make_blend(method, evaluations, pool, dataset.labels, temperature=temperature)
         about = account(made, pool, dataset, folds)
         predictions = write_predictions(made, about, dataset, workspace)

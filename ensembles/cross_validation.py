@@ -11,8 +11,6 @@ from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
-from kaggle_digits.core.architecture import plan
-from kaggle_digits.core.augmentation import find_policy
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.engine import Resources, open_engine
 from kaggle_digits.ground.config import TrainingConfig
@@ -142,15 +140,12 @@ def cross_validate(
 
     Raises:
         DataError: A class has fewer rows than folds.
-        ConfigurationError: A configuration has an unknown family or policy, the plan that is added
-            to has other folds, or no test image can become a pseudo-label.
+        ConfigurationError: The plan that is added to has other folds, or no test image can become
+            a pseudo-label.
         ArtefactError: A member that is needed is broken, or made from other data.
         TrainingError: A member diverged or ran out of memory.
     """
     started = clock()
-    for config in configs:
-        plan(config, dataset.competition.height, dataset.competition.width)
-        find_policy(config.augmentation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
     with open_engine(dataset, workspace, settings.resources, progress) as engine:
         trainer = Trainer(

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensembles.evaluation import Difference, RowResults, compare, row_results
+from ensembles.evaluation import PairedDifference, RowResults, compare, row_results
 from ensembles.fitting import member_temperatures
 from kaggle_digits.core.calibration import temper
 from kaggle_digits.core.predictions import Score, normalised, score
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Contribution:
     """One prediction among the others.
 
     Args:
@@ -29,7 +29,7 @@ class Standing:
 
     name: str
     score: Score
-    effect: Difference | None
+    effect: PairedDifference | None
 
     @property
     def verdict(self) -> str:
@@ -48,14 +48,14 @@ class Diversity:
     """All predictions side by side.
 
     Args:
-        standings: One each, in order.
+        contributions: One each, in order.
         agreement: Share of rows on which two name the same class, float64 [members, members].
         overlap: Rows that both get wrong over rows that one or both get wrong (Jaccard index);
             0 where neither errs. float64 [members, members].
         missed_by_all: Rows that none gets right, ascending, int64.
     """
 
-    standings: tuple[Standing, ...]
+    contributions: tuple[Contribution, ...]
     agreement: np.ndarray
     overlap: np.ndarray
     missed_by_all: np.ndarray
@@ -75,8 +75,8 @@ def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarra
     both = np.stack([(wrong & one).sum(axis=1) for one in wrong])
     either = np.stack([(wrong | one).sum(axis=1) for one in wrong])
     return Diversity(
-        standings=tuple(
-            Standing(name, score(one, labels), effect)
+        contributions=tuple(
+            Contribution(name, score(one, labels), effect)
             for name, one, effect in zip(
                 names, probabilities, _effects(probabilities, labels), strict=True
             )
@@ -100,7 +100,7 @@ def to_others(matrix: np.ndarray) -> np.ndarray | None:
     return means
 
 
-def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[Difference | None]:
+def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[PairedDifference | None]:
     if len(probabilities) == 1:
         return [None]
     total = probabilities.sum(axis=0, dtype=np.float64)

@@ -76,7 +76,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """How two predictions of the same rows differ, first minus second, with 95 % intervals.
 
     Args:
@@ -237,7 +237,7 @@ def row_results(joined: np.ndarray, labels: np.ndarray) -> RowResults:
     return RowResults(joined.argmax(axis=1) == labels, row_losses(joined, labels))
 
 
-def compare(first: RowResults, second: RowResults) -> Difference:
+def compare(first: RowResults, second: RowResults) -> PairedDifference:
     """Compare two predictions of the same rows, pair by pair.
 
     With b rows that only the first gets right, c that only the second does, and n in all, the
@@ -254,7 +254,7 @@ def compare(first: RowResults, second: RowResults) -> Difference:
     losses = first.losses - second.losses
     mean = float(losses.mean())
     error = _Z * float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
-    return Difference(
+    return PairedDifference(
         images=only_first - only_second,
         images_low=rows * (p - q - half),
         images_high=rows * (p - q + half),

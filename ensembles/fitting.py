@@ -13,6 +13,7 @@ import numpy as np
 from ensembles.rules import power_logits
 from kaggle_digits.core.calibration import best_temperature
 from kaggle_digits.core.predictions import SMALLEST, logarithm, softmax64
+from kaggle_digits.ground import seeds
 
 _CHUNK = 1024
 _ROWS_FOR_TEMPERATURES = 3_000
@@ -116,7 +117,7 @@ def greedy_weights(
     """
     of_label = np.maximum(_of_label(probabilities, labels), SMALLEST).astype(np.float32)
     members, rows = of_label.shape
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seeds.FIXED)
     counts = np.zeros(members)
     for _ in range(bags):
         bag = of_label[:, np.sort(random.permutation(rows)[: max(1, rows // 2)])]

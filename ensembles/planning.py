@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.plan import FoldSet
 
@@ -255,14 +256,14 @@ def describe(
     """
     total = sum(item.seconds for item in allotments)
     count = counted(len(allotments), "fold set")
-    lines = [f"plan: {count} in {_minutes(total)} of {_minutes(budget)}"]
+    lines = [f"plan: {count} in {duration(total)} of {duration(budget)}"]
     for item in allotments:
         config, repeat = item.fold_set.config, item.fold_set.repeat
         speed = speeds.get(config.digest)
         measured = f", {speed * prices.workers:,.0f} images/s" if speed else ""
         lines.append(
             f"  {config.digest[:8]} {config.family}, repeat {repeat}: {prices.folds} folds × "
-            f"{item.epochs} epochs{measured}, {_minutes(item.seconds)}"
+            f"{item.epochs} epochs{measured}, {duration(item.seconds)}"
         )
     return lines
 
@@ -277,7 +278,3 @@ def _most_epochs(candidate: Candidate, least: int, left: float, prices: Prices) 
 def _ratio(sums: Iterable[tuple[float, float]]) -> float:
     expected, taken = (sum(part) for part in zip(*sums, strict=True)) if sums else (0.0, 0.0)
     return taken / expected if expected else 1.0
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min"

@@ -19,11 +19,9 @@ import numpy as np
 
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.names import HARD, PSEUDO_TARGETS, SOFT, require_known
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.records.plan import MemberKey
-
-SOFT, HARD = "soft", "hard"
-TARGETS = (SOFT, HARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,7 @@ class PseudoRule:
                 raise ConfigurationError(
                     f"{option} was given as {value}; expected above {low} and {high} at most."
                 )
-        if self.targets not in TARGETS:
-            raise ConfigurationError(
-                f"--pseudo-targets was given as {self.targets!r}; expected {' or '.join(TARGETS)}."
-            )
+        require_known("--pseudo-targets", self.targets, PSEUDO_TARGETS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ensembles.blending import Blend
 from ensembles.diversity import Diversity, diversity, to_others
-from ensembles.evaluation import Difference, Evaluation, compare, row_results
+from ensembles.evaluation import Evaluation, PairedDifference, compare, row_results
 from ensembles.pool import Pool
 from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.progress import counted
@@ -109,7 +109,7 @@ def doubts(pool: Pool, labels: np.ndarray) -> list[str]:
 
 def against_mean(
     evaluations: Sequence[Evaluation], labels: np.ndarray, *, temperature: bool
-) -> list[Difference | None]:
+) -> list[PairedDifference | None]:
     """Compare each method with the first, plain averaging; None for that one itself.
 
     Args:
@@ -125,7 +125,7 @@ def against_mean(
 
 def method_rows(
     evaluations: Sequence[Evaluation],
-    differences: Sequence[Difference | None],
+    differences: Sequence[PairedDifference | None],
     chosen: str,
     *,
     temperature: bool,
@@ -163,7 +163,9 @@ def method_rows(
 def member_lines(found: Diversity) -> list[str]:
     """Return the table of the pool's entries, and what all of them miss, as lines."""
     agreement, overlap = to_others(found.agreement), to_others(found.overlap)
-    width = max(len("member set"), *(len(standing.name) for standing in found.standings))
+    width = max(
+        len("member set"), *(len(contribution.name) for contribution in found.contributions)
+    )
     lines = [
         "* this blend; OOF: honest, weights fitted without the row's fold; fitted: on the rows "
         "that chose the weights, which flatters; with T: calibrated by the temperature T",
@@ -171,13 +173,13 @@ def member_lines(found: Diversity) -> list[str]:
         f"{'member set':<{width}}  accuracy  log-loss  {'images it brings':>18}  "
         f"{'log-loss it brings':>27}  agrees  overlap",
     ]
-    for place, standing in enumerate(found.standings):
+    for place, contribution in enumerate(found.contributions):
         alike = "" if agreement is None else f"{agreement[place]:6.4f}"
         shared = "" if overlap is None else f"{overlap[place]:7.3f}"
         lines.append(
-            f"{standing.name:<{width}}  {standing.score.accuracy:8.5f}  "
-            f"{standing.score.log_loss:8.5f}  {images(standing.effect):>18}  "
-            f"{log_loss(standing.effect):>27}  {alike}  {shared}  {standing.verdict}"
+            f"{contribution.name:<{width}}  {contribution.score.accuracy:8.5f}  "
+            f"{contribution.score.log_loss:8.5f}  {images(contribution.effect):>18}  "
+            f"{log_loss(contribution.effect):>27}  {alike}  {shared}  {contribution.verdict}"
         )
     rows = found.missed_by_all
     shown = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", …" if len(rows) > _SHOWN else "")
@@ -192,7 +194,7 @@ def member_lines(found: Diversity) -> list[str]:
 
 def comparison_values(
     evaluations: Sequence[Evaluation],
-    differences: Sequence[Difference | None],
+    differences: Sequence[PairedDifference | None],
     found: Diversity,
 ) -> dict[str, Any]:
     """Return all of the comparison as JSON can hold it."""
@@ -214,12 +216,12 @@ def comparison_values(
         ],
         "member_sets": [
             {
-                "name": standing.name,
-                "score": asdict(standing.score),
-                "effect": None if standing.effect is None else asdict(standing.effect),
-                "verdict": standing.verdict,
+                "name": contribution.name,
+                "score": asdict(contribution.score),
+                "effect": None if contribution.effect is None else asdict(contribution.effect),
+                "verdict": contribution.verdict,
             }
-            for standing in found.standings
+            for contribution in found.contributions
         ],
         "agreement": found.agreement.round(5).tolist(),
         "error_overlap": found.overlap.round(5).tolist(),
@@ -227,7 +229,7 @@ def comparison_values(
     }
 
 
-def images(difference: Difference | None) -> str:
+def images(difference: PairedDifference | None) -> str:
     """Return a difference in images with its interval: `+12 [+3, +21]`."""
     if difference is None:
         return "-"
@@ -235,7 +237,7 @@ def images(difference: Difference | None) -> str:
     return f"{difference.images:+d} [{low:+.0f}, {high:+.0f}]"
 
 
-def log_loss(difference: Difference | None) -> str:
+def log_loss(difference: PairedDifference | None) -> str:
     """Return a difference in log-loss with its interval: `-0.00041 [-0.00047, -0.00035]`."""
     if difference is None:
         return "-"

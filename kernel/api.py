@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.ground.config import Preset
+from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace

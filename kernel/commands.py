@@ -10,12 +10,12 @@ from typing import cast
 import click
 
 from kaggle_digits.ground.config import load_presets
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import read_json
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 from kernel import api, machine
 from kernel.plan import to_ranked
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.names import PRESETS, require_known
 from kaggle_digits.records.ranking import Ranked
 
 SUBMISSION = "{submission}"
@@ -39,6 +41,9 @@ class Plan:
         rehearse: Whether a small sample goes through the first commands before the real data.
         goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+
+    Raises:
+        ConfigurationError: There is no such preset.
     """
 
     preset: str
@@ -54,6 +59,10 @@ class Plan:
     rehearse: bool = True
     goes_on: str = ""
     budget: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the preset, so that a plan that exists has commands."""
+        require_known("preset", self.preset, PRESETS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -141,7 +150,7 @@ class Plan:
         if self.goes_on:
             lines.append(f"goes on from the output of {self.goes_on}")
         if self.budget is not None:
-            lines.append(f"ends in good order after {self.budget:.0f} s")
+            lines.append(f"ends in good order after {duration(self.budget)}")
         lines += [
             f"configuration {place} ({entry.config.digest}): "
             + ", ".join(f"{name} {value}" for name, value in entry.config.to_json().items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from kaggle_digits.ground.errors import ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.kaggle_service.kernels import COMPLETE, KaggleKernels, RunState, Saved
@@ -33,11 +31,10 @@ def wait(kernels: KaggleKernels, owner: str, slug: str, progress: Progress) -> R
     Raises:
         ServiceError: It failed, was cancelled, or takes longer than any run can.
     """
-    pause = _POLL * kernels.patience.wait
-    until = time.monotonic() + _LONGEST_RUN * kernels.patience.wait
-    shown = ""
-    while time.monotonic() < until:
-        time.sleep(pause)
+    waited, shown = 0.0, ""
+    while waited < _LONGEST_RUN:
+        kernels.patience.pause(_POLL * kernels.patience.wait)
+        waited += _POLL
         found = kernels.run_state(owner, slug)
         if found.is_over:
             require_complete(found, f"{owner}/{slug}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from submissions.scoreboard import LocalScoreboard, find_truth, score
 from submissions.sending import (
     About,
     Service,
+    catch_up,
     compose_message,
     find_same,
-    mend,
     read_about,
     wait_until_scored,
 )
@@ -160,7 +159,7 @@ def submit(
     about = _about(session, path, submission)
     with _ledger(session) as ledger:
         if not only_forecast:
-            mend(service, ledger, session.workspace, session.console)
+            catch_up(service, ledger, session.workspace, session.console)
         earlier = ledger.all(service.name, service.competition)
         ahead = forecast(submission, about, earlier, session.workspace, public_share)
         outcome = _forecast_outcome(session, path, ahead, service)
@@ -185,7 +184,7 @@ def submit(
             session.console.say(f"submission {record.ref} is in; waiting for its score")
             record = wait_until_scored(service, ledger, record, session.console)
         elif local:
-            mend(service, ledger, session.workspace, session.console)
+            catch_up(service, ledger, session.workspace, session.console)
             record = ledger.get(record.id)
     if done.sent and record.state == "error":
         raise ServiceError(
@@ -221,7 +220,7 @@ def submissions(
         service = _service(session, local, None, competition, _SHARE, scoring=False)
         if not offline:
             try:
-                mend(service, ledger, session.workspace, session.console)
+                catch_up(service, ledger, session.workspace, session.console)
             except ServiceError as error:
                 remark = f"{error.message} Shown is what was known before."
         records = ledger.all(service.name, service.competition) if local else ledger.all()
@@ -280,7 +279,7 @@ def leaderboard(
         asked = 1
         try:
             while watch and (times is None or asked < times):
-                time.sleep(interval)
+                service.patience.pause(interval)
                 before = {one.record.id: one.record for one in summary.standings}
                 asked += 1
                 try:
@@ -442,7 +441,7 @@ def _sent_outcome(
 
 def _placed(session: Session, service: Service, ledger: Ledger, share: float) -> Summary:
     """Ask for our submissions and for the board, and note each one's place on it."""
-    mend(service, ledger, session.workspace, session.console)
+    catch_up(service, ledger, session.workspace, session.console)
     content = service.download_board()
     board = read_board(content)
     write_bytes(session.workspace.submissions / f"board-{service.name}.zip", content)

@@ -28,7 +28,7 @@ _MOST_FILES = 2_000_000
 _SHOWN = 10
 
 
-class Source(Protocol):
+class Provider(Protocol):
     """Where the data comes from."""
 
     def files(self) -> dict[str, int]:
@@ -51,11 +51,11 @@ class Downloaded:
     fetched: bool
 
 
-def download(source: Source, folder: Path, progress: Progress, *, replace: bool) -> Downloaded:
+def download(provider: Provider, folder: Path, progress: Progress, *, replace: bool) -> Downloaded:
     """Bring a competition's files into a folder.
 
     Args:
-        source: Where they come from.
+        provider: Where they come from.
         folder: Where they go.
         progress: Where to tell of it.
         replace: Put new files in the place of other ones.
@@ -65,7 +65,7 @@ def download(source: Source, folder: Path, progress: Progress, *, replace: bool)
         CallError: What came is not what was listed, or could lead out of the folder.
         ArtefactError: The disk is full or cannot be written, or another process is downloading.
     """
-    listed = source.files()
+    listed = provider.files()
     if not listed:
         raise CallError("Kaggle lists no data files for this competition.")
     for name in listed:
@@ -88,7 +88,7 @@ def download(source: Source, folder: Path, progress: Progress, *, replace: bool)
         try:
             require_room(folder, 2 * sum(listed.values()), "the competition's files")
             progress.say(f"downloading {len(listed)} files, {sum(listed.values()) / 1e6:,.1f} MB")
-            unpacked = _unpack(source.download_data(staging), listed, staging)
+            unpacked = _unpack(provider.download_data(staging), listed, staging)
             _install(unpacked, folder, listed, progress, replace=replace)
         except OSError as error:
             raise ArtefactError(

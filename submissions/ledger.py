@@ -311,7 +311,7 @@ class Ledger:
                 self._base.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
+                if not _is_busy(error) or time.monotonic() > end:
                     raise
                 time.sleep(0.02)
 
@@ -359,3 +359,8 @@ def _record(row: Sequence[Any]) -> Record:
     values = dict(zip(("id", *_FIELDS), row, strict=True))
     values["members"] = tuple(json.loads(values["members"]))
     return Record(**values)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    # The low byte is the code itself; the rest says more closely what is busy.
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -9,7 +9,6 @@ by a crash is settled the same way by the next call. Clocks are never compared.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +165,7 @@ def synchronise(service: Service, ledger: Ledger, progress: Progress) -> list[Se
     return listed
 
 
-def mend(service: Service, ledger: Ledger, workspace: Workspace, progress: Progress) -> None:
+def catch_up(service: Service, ledger: Ledger, workspace: Workspace, progress: Progress) -> None:
     """Bring the ledger up to the service's list, interrupted sendings too.
 
     Raises:
@@ -308,7 +307,7 @@ def wait_until_scored(
                 f"Submission {record.ref} is not scored yet.",
                 mend="It is not lost: `kaggle-digits submissions` shows its score when it is in.",
             )
-        time.sleep(pause * service.patience.wait)
+        service.patience.pause(pause * service.patience.wait)
         waited += pause
         pause = min(30.0, pause * 1.5)
 
@@ -343,7 +342,7 @@ def _send(
                 raise _not_submitted(error) from None
             why = "" if error.acted else f"{error.message} "
             progress.say(f"{why}Nothing has arrived; sending again.")
-            time.sleep(max(service.patience.before(attempt), error.retry_after or 0))
+            service.patience.pause(max(service.patience.before(attempt), error.retry_after or 0))
     raise AssertionError("unreachable")
 
 
@@ -377,7 +376,7 @@ def _look(
                 f"It is not known whether the submission arrived: {error.message}",
                 mend="Call `submit` again later: it looks first, and sends only what is missing.",
             ) from None
-        time.sleep(pause * service.patience.wait)
+        service.patience.pause(pause * service.patience.wait)
         waited += pause
         pause = min(8.0, pause * 2)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -17,6 +18,11 @@ from kaggle_digits.ground.workspace import Workspace
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A suite that is started in the background ignores Ctrl-C, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Few, and the same ones every time: a suite that fails must fail again.
+hypothesis.settings.register_profile("few", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("many", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True, scope="module")

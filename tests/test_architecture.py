@@ -1,9 +1,13 @@
-"""Holds the house's rules: which floor and wing may import what, and who may print or exit."""
+"""Holds the house's rules: the arrows by import-linter, and here what it cannot say."""
 
 from __future__ import annotations
 
 import ast
+import re
+import shutil
+import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 WINGS = ("tuning", "ensembles", "submissions", "kernel")
 FLOORS = ("ground", "core", "engine", "records", "kaggle_service", "shell")
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+    "contracts"
+]
 OURS = ("kaggle_digits", *WINGS)
 NUMERICAL = {
     "albumentations", "cv2", "keras", "keras_tuner", "kaggle", "matplotlib", "numpy", "pandas",
@@ -58,24 +65,66 @@ def area(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in FLOORS else "front"
 
 
-def test_all_areas_are_there() -> None:
-    assert {area(name) for name in MODULES} == {*WINGS, *FLOORS, "front"}
+def test_every_package_has_its_place_in_the_layers() -> None:
+    """A package that no contract names could import what it likes."""
+    layers = CONTRACTS[0]["layers"]
+    named = {name for layer in layers for name in re.findall(r"[\w.]+", layer)}
+    floors = {
+        f"kaggle_digits.{path.parent.name}" for path in ROOT.glob("kaggle_digits/*/__init__.py")
+    }
+    assert {*floors, *WINGS} <= named
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_run_down(module: str) -> None:
-    here = area(module)
-    allowed = {
-        "ground": {"ground"},
-        "core": {"ground", "core", "front"},
-        "engine": {"ground", "core", "engine", "front"},
-        "records": {"ground", "core", "records"},
-        "kaggle_service": {"ground", "kaggle_service", "front"},
-        "shell": {"ground", "core", "engine", "records", "shell", "front"},
-        "front": {"shell"},
-    }.get(here, {*FLOORS, "front", here})
-    ours = [name for name in imports(MODULES[module]) if name.split(".")[0] in OURS]
-    assert [name for name in ours if area(name) not in allowed] == []
+def linted(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run import-linter on the packages of a folder, by the contracts of its pyproject.toml."""
+    code = (
+        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+def test_imports_run_down() -> None:
+    done = linted(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """The packages' frame alone, with the project's own contracts."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    floors = ("ground", "core", "engine", "records", "kaggle_service", "shell")
+    for package in ("kaggle_digits", *WINGS, *(f"kaggle_digits/{floor}" for floor in floors)):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "module.py").touch()
+    (tmp_path / "kaggle_digits/kaggle_service/module.py").write_text("import kaggle, kagglesdk")
+    return tmp_path
+
+
+def test_the_frame_alone_is_right(house) -> None:
+    assert linted(house).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "imports"),
+    [
+        ("kaggle_digits/ground", "kaggle_digits.core"),
+        ("kaggle_digits/core", "kaggle_digits.engine"),
+        ("kaggle_digits/engine", "kaggle_digits.records"),
+        ("kaggle_digits/records", "kaggle_digits.shell"),
+        ("kaggle_digits/kaggle_service", "kaggle_digits.core"),
+        ("kaggle_digits/shell", "kaggle_digits.kaggle_service"),
+        ("kaggle_digits/shell", "tuning"),
+        ("tuning", "ensembles.module"),
+        ("submissions", "kaggle"),
+        ("kaggle_digits/core", "kagglesdk.kernels"),
+    ],
+)
+def test_an_arrow_the_wrong_way_is_refused(house, place, imports) -> None:
+    (house / place / "late.py").write_text(f"def late():\n    import {imports}\n")
+    done = linted(house)
+    assert done.returncode == 1
+    assert "BROKEN" in done.stdout and f"{place.replace('/', '.')}.late" in done.stdout
 
 
 @pytest.mark.parametrize("module", [name for name in sorted(MODULES) if area(name) == "ground"])
@@ -86,13 +135,6 @@ def test_ground_is_standard_library_only(module: str) -> None:
         if name.split(".")[0] not in {*sys.stdlib_module_names, "kaggle_digits"}
     ]
     assert outside == []
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_kaggle_is_imported_in_one_place(module: str) -> None:
-    if area(module) == "kaggle_service":
-        return
-    assert [n for n in imports(MODULES[module]) if n.split(".")[0] in ("kaggle", "kagglesdk")] == []
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground import names
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.records.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 
 if TYPE_CHECKING:
     from kaggle_digits.engine import Resources
@@ -24,7 +25,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @command("tune", short_help="Search configurations with Keras Tuner.")
 @click.option(
     "--strategy",
-    type=click.Choice(["hyperband", "bayesian", "random", "grid"]),
+    type=click.Choice(names.STRATEGIES),
     default="hyperband",
     show_default=True,
     help="Which of Keras Tuner's oracles proposes.",

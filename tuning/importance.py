@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.ground import seeds
 from tuning.study import Trial
 
 _TREES = 200
@@ -64,7 +65,7 @@ def importances(trials: Sequence[Trial]) -> Importances | None:
 def _permuted(names: list[str], features: np.ndarray, losses: np.ndarray) -> Importances:
     from sklearn.tree import DecisionTreeRegressor
 
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seeds.FIXED)
     total, count = np.zeros(len(losses)), np.zeros(len(losses))
     moved = np.zeros((len(names), len(losses)))
     # Tree by tree: a forest's own out-of-bag prediction cannot be asked about permuted columns.

@@ -8,13 +8,12 @@ directly, without proposing anything a second time.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kaggle_digits.core.architecture import megamacs
 from kaggle_digits.ground.config import TrainingConfig
-from tuning.oracles import EPOCHS, OBJECTIVE, OracleSettings, make_oracle
-from tuning.space import Space
+from tuning.oracles import EPOCHS, OBJECTIVE, ProposalSettings, make_oracle
 from tuning.study import COMPLETED, FAILED, RUNNING, Trial
 
 _WORST = 1e6
@@ -23,25 +22,15 @@ have the trials it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
-class ProposalSettings:
-    """What decides a search's proposals.
+class Limits:
+    """What bounds a search's proposals.
 
     Args:
-        strategy: One of `oracles.STRATEGIES`.
-        space: What is searched.
-        seed: Fixes the proposals; 0 is a seed.
-        epochs: Epochs of a whole trial.
-        portfolio: Well-tried configurations, proposed first.
         max_megamacs: Largest cost of a network, millions of multiply-adds per image.
         shape: Image height and width in pixels, and the number of classes.
         trials: How many trials the search will have; None for no limit.
     """
 
-    strategy: str
-    space: Space
-    seed: int
-    epochs: int
-    portfolio: tuple[TrainingConfig, ...]
     max_megamacs: float
     shape: tuple[int, int, int]
     trials: int | None = None
@@ -54,14 +43,15 @@ class Proposer:
         settings: What decides the proposals. Of the portfolio, the configurations that a space
             file excludes are left out, and those above the cost limit, the first excepted: it is
             what every search is measured against.
+        limits: What bounds them.
         past: The study's trials so far.
-
-    Raises:
-        ConfigurationError: The strategy is unknown.
     """
 
-    def __init__(self, settings: ProposalSettings, past: Iterable[Trial] = ()) -> None:
+    def __init__(
+        self, settings: ProposalSettings, limits: Limits, past: Iterable[Trial] = ()
+    ) -> None:
         self._settings = settings
+        self._limits = limits
         affordable = tuple(
             config
             for place, config in enumerate(settings.portfolio)
@@ -69,15 +59,7 @@ class Proposer:
         )
         self._hyperband = settings.strategy == "hyperband"
         self._oracle = make_oracle(
-            OracleSettings(
-                strategy=settings.strategy,
-                space=settings.space,
-                seed=settings.seed,
-                epochs=settings.epochs,
-                portfolio=affordable,
-                accepts=self._accepts,
-                trials=settings.trials,
-            )
+            replace(settings, portfolio=affordable), self._accepts, limits.trials
         )
         self._trials: dict[int, Any] = {}
         past = sorted(past, key=lambda trial: trial.number)
@@ -146,4 +128,4 @@ class Proposer:
         self._oracle.seen.add(config.digest)
 
     def _accepts(self, config: TrainingConfig) -> bool:
-        return megamacs(config, *self._settings.shape) <= self._settings.max_megamacs
+        return megamacs(config, *self._limits.shape) <= self._limits.max_megamacs

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.folds import require_rows_per_class
 from kaggle_digits.engine import Engine, Resources, make_copies, open_engine
 from kaggle_digits.engine import Task as Work
-from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Task
@@ -18,44 +17,34 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
-from tuning.proposals import ProposalSettings, Proposer
+from tuning.oracles import ProposalSettings
+from tuning.proposals import Limits, Proposer
 from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, score_unit
 from tuning.selection import diverse, ranked
 from tuning.showing import header, line
-from tuning.space import Space
 from tuning.study import COMPLETED, Study, Trial
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
 
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """What decides a search's trials, the data aside.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings(ProposalSettings):
+    """What decides a search's trials, the data aside: what is proposed, and how it is scored.
 
     Args:
-        epochs: Passes over the rows of a whole trial.
         rows: Rows a trial trains on at most; half as many again are held out.
         copies: Augmented copies a network walks through.
         max_megamacs: Largest cost of a network, millions of multiply-adds per image.
-        seed: Fixes proposals, rows, and each trial's training.
-        strategy: One of `oracles.STRATEGIES`.
         folds: Folds a trial is scored on; 0 for one holdout.
         race_folds: Folds of the race; with three, a round has as many rows as a trial.
-        space: What is searched.
-        portfolio: Well-tried configurations, tried first; empty for none.
     """
 
-    epochs: int
     rows: int
     copies: int
     max_megamacs: float
-    seed: int
-    strategy: str = "hyperband"
     folds: int = 0
     race_folds: int = 3
-    space: Space = field(default_factory=Space)
-    portfolio: tuple[TrainingConfig, ...] = ()
 
     @property
     def scoring(self) -> ScoringSettings:
@@ -156,12 +145,8 @@ def search(
 
     def make_proposer(trials: list[Trial]) -> Proposer:
         return Proposer(
-            ProposalSettings(
-                strategy=settings.strategy,
-                space=settings.space,
-                seed=settings.seed,
-                epochs=settings.epochs,
-                portfolio=settings.portfolio,
+            settings,
+            Limits(
                 max_megamacs=settings.max_megamacs,
                 shape=(shape.height, shape.width, len(shape.classes)),
                 trials=goals.trials,

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.core.architecture import FAMILIES
-from kaggle_digits.core.augmentation import POLICIES
+from kaggle_digits.ground import names
 from kaggle_digits.ground.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -110,11 +109,11 @@ def rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-_STAGED = Only("family", tuple(name for name in FAMILIES if name != "valid"))
+_STAGED = Only("family", tuple(name for name in names.FAMILIES if name != "valid"))
 """The family `valid` takes as many convolutions as its kernels need."""
 
 SPACE: tuple[Dimension, ...] = (
-    Choice("family", tuple(FAMILIES)),
+    Choice("family", names.FAMILIES),
     Choice("depth", (1, 2, 3), only=_STAGED),
     Choice("filters", (16, 24, 32, 48, 64)),
     Choice("growth", (1.25, 1.5, 1.75, 2.0)),
@@ -128,11 +127,11 @@ SPACE: tuple[Dimension, ...] = (
     LogRange("learning_rate", 6e-2, 6e-1, only=Only("optimizer", ("sgd",))),
     LogRange("weight_decay", 0.005, 0.2),
     Choice("label_smoothing", (0.0, 0.05, 0.1)),
-    Choice("augmentation", tuple(POLICIES)),
+    Choice("augmentation", names.POLICIES),
 )
 
 ON_REQUEST: tuple[Dimension, ...] = (
-    Choice("optimizer", ("adamw", "sgd")),
+    Choice("optimizer", names.OPTIMIZERS),
     Choice("mixup", (0.0, 0.1, 0.2, 0.4, 1.0)),
     Choice("cutmix", (0.0, 0.5, 1.0)),
     Choice("weight_averaging", (0.0, 0.99, 0.995, 0.998, 0.999)),

@@ -1,7 +1,7 @@
-"""Network families as plans: pure values, from which layers are built and costs are counted.
+"""Network families as blocks: pure values, from which layers are built and costs are counted.
 
-A plan is made for a configuration and an image size so that no feature map can vanish: the image is
-brought down until its side is 8 or less, and unpadded convolutions stand only where they fit.
+They are chosen for a configuration and an image size so that no feature map can vanish: the image
+is brought down until its side is 8 or less, and unpadded convolutions stand only where they fit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 
 _LAST_SIDE = 8
 _STEM_KERNEL = 5
@@ -67,21 +66,14 @@ class ChannelDropout:
 Block = Convolution | Residual | Pooling | ChannelDropout
 
 
-def plan(config: TrainingConfig, height: int, width: int) -> tuple[Block, ...]:
+def blocks_of(config: TrainingConfig, height: int, width: int) -> tuple[Block, ...]:
     """Return the blocks between the image and the classifier's flattening.
 
     Args:
         config: Names the family and its sizes.
         height: Image height in pixels.
         width: Image width in pixels.
-
-    Raises:
-        ConfigurationError: The family is unknown.
     """
-    if config.family not in FAMILIES:
-        raise ConfigurationError(
-            f"family was given as {config.family!r}.", mend=did_you_mean(config.family, FAMILIES)
-        )
     return tuple(FAMILIES[config.family](config, height, width))
 
 
@@ -92,7 +84,7 @@ def megamacs(config: TrainingConfig, height: int, width: int, classes: int) -> f
     inputs × outputs. Element-wise passes are left out.
     """
     channels, total = 1, 0
-    for block in plan(config, height, width):
+    for block in blocks_of(config, height, width):
         height, width = _after(block, height, width)
         match block:
             case Convolution(filters=filters, kernel=kernel):

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kaggle_digits.ground.errors import ConfigurationError, InUseError, did_you_mean
+from kaggle_digits.ground import seeds
+from kaggle_digits.ground.errors import InUseError
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
+from kaggle_digits.ground.names import require_known
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
@@ -108,10 +110,7 @@ def find_policy(name: str) -> Policy | None:
     Raises:
         ConfigurationError: The name is unknown.
     """
-    if name not in POLICIES:
-        raise ConfigurationError(
-            f"augmentation was given as {name!r}.", mend=did_you_mean(name, POLICIES)
-        )
+    require_known("augmentation", name, POLICIES)
     return POLICIES[name]
 
 
@@ -242,7 +241,7 @@ class Bank:
         """
         if self._policy is None:
             return [0] * epochs
-        random = np.random.default_rng([seed, 7])
+        random = np.random.default_rng(seeds.of_network(seed, seeds.Purpose.WALK))
         rounds = -(-epochs // copies)
         walk = [int(index) for _ in range(rounds) for index in random.permutation(copies)]
         return walk[:epochs]

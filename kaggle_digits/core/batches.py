@@ -12,6 +12,7 @@ import numpy as np
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.jobs import TrainingJob
+from kaggle_digits.ground import seeds
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -86,7 +87,7 @@ class Batches:
         """Yield uint8 [size, height, width, 1] and float32 targets [size, classes]."""
         job = self._job
         for epoch in range(done, job.epochs):
-            random = np.random.default_rng([job.seed, 11, epoch])
+            random = np.random.default_rng(seeds.of_network(job.seed, seeds.Purpose.ROWS, epoch))
             order = random.permutation(len(self._targets))[: self.rows]
             copies = [self._bank.copy(self._walk[epoch])]
             if self._test_bank is not None and job.pseudo_labels is not None:

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.config import AUTO, PRECISION_VARIABLE, PRECISIONS
-from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+from kaggle_digits.ground.config import PRECISION_VARIABLE
+from kaggle_digits.ground.names import AUTO, PRECISIONS, require_known
 
 _MIXED_BF16 = "mixed_bfloat16"
 _MIXED_F16 = "mixed_float16"
@@ -141,10 +141,7 @@ def named_precision(name: str) -> str:
     Raises:
         ConfigurationError: The name is unknown.
     """
-    if name == AUTO or name not in PRECISIONS:
-        raise ConfigurationError(
-            f"The precision was given as {name!r}.", mend=did_you_mean(name, PRECISIONS)
-        )
+    require_known("The precision", name, [known for known in PRECISIONS if known != AUTO])
     return name if name == _FLOAT32 else f"mixed_{name}"
 
 

@@ -1,4 +1,4 @@
-"""Keras models built from plans. Importing this imports Keras: call `hardware.prepare` first."""
+"""Keras models built from blocks. Importing this imports Keras: call `hardware.prepare` first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import keras
 from keras import layers
 
-from kaggle_digits.core.architecture import ChannelDropout, Convolution, Pooling, Residual, plan
+from kaggle_digits.core.architecture import (
+    ChannelDropout,
+    Convolution,
+    Pooling,
+    Residual,
+    blocks_of,
+)
 from kaggle_digits.ground.config import TrainingConfig
 
 
@@ -79,14 +85,11 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
 
     Returns:
         A model from uint8 [batch, height, width, 1] to float32 logits [batch, classes].
-
-    Raises:
-        ConfigurationError: The family is unknown.
     """
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((height, width, 1), dtype="uint8")
     maps = layers.Rescaling(1 / 255)(inputs)
-    for block in plan(config, height, width):
+    for block in blocks_of(config, height, width):
         match block:
             case Convolution():
                 maps = layers.ReLU()(_convolved(maps, config, block))

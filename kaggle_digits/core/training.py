@@ -23,6 +23,7 @@ from kaggle_digits.core.inference import predict
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.memory import forgetting
 from kaggle_digits.core.optimization import make_optimizer, take_average
+from kaggle_digits.ground import seeds
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import TrainingError
@@ -264,7 +265,7 @@ def _watcher(run: _Run, checkpoint: Checkpoint, task: Task, deadline: Deadline) 
 
                 # Keras' dropout draws from PyTorch's one global stream, which no checkpoint holds;
                 # not before the first batch, since PyTorch's loader draws from it as well.
-                torch.manual_seed(run.job.seed * 1000 + self._epoch)
+                torch.manual_seed(seeds.of_dropout(run.job.seed, self._epoch))
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             task.advance(batch + 1 - self._told, timed=self._is_traced)

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Self
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.stamps import digest
 
-OPTIMIZERS = ("adamw", "sgd")
-AUTO = "auto"
-PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
 PRECISION_VARIABLE = "KAGGLE_DIGITS_PRECISION"
 """The environment variable that hands the precision down to worker processes."""
 
@@ -28,7 +26,7 @@ class TrainingConfig:
     """One configuration: a network and the recipe it is trained by.
 
     Args:
-        family: Name of the network family, one of `core.architecture.FAMILIES`.
+        family: Name of the network family, one of `names.FAMILIES`.
         depth: Convolutions (residual: units of two) per stage (resolution), 1 to 4; the family
             `valid` takes as many as its kernels need instead.
         filters: Channels of the first stage, 4 to 256.
@@ -51,12 +49,12 @@ class TrainingConfig:
             of the two.
         batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
             the learning rate lowered by the root of the ratio.
-        augmentation: Name of the policy, one of `core.augmentation.POLICIES`.
+        augmentation: Name of the policy, one of `names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
             each image, the image itself first; 1 for none.
 
     Raises:
-        ConfigurationError: A value is of another type or out of its range.
+        ConfigurationError: A value is of another type, out of its range, or an unknown name.
     """
 
     family: str = "strided"
@@ -97,11 +95,9 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"kernel_size was given as {self.kernel_size}; expected 3, 5 or 7."
             )
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigurationError(
-                f"optimizer was given as {self.optimizer!r}; expected {' or '.join(OPTIMIZERS)}.",
-                mend=did_you_mean(self.optimizer, OPTIMIZERS),
-            )
+        names.require_known("family", self.family, names.FAMILIES)
+        names.require_known("optimizer", self.optimizer, names.OPTIMIZERS)
+        names.require_known("augmentation", self.augmentation, names.POLICIES)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold.
@@ -138,7 +134,7 @@ class Preset:
     """The plan of a whole run.
 
     Args:
-        name: `quick`, `medium` or `best`.
+        name: One of `names.PRESETS`.
         strategy: How `run` searches: hyperband gives most trials few epochs, which with a few
             trials would rank configurations by how fast they begin.
         trials: Configurations that `tune` tries, the default one first.
@@ -153,6 +149,9 @@ class Preset:
             was predicted for them.
         trial_images: Images a trial sees at least; small data is passed over more often.
         member_images: Images a member sees at least, likewise.
+
+    Raises:
+        ConfigurationError: The preset's or the strategy's name is unknown.
     """
 
     name: str
@@ -168,6 +167,11 @@ class Preset:
     pseudo_rounds: int
     trial_images: int
     member_images: int
+
+    def __post_init__(self) -> None:
+        """Check the names, so that a preset that exists can be followed."""
+        names.require_known("preset", self.name, names.PRESETS)
+        names.require_known("strategy", self.strategy, names.STRATEGIES)
 
     def trial_passes(self, rows: int) -> int:
         """Return the epochs of a trial on data of so many rows."""

@@ -1,4 +1,4 @@
-"""Lengths of time as a user writes them: `45s`, `20m`, `8h`, `1h30m`."""
+"""Lengths of time, read and written: `8h` or `1h30m` from a user, `1 h 30 min` to one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from kaggle_digits.ground.errors import ConfigurationError
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_FORM = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
+_FORM = re.compile(rf"(?:{_NUMBER} ?h)? ?(?:{_NUMBER} ?m(?:in)?)? ?(?:{_NUMBER} ?s)?", re.ASCII)
 _SECONDS = (3600.0, 60.0, 1.0)
 _LONGEST = 1e6
 
@@ -17,6 +17,7 @@ def parse_duration(text: str, option: str = "--time-budget") -> float:
 
     Args:
         text: Hours, minutes and seconds in this order, each a number and its letter; at least one.
+            What `duration` writes is read as well.
         option: How the message names it.
 
     Raises:
@@ -30,3 +31,13 @@ def parse_duration(text: str, option: str = "--time-budget") -> float:
             f"{option} was given as {text!r}; expected a time like 1h30m, 8h, 90m or 45s."
         )
     return seconds
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as a person would write it: `8 s`, `2 min 05 s`, `1 h 03 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

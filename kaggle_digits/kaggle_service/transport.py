@@ -40,11 +40,13 @@ class Patience:
         timeout: Seconds until a call without a byte of answer is given up.
         wait: Seconds before the first repetition; it doubles from one to the next.
         tries: How often a read is tried in all.
+        pause: Waits so many seconds.
     """
 
     timeout: float = 60.0
     wait: float = 1.0
     tries: int = 5
+    pause: Callable[[float], None] = time.sleep
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -132,7 +134,7 @@ def repeat_read(call: Callable[[], _T], patience: Patience) -> _T:
                         mend="Call the command again after that time.",
                     ) from None
                 pause = max(pause, error.retry_after)
-            time.sleep(pause)
+            patience.pause(pause)
     raise AssertionError("unreachable")
 
 

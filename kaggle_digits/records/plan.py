@@ -196,7 +196,7 @@ def read_plan(path: Path) -> MemberPlan:
     except ConfigurationError as error:
         raise ArtefactError(
             f"{path} is no plan of members: {error}.",
-            mend="Call `kaggle-digits cv-train --fresh`.",
+            mend=f"Delete {path} and call `kaggle-digits cv-train`; the members stay.",
         ) from error
 
 

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import (
-    AUTO,
     PRECISION_VARIABLE,
-    PRECISIONS,
     Preset,
     load_presets,
 )
@@ -124,7 +123,6 @@ def command(name: str, *, short_help: str) -> Callable[[Body], Command]:
 
 def shared_options() -> list[click.Parameter]:
     """Return the options every command takes."""
-    presets = load_presets()
     return [
         click.Option(
             ["--data"],
@@ -141,7 +139,7 @@ def shared_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--preset"],
-            type=click.Choice(list(presets)),
+            type=click.Choice(names.PRESETS),
             default="quick",
             show_default=True,
             help="How much is searched and trained.",
@@ -155,8 +153,8 @@ def shared_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--precision"],
-            type=click.Choice(PRECISIONS),
-            default=AUTO,
+            type=click.Choice(names.PRECISIONS),
+            default=names.AUTO,
             envvar=PRECISION_VARIABLE,
             help="What networks compute in; auto: what this machine multiplies fastest.",
         ),

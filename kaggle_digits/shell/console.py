@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.progress import Task
 
 if TYPE_CHECKING:
@@ -252,13 +253,3 @@ class _Plain:
         count = f"{self._pace.done}/{self._pace.total}{self._unit}"
         note = f", {self._note}" if self._note else ""
         self._console.say(f"{self._label}: {count}, {timing}{note}")
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as a person would write it: `8 s`, `2 min 05 s`, `1 h 03 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

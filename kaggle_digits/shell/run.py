@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import click
 
-from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
-from kaggle_digits.shell.console import Outcome, duration
+from kaggle_digits.shell.console import Outcome
 
 _SEARCH_SHARE = 0.15
 _TRAINING_SHARE = 0.97

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kaggle_digits
+from kaggle_digits.core.data import cache, load, source
 from kaggle_digits.core.data import dataset as dataset_module
-from kaggle_digits.core.data import load
 from kaggle_digits.ground.errors import ArtefactError
 
 
@@ -233,36 +233,48 @@ def test_a_file_in_the_way_of_the_cache(made, workspace):
         load(made.folder, workspace)
 
 
-def test_waits_for_another_process_and_takes_what_it_made(made, workspace, parses):
-    told: list[str] = []
-    found = []
-    with workspace.lock(workspace.cache / "data"):
-        waiting = threading.Thread(
-            target=lambda: found.append(load(made.folder, workspace, told.append))
-        )
-        waiting.start()
-        deadline = time.monotonic() + 30
-        while not told and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert told == ["waiting for another process that reads data into this workspace"]
-        assert not found
-        # What the other process would have done meanwhile.
-        from kaggle_digits.core.data import cache, source
+class Clock:
+    """Stands in for `time`: whoever waits calls `meanwhile`, and no time is spent."""
 
-        dataset_module._read(source.find(made.folder), workspace, lambda text: None)
-        assert cache.remembered(source.find(made.folder), workspace)
-    waiting.join(30)
-    assert len(found) == 1
-    assert len(parses) == 1
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.now = 0.0
+        self.meanwhile = meanwhile
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile()
+
+
+def test_waits_for_another_process_and_takes_what_it_made(made, workspace, parses, monkeypatch):
+    told: list[str] = []
+    other = contextlib.ExitStack()
+    other.enter_context(workspace.lock(workspace.cache / "data"))
+
+    def finish() -> None:
+        assert told == ["waiting for another process that reads data into this workspace"]
+        if clock.now > 1:
+            dataset_module._read(source.find(made.folder), workspace, lambda text: None)
+            assert cache.remembered(source.find(made.folder), workspace)
+            other.close()
+
+    clock = Clock(finish)
+    monkeypatch.setattr(cache, "time", clock)
+    found = load(made.folder, workspace, told.append)
+    assert len(found.images) == 30 and len(parses) == 1 and clock.now < 2
 
 
 def test_another_process_that_does_not_end(made, workspace, monkeypatch):
-    monkeypatch.setattr("kaggle_digits.core.data.cache._PATIENCE", 0)
+    clock = Clock(lambda: None)
+    monkeypatch.setattr(cache, "time", clock)
     with (
         workspace.lock(workspace.cache / "data"),
         pytest.raises(ArtefactError, match="in use by process"),
     ):
         load(made.folder, workspace)
+    assert cache._PATIENCE < clock.now < cache._PATIENCE + 1
 
 
 def test_leftovers_of_a_kill_are_swept_away(made, workspace):

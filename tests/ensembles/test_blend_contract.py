@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ensembles import commands, fitting
-from ensembles.blending import AUTO
+from ensembles import fitting
 from ensembles.methods import METHODS, calibrate
 from ensembles.rules import LinearRule, LogLinearRule, PowerRule, VoteRule
 from kaggle_digits.core import calibration
@@ -114,10 +113,6 @@ def test_the_arrays_given_are_left_as_they_are(fit):
     before = probabilities.copy()
     fit(probabilities, labels).apply(probabilities)
     assert np.array_equal(probabilities, before)
-
-
-def test_the_command_line_offers_exactly_the_methods():
-    assert (*METHODS, AUTO) == commands.METHODS
 
 
 def test_means_on_numbers_worked_out_by_hand():

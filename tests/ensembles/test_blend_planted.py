@@ -348,14 +348,14 @@ def test_leave_one_out_names_who_helps_and_who_harms(random):
     pool = noisy(random, logits, [1.0, 1.0, 1.0, 1.0])
     pool[3] = np.roll(pool[3], 1, axis=1)  # sure and wrong
     found = diversity(["a", "b", "c", "wrong"], pool, labels)
-    assert [one.verdict for one in found.standings] == ["helps", "helps", "helps", "harms"]
+    assert [one.verdict for one in found.contributions] == ["helps", "helps", "helps", "harms"]
     without = pool[:3].astype(float).mean(axis=0)
     everyone = pool.astype(float).mean(axis=0)
     everyone, without = (temper(one, best_temperature(one, labels)) for one in (everyone, without))
     wanted = compare(row_results(everyone, labels), row_results(without, labels))
-    assert found.standings[3].effect.images == wanted.images
-    assert found.standings[3].effect.log_loss == pytest.approx(wanted.log_loss)
-    assert found.standings[3].score == score(pool[3], labels)
+    assert found.contributions[3].effect.images == wanted.images
+    assert found.contributions[3].effect.log_loss == pytest.approx(wanted.log_loss)
+    assert found.contributions[3].score == score(pool[3], labels)
 
 
 def test_agreement_overlap_and_what_all_miss():
@@ -367,6 +367,6 @@ def test_agreement_overlap_and_what_all_miss():
     assert found.missed_by_all.tolist() == [2, 4]
     assert to_others(found.overlap).tolist() == [0.5, 0.5]
     alone = diversity(["a"], np.eye(CLASSES)[answers[:1]], labels)
-    assert alone.standings[0].effect is None and to_others(alone.agreement) is None
+    assert alone.contributions[0].effect is None and to_others(alone.agreement) is None
     right = diversity(["a", "b"], np.eye(CLASSES)[np.stack([labels, labels])], labels)
     assert right.overlap.tolist() == [[0, 0], [0, 0]] and len(right.missed_by_all) == 0

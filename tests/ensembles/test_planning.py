@@ -179,8 +179,8 @@ def test_the_plan_says_what_comes_and_how_long_it_takes() -> None:
     price = prices(1, 1, 1)
     found = allot(candidates(), 56.0, price, first_is_due=True)
     lines = describe(found, price, {CONFIGS[0].digest: 2345.6}, 60)
-    assert lines[0] == "plan: 3 fold sets in 0.9 min of 1.0 min"
+    assert lines[0] == "plan: 3 fold sets in 56 s of 1 min 00 s"
     assert lines[1] == (
-        f"  {CONFIGS[0].digest[:8]} strided, repeat 0: 2 folds × 10 epochs, 2,346 images/s, 0.4 min"
+        f"  {CONFIGS[0].digest[:8]} strided, repeat 0: 2 folds × 10 epochs, 2,346 images/s, 22 s"
     )
-    assert "2 folds × 5 epochs, 0.2 min" in lines[3]
+    assert "2 folds × 5 epochs, 12 s" in lines[3]

@@ -203,9 +203,11 @@ def test_a_broken_ranking_is_refused(call: Call, tmp_path: Path, content: str) -
 
 def test_names_in_a_configuration_never_become_code(tools: Any) -> None:
     hostile = "x\nimport os; os.abort()\n''' \\ @@ARCHIVE@@ \u2028 r'''"
-    entry = Ranked(TrainingConfig(augmentation=hostile), 0, 0.1, 0.9)
-    content = render(tools.plan(ranked=(entry,)), read_sources())
-    assert read_script(content, "s").plan.ranked == (entry,)
+    config = TrainingConfig()
+    object.__setattr__(config, "augmentation", hostile)  # no configuration of such a name exists
+    content = render(tools.plan(ranked=(Ranked(config, 0, 0.1, 0.9),)), read_sources())
+    with pytest.raises(ArtefactError, match="augmentation was given as"):
+        read_script(content, "s")
     assert "os.abort" not in "".join(
         ast.unparse(node) for node in ast.parse(content).body if not isinstance(node, ast.Assign)
     )
@@ -216,6 +218,9 @@ def test_a_plan_survives_its_json(tools: Any) -> None:
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     with pytest.raises(ConfigurationError):
         Plan.from_json({"preset": "quick"})
+    with pytest.raises(ConfigurationError, match="preset was given as 'bets'") as caught:
+        Plan.from_json(plan.to_json() | {"preset": "bets"})
+    assert caught.value.mend == "Did you mean 'best'?"
 
 
 @pytest.mark.parametrize("content", [b"", b"VERSION = 1", b"def", b"\xff\xfe"])

@@ -15,7 +15,7 @@ from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.shell import cli as cli_module
 from kaggle_digits.shell import console as console_module
 from kaggle_digits.shell.cli import COMMANDS, load_command
-from kaggle_digits.shell.console import Console, Outcome, duration
+from kaggle_digits.shell.console import Console, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMERICAL = (
@@ -304,13 +304,6 @@ def test_the_time_left_leaves_out_what_it_took_to_get_started(monkeypatch):
         "steps: 20/100, about 2 min 40 s left",
         "steps: 20/100, in 1 min 10 s",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(7.6, "8 s"), (125, "2 min 05 s"), (3780, "1 h 03 min")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_errors_survive_a_worker_process():

@@ -32,7 +32,7 @@ class Fault:
 
     `kind` is `status`, `drop`, `half`, `hang`, `html`, `body`, `truncate`, `stall`,
     `redirect`, `late`, or `none` for a request that is left alone;
-    with `act` the server does what was asked before (`late`: long after) it goes wrong.
+    with `act` the server does what was asked before (`late`: after the next list) it goes wrong.
     """
 
     kind: str
@@ -75,6 +75,7 @@ class StandIn:
         self.clock_skew = 0.0
         self.team = "us"
         self.hook: Callable[[str, str], None] | None = None
+        self.late: list[Callable[[], object]] = []
         self.released = threading.Event()
         self._lock = threading.Lock()
         self._next_ref = 1000
@@ -244,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.hook(method, "before")
         if fault is None:
             answer = self._answer(method, body)
+            while method == "ListSubmissions" and server.late:
+                server.late.pop()()
             if server.hook is not None:
                 server.hook(method, "after")
             self._send(*answer)
@@ -259,8 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drop()
         elif fault.kind == "late":
             self._drop()
-            time.sleep(fault.seconds)
-            self._answer(method, body)
+            self.stand_in.late.append(lambda: self._answer(method, body))
         elif fault.kind == "html":
             self._send(200, b"<html><body>maintenance</body></html>", {"Content-Type": "text/html"})
         elif fault.kind == "body":

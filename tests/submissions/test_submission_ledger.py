@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,42 @@ def test_a_failure_while_taking_in_leaves_nothing_half(tmp_path: Path) -> None:
         with pytest.raises(ArtefactError):
             ledger.take_in("kaggle", "c", [sent(ref=1), sent(ref=2, state="melted")])
         assert ledger.all() == []
+
+
+class Turns:
+    """Stands in for `time`: no time passes, and each wait gives another one its turn."""
+
+    def __init__(self, turn: Callable[[], None]) -> None:
+        self.waits = 0
+        self.turn = turn
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.waits += 1
+        self.turn()
+
+
+def test_a_ledger_that_another_process_is_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    turns = Turns(lambda: other.execute("COMMIT") if turns.waits == 3 else None)
+    monkeypatch.setattr(module, "time", turns)
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 0.01)
+    with closing(other), Ledger(path) as ledger:
+        assert ledger.all("kaggle", "digit-recognizer") == [] and turns.waits == 3
+
+
+def test_a_file_that_is_no_ledger_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"the table is locked" * 100)
+    turns = Turns(lambda: pytest.fail("waited"))
+    monkeypatch.setattr(module, "time", turns)
+    with pytest.raises(ArtefactError, match="cannot be used"):
+        Ledger(path)

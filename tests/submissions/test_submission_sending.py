@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import Ledger, Record
 from submissions.sending import (
     About,
+    catch_up,
     compose_message,
-    mend,
     read_about,
     sent_copy,
     submit,
@@ -27,7 +28,7 @@ from submissions.sending import (
 )
 from submissions.validation import SubmissionFile, validate
 
-QUICK = Patience(timeout=0.5, wait=0.002, tries=2)
+QUICK = Patience(timeout=0.5, tries=2, pause=lambda seconds: None)
 
 
 class Desk:
@@ -225,7 +226,7 @@ def test_a_list_that_hides_what_the_limits_count_leaves_it_open(
 def test_a_submission_that_arrives_late_is_not_doubled(
     desk: Desk, file: SubmissionFile, standing: Any
 ) -> None:
-    desk.server.order("CreateSubmission", standing.Fault("late", seconds=0.03))
+    desk.server.order("CreateSubmission", standing.Fault("late"))
     record, _ = desk.submit(file)
     assert len(desk.server.entries) == 1
     assert record.ref == desk.server.entries[0].ref
@@ -279,15 +280,15 @@ def test_two_at_once_send_one(desk: Desk, file: SubmissionFile) -> None:
     first = threading.Thread(target=lambda: desk.submit(file))
     # A second client of its own: flock is per open file, so a thread stands for a process.
     other = Desk(desk.workspace.root, desk.server)
-    other.service = KaggleClient("digit-recognizer", Patience(timeout=5, wait=0.003, tries=2))
-    desk.service = KaggleClient("digit-recognizer", Patience(timeout=5, wait=0.003, tries=2))
+    other.service = KaggleClient("digit-recognizer", dataclasses.replace(QUICK, timeout=5))
+    desk.service = KaggleClient("digit-recognizer", dataclasses.replace(QUICK, timeout=5))
     first.start()
     try:
         assert inside.wait(10)
         with pytest.raises(ArtefactError, match="in use"):
             other.submit(file)
         with other.ledger() as ledger:
-            mend(other.service, ledger, other.workspace, Silent())
+            catch_up(other.service, ledger, other.workspace, Silent())
         assert [record.state for record in other.records()] == ["sending"]
     finally:
         go_on.set()
@@ -308,17 +309,15 @@ def test_waiting_ends_with_the_scorers_refusal(
     assert (done.state, done.error) == ("error", "bad file")
 
 
-def test_waiting_asks_ever_less_often_and_gives_up(
-    desk: Desk, file: SubmissionFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_asks_ever_less_often_and_gives_up(desk: Desk, file: SubmissionFile) -> None:
     desk.server.polls_until_scored = 10**6
     record, _ = desk.submit(file)
     slept: list[float] = []
-    monkeypatch.setattr("submissions.sending.time.sleep", slept.append)
+    desk.service = KaggleClient("digit-recognizer", dataclasses.replace(QUICK, pause=slept.append))
     with desk.ledger() as ledger, pytest.raises(CallError, match="not scored yet"):
         wait_until_scored(desk.service, ledger, record, Silent())
-    assert slept == sorted(slept) and slept[0] == 2 * QUICK.wait
-    assert slept[-1] == 30 * QUICK.wait and 1800 <= sum(slept) / QUICK.wait < 1840
+    assert slept == sorted(slept) and slept[0] == 2
+    assert slept[-1] == 30 and 1800 <= sum(slept) < 1840
 
 
 def test_the_account_of_a_blend_counts_for_its_own_bytes_only(

@@ -19,7 +19,8 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.workspace import Workspace
-from tuning.proposals import ProposalSettings, Proposer
+from tuning.oracles import ProposalSettings
+from tuning.proposals import Limits, Proposer
 from tuning.scoring import ScoringSettings, Unit, score_unit
 from tuning.selection import ranked
 from tuning.space import Space
@@ -35,8 +36,8 @@ REQUIRED = {
 
 
 def _proposer(strategy: str) -> Proposer:
-    settings = ProposalSettings(strategy, Space(), 0, 4, (TrainingConfig(),), 20, (28, 28, 10))
-    return Proposer(settings)
+    settings = ProposalSettings(4, 0, strategy, Space(), (TrainingConfig(),))
+    return Proposer(settings, Limits(20, (28, 28, 10)))
 
 
 def test_tensorboard_is_needed_though_nothing_pulls_it_in():

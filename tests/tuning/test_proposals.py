@@ -11,7 +11,8 @@ from kaggle_digits.core.architecture import megamacs
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.errors import ConfigurationError
 from tuning.narrowing import narrow
-from tuning.proposals import ProposalSettings, Proposer
+from tuning.oracles import ProposalSettings
+from tuning.proposals import Limits, Proposer
 from tuning.space import Space
 from tuning.study import COMPLETED, FAILED, Trial
 
@@ -39,10 +40,9 @@ def proposer(strategy: str, past=(), **changed) -> Proposer:
         seed=0,
         epochs=9,
         portfolio=(TrainingConfig(), TrainingConfig(family="pooled", filters=16)),
-        max_megamacs=LIMIT,
-        shape=SHAPE,
     )
-    return Proposer(replace(settings, **changed), past)
+    limits = Limits(changed.pop("max_megamacs", LIMIT), SHAPE, changed.pop("trials", None))
+    return Proposer(replace(settings, **changed), limits, past)
 
 
 def run(strategy: str, count: int, past=(), failing=(), **changed) -> list[Trial]:

@@ -1,0 +1,45 @@
+"""Every choice that the command line and the values share, typed once.
+
+What stands behind a name (a network, a policy, an oracle, a fit) is in a table of its own floor or
+wing; tests hold that each table has exactly these names, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+
+AUTO = "auto"
+"""Of a precision or a blending method: whatever suits best here."""
+
+PRESETS = ("quick", "medium", "best")
+
+FAMILIES = ("strided", "pooled", "residual", "wide", "valid", "stepped")
+OPTIMIZERS = ("adamw", "sgd")
+POLICIES = ("none", "light", "standard", "elastic", "strong")
+PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
+
+STRATEGIES = ("hyperband", "bayesian", "random", "grid")
+
+METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack")
+"""How members are joined, the simplest first."""
+
+SOFT, HARD = "soft", "hard"
+PSEUDO_TARGETS = (SOFT, HARD)
+
+
+def require_known(what: str, given: str, known: Iterable[str]) -> None:
+    """Refuse a name that is none of the known ones.
+
+    Args:
+        what: The option or field, as the message names it.
+        given: What was given for it.
+        known: The names it may have.
+
+    Raises:
+        ConfigurationError: The nearest known name, or all of them, are in its mend.
+    """
+    names = tuple(known)
+    if given not in names:
+        raise ConfigurationError(f"{what} was given as {given!r}.", mend=did_you_mean(given, names))
