@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kaggle_digits.ground.durations import parse_duration
-from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
@@ -218,6 +218,7 @@ def predict(
     from ensembles.members import MemberStore
     from ensembles.prediction import predict_images, read_images, render, with_weights
 
+    require_output(output, "--output")
     dataset = session.dataset()
     competition = dataset.competition
     store = MemberStore(session.workspace)
@@ -286,6 +287,8 @@ def blend(
     Accuracy and log-loss are honest: each training row is judged by members that never saw it, and
     joined by weights that were fitted without its fold.
     """
+    if output is not None:
+        require_output(output, "--output")
     workspace, console = session.workspace, session.console
     with workspace.lock(workspace.ensembles):
         from ensembles.blending import (

@@ -10,7 +10,7 @@ import click
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, write_bytes, write_json
+from kaggle_digits.ground.files import read_json, require_output, write_bytes, write_json
 from kaggle_digits.ground.ranking import read_ranking
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
@@ -106,9 +106,11 @@ def build(
     )
     sources = read_sources()
     script = render(plan, sources)
-    path = folder / about["code_file"]
+    path, beside = folder / about["code_file"], folder / metadata.FILE_NAME
+    for place in (path, beside):  # both or none
+        require_output(place, "--dir")
     write_bytes(path, script)
-    write_json(folder / metadata.FILE_NAME, about)
+    write_json(beside, about)
     facts = dict(zip(("runs", "on"), plan.describe(preset), strict=False))
     return Outcome(
         values={
@@ -126,7 +128,7 @@ def build(
         },
         written={
             "script": f"{path} ({len(script):,} bytes)",
-            "metadata": str(folder / metadata.FILE_NAME),
+            "metadata": str(beside),
         },
         next_command=_next("verify", folder),
     )

@@ -9,6 +9,7 @@ import click
 
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.files import require_output
 from kaggle_digits.ground.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -104,6 +105,12 @@ def tune(
                 mend="Give --worker alone, with --data and --workspace.",
             )
         return _work(session, worker)
+    if export is not None:
+        require_output(export, "--export")
+    if plot is not None:
+        from tuning.plotting import require_plot
+
+        require_plot(plot)
     seconds = parse_duration(time_budget) if time_budget is not None else None
     with session.workspace.lock(session.workspace.tuning):
         from tuning.study import Study

@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.ground.files import require_output
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -51,6 +52,8 @@ def run(
 
     Called again, it goes on from what is complete.
     """
+    if output is not None:
+        require_output(output, "--output")
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
     session.console.say("tune: searching configurations")
@@ -75,8 +78,7 @@ def run(
     )
     session.console.say("blend: averaging members")
     blended = _body("blend")(session, output=output)
-    submission = Path(blended.values["submission"])
-    checked = _body("check")(session, file=submission)
+    checked = _body("check")(session)
     seconds = round(session.seconds, 1)
     return Outcome(
         values={
