@@ -128,7 +128,7 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
 @click.option("--wait", is_flag=True, help="Wait for the score.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Only tell what it can bring.")
 @click.option("--dry-run", is_flag=True, help="All but the sending.")
-@click.option("--force", is_flag=True, help="Send even what was sent before.")
+@click.option("--force", is_flag=True, help="Send even what was, or may have been, sent before.")
 @_local
 @_truth
 @_competition
@@ -150,8 +150,8 @@ def submit(
     """Check a submission FILE, tell what it can bring, and send it to Kaggle, once.
 
     Without FILE it is the one that `blend` wrote. The same content is not sent twice. After a
-    broken connection or a crash the next call looks whether the submission arrived, and sends
-    only what is missing.
+    broken connection or a crash the next calls look whether the submission arrived; in doubt it is
+    sent again only after an hour, or with --force.
     """
     path = _submission_path(session, file)
     submission = _validated(session, path)
@@ -398,7 +398,7 @@ def _dry(
     same = find_same(ledger, service, submission.digest)
     words = compose_message(f"{submission.digest[:12]}-······", about, message)
     would = (same is None or force) and (limits.left is None or limits.left > 0)
-    why = "" if same is None or force else f": the same content is #{same.ref}"
+    why = "" if same is None or force else f": {_the_same(same)}"
     outcome.values |= {
         "sent": False,
         "dry_run": True,
@@ -427,7 +427,7 @@ def _sent_outcome(
         name: value for name, value in record.to_json().items() if name not in outcome.values
     }
     outcome.facts["submission"] = (
-        f"#{record.ref} sent" if sent else f"not sent: the same content is #{record.ref} (--force)"
+        f"#{record.ref} sent" if sent else f"not sent: {_the_same(record)} (--force)"
     )
     outcome.facts["state"] = record.state + (f": {record.error}" if record.error else "")
     if record.public_score is not None:
@@ -437,6 +437,12 @@ def _sent_outcome(
     words = "leaderboard --local" if service.name == "local" else "leaderboard"
     outcome.next_command = session.hint(words)
     return outcome
+
+
+def _the_same(record: Record) -> str:
+    if record.ref is None:
+        return f"it is not known whether the same content, submission {record.id}, arrived"
+    return f"the same content is #{record.ref}"
 
 
 def _placed(session: Session, service: Service, ledger: Ledger, share: float) -> Summary:

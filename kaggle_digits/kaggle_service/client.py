@@ -52,10 +52,12 @@ class Limits:
     Args:
         today: Submissions made today (UTC).
         left: Submissions still allowed today; None where there is no limit or none is told.
+        total: Submissions made in all; 0 where that is not told.
     """
 
     today: int
     left: int | None
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class KaggleClient:
     """
 
     name = "kaggle"
+    doubt = 3600.0
 
     def __init__(self, competition: str, patience: Patience | None = None) -> None:
         self.competition = competition
@@ -113,7 +116,11 @@ class KaggleClient:
         )
         # All is 0 for an account that has no team in the competition yet: that is no limit.
         known = answer.num_total or answer.num_allowed_now
-        return Limits(today=answer.num_today, left=answer.num_allowed_now if known else None)
+        return Limits(
+            today=answer.num_today,
+            left=answer.num_allowed_now if known else None,
+            total=answer.num_total,
+        )
 
     def submissions(self) -> list[Sent]:
         """List all submissions of this account's team, whoever made them and wherever."""
@@ -154,15 +161,14 @@ class KaggleClient:
                 sizes[str(item.name)] = int(item.total_bytes)
         return sizes
 
-    def send(self, content: bytes, file_name: str, message: str) -> int:
-        """Upload a file and make a submission of it; nothing is repeated here.
+    def upload(self, content: bytes, file_name: str) -> str:
+        """Upload a file, which makes no submission yet; nothing is repeated here.
 
         Returns:
-            The submission's reference.
+            What `create` makes the submission of.
 
         Raises:
-            CallError: With `acted` false it is certain that there is no submission; with `acted`
-                true it must be looked for in `submissions`.
+            CallError: It is not there.
         """
         types = self._types()
         start = types.ApiStartSubmissionUploadRequest()
@@ -180,9 +186,21 @@ class KaggleClient:
         except CallError as error:
             error.acted = False  # an upload alone makes no submission
             raise
-        create = types.ApiCreateSubmissionRequest()
+        return str(upload.token)
+
+    def create(self, upload: str, message: str) -> int:
+        """Make a submission of an upload; nothing is repeated here.
+
+        Returns:
+            The submission's reference.
+
+        Raises:
+            CallError: With `acted` false it is certain that there is no submission; with `acted`
+                true it must be looked for in `submissions`.
+        """
+        create = self._types().ApiCreateSubmissionRequest()
         create.competition_name = self.competition
-        create.blob_file_tokens = upload.token
+        create.blob_file_tokens = upload
         create.submission_description = message
         answer = self._call("the submission", lambda calls: calls.create_submission(create))
         if not answer.ref or answer.ref < 0:
