@@ -7,6 +7,7 @@ from typing import cast
 
 import click
 
+from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
@@ -59,7 +60,7 @@ def kernel() -> None:
     "--competition",
     default="digit-recognizer",
     show_default=True,
-    help="The competition's short name, as in its address.",
+    help="The competition's short name, or its address.",
 )
 @click.option(
     "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."
@@ -84,7 +85,7 @@ def build(
     The script carries the source of this package, no data and no credentials; the same input makes
     the same bytes. It runs without internet: a search, the members, a blend after each fold set.
     """
-    preset = session.preset
+    preset, competition = session.preset, short_name(competition)
     about = metadata.make_metadata(
         owner=owner,
         slug=slug,

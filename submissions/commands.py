@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.kaggle_service.client import KaggleClient
@@ -40,7 +41,7 @@ _competition: Decorator = click.option(
     "--competition",
     default="digit-recognizer",
     show_default=True,
-    help="The competition's short name, as in its address.",
+    help="The competition's short name, or its address.",
 )
 _local: Decorator = click.option(
     "--local", is_flag=True, help="The local scoreboard in Kaggle's place."
@@ -63,7 +64,8 @@ _truth: Decorator = click.option(
 def check(session: Session, *, file: Path | None = None, truth: Path | None = None) -> Outcome:
     """Check a submission FILE against the competition, and score it where the truth is known.
 
-    Header, ids, their count and order, labels, doubled lines, encoding and line endings. Without
+    Header, ids and their count, labels, doubled lines, encoding and line endings; rows may stand in
+    any order. Without
     FILE it is the one that `blend` wrote. The truth is known for the embedded digits, and
     elsewhere from --truth.
     """
@@ -109,7 +111,8 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
         raise ConfigurationError(
             f"--data was given as {folder}; expected the folder to download into."
         )
-    found = fetch(KaggleClient(competition), folder, session.console, replace=session.fresh)
+    client = KaggleClient(short_name(competition))
+    found = fetch(client, folder, session.console, replace=session.fresh)
     total = sum(found.files.values())
     return Outcome(
         values={"folder": str(folder), "files": found.files, "fetched": found.fetched},
@@ -354,7 +357,7 @@ def _service(
                 mend="Add --local for the local scoreboard, or give --data with the "
                 "competition's files.",
             )
-        return KaggleClient(competition)
+        return KaggleClient(short_name(competition))
     dataset = session.dataset()
     known = find_truth(truth, dataset) if scoring else None
     if scoring and known is None:
@@ -466,7 +469,8 @@ def _placed(session: Session, service: Service, ledger: Ledger, share: float) ->
 
 def _news(record: Record) -> str:
     score = f", public score {record.public_score}" if record.public_score else ""
-    return f"#{record.ref}: {record.state}{score}, rank {tables.place_of(record)}"
+    why = f": {record.error}" if record.error else ""
+    return f"#{record.ref}: {record.state}{why}{score}, rank {tables.place_of(record)}"
 
 
 def _left(count: int | None) -> str:

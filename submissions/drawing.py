@@ -90,7 +90,7 @@ def draw_plot(path: Path, summary: Summary) -> None:
 def _plot_by_date(axes: Any, standings: Sequence[Standing]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title("by date")
+    axes.set_title("by date (UTC)")
     axes.set_ylabel("accuracy")
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.yaxis.set_major_locator(MaxNLocator(6))

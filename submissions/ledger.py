@@ -108,8 +108,13 @@ class Record:
         return float(self.public_score) if self.public_score is not None else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields, and the share of the board."""
-        return dataclasses.asdict(self) | {"members": list(self.members), "share": self.share}
+        """Return all fields, times with their zone, and the share of the board."""
+        return dataclasses.asdict(self) | {
+            "members": list(self.members),
+            "share": self.share,
+            "created": _zoned(self.created),
+            "date": _zoned(self.date),
+        }
 
 
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(Record) if entry.name != "id")
@@ -337,7 +342,9 @@ class Ledger:
                 self._base.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
+                code = error.sqlite_errorcode & 0xFF  # the rest says more of the same
+                busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or time.monotonic() > end:
                     raise
                 time.sleep(0.02)
 
@@ -370,14 +377,18 @@ def holds_tag(sent: Sent, tag: str) -> bool:
     return tag in sent.message or tag in sent.file_name
 
 
-def utc(when: str) -> str:
-    """Return a time of the ledger, ISO 8601, as a person reads it, to the minute."""
-    return f"{when.replace('T', ' ')[:16]} UTC" if when else "-"
+def minute(when: str) -> str:
+    """Return a time of the ledger, ISO 8601 and UTC, as a person reads it, to the minute."""
+    return when.replace("T", " ")[:16]
 
 
 def now() -> str:
     """Return this machine's time, ISO 8601, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _zoned(when: str | None) -> str | None:
+    return f"{when[:19]}Z" if when else when
 
 
 def _values(record: Record) -> list[Any]:

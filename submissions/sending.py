@@ -26,7 +26,7 @@ from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
 from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
-from submissions.ledger import Ledger, Record, utc
+from submissions.ledger import Ledger, Record, minute
 from submissions.validation import SubmissionFile
 
 _ATTEMPTS = 3
@@ -420,13 +420,13 @@ def in_doubt(service: Service, record: Record) -> CallError:
 
 def _doubt(record: Record) -> str:
     return (
-        f"It is not known whether submission {record.id} of {utc(record.created)} arrived: "
+        f"It is not known whether submission {record.id} of {minute(record.created)} UTC arrived: "
         f"{(record.error or 'no reason noted').rstrip('.')}."
     )
 
 
 def _until(service: Service, record: Record) -> str:
-    until = utc(_doubted_until(service, record).strftime("%Y-%m-%dT%H:%M:%S"))
+    until = f"{_doubted_until(service, record):%Y-%m-%d %H:%M} UTC"
     return (
         f"Call again later: it is looked for each time. From {until} on, if Kaggle then neither\n"
         "  lists nor counts it, `submit` sends the same content again; --force sends it now."

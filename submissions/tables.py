@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from submissions.forecast import Forecast
 from submissions.lattice import count_errors
 from submissions.leaderboard import Standing, Summary
-from submissions.ledger import Record
+from submissions.ledger import Record, minute
 
 _FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -18,12 +18,23 @@ _FORMULA = ("=", "+", "-", "@", "\t")
 def ledger_rows(records: Sequence[Record]) -> list[list[str]]:
     """Return the table of `submissions`, its header first."""
     rows = [
-        ["date", "ref", "where", "state", "blend", "CV", "log-loss", "public", "rank", "message"]
+        [
+            "date (UTC)",
+            "ref",
+            "where",
+            "state",
+            "blend",
+            "CV",
+            "log-loss",
+            "public",
+            "rank",
+            "message",
+        ]
     ]
     for record in records:
         rows.append(
             [
-                record.when.replace("T", " ")[:16],
+                minute(record.when),
                 str(record.ref or "-"),
                 record.service,
                 record.state,
@@ -40,12 +51,14 @@ def ledger_rows(records: Sequence[Record]) -> list[list[str]]:
 
 def board_rows(summary: Summary) -> list[list[str]]:
     """Return the table of `leaderboard`, its header first."""
-    rows = [["date", "ref", "blend", "CV", "public", "errors", "gap", "noise", "rank", "top", ""]]
+    rows = [
+        ["date (UTC)", "ref", "blend", "CV", "public", "errors", "gap", "noise", "rank", "top", ""]
+    ]
     for one in summary.standings:
         record = one.record
         rows.append(
             [
-                record.when.replace("T", " ")[:16],
+                minute(record.when),
                 str(record.ref or "-"),
                 blend_of(record),
                 with_noise(record.cv_accuracy, record.cv_accuracy_se),
@@ -55,7 +68,7 @@ def board_rows(summary: Summary) -> list[list[str]]:
                 noise_of(one),
                 place_of(record),
                 f"{record.share:.1%}" if record.share is not None else "-",
-                "best" if summary.best and record.id == summary.best.id else "",
+                "best" if summary.best and record.id == summary.best.id else record.error or "",
             ]
         )
     return rows

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kaggle_digits.kaggle_service.adapter import make_adapter
+from kaggle_digits.kaggle_service.credentials import describe_source, explain_missing
+from kaggle_digits.kaggle_service.explaining import explain, is_of_the_disk
 from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,
     clean,
-    explain,
-    is_of_the_disk,
-    make_adapter,
     repeat_read,
     silence,
 )
@@ -185,6 +185,7 @@ class KaggleClient:
             self._put(upload.create_url, content)
         except CallError as error:
             error.acted = False  # an upload alone makes no submission
+            _mend_refusal(error)
             raise
         return str(upload.token)
 
@@ -202,7 +203,11 @@ class KaggleClient:
         create.competition_name = self.competition
         create.blob_file_tokens = upload
         create.submission_description = message
-        answer = self._call("the submission", lambda calls: calls.create_submission(create))
+        try:
+            answer = self._call("the submission", lambda calls: calls.create_submission(create))
+        except CallError as error:
+            _mend_refusal(error)
+            raise
         if not answer.ref or answer.ref < 0:
             raise CallError(
                 "Kaggle gave no reference for the submission: "
@@ -230,25 +235,24 @@ class KaggleClient:
                 answer = client.competitions.competition_api_client.download_data_files(request)
                 with answer:
                     # Its own retries wait for up to a minute each; ours repeat the whole call.
-                    self._api.download_file(
-                        answer,
-                        str(path),
-                        client.http_client(),
-                        quiet=True,
-                        resume=True,
-                        max_retries=0,
-                        timeout=self.patience.timeout,
-                    )
+                    try:
+                        self._api.download_file(
+                            answer,
+                            str(path),
+                            client.http_client(),
+                            quiet=True,
+                            resume=True,
+                            max_retries=0,
+                            timeout=self.patience.timeout,
+                        )
+                    except ValueError as error:  # the client's word for a body cut short
+                        raise CallError(
+                            f"The download of the data was cut short: {clean(str(error))}.",
+                            mend="Call the command again: it goes on from there.",
+                            transient=True,
+                        ) from None
 
-        def once() -> None:
-            try:
-                self._guarded("the download of the data", fetch)
-            except CallError as error:
-                # A body cut short is worth another try; the client reports it as a ValueError.
-                error.transient |= "does not match expected size" in error.message
-                raise
-
-        repeat_read(once, self.patience)
+        repeat_read(lambda: self._guarded("the download of the data", fetch), self.patience)
         return path
 
     def download_board(self) -> bytes:
@@ -323,7 +327,14 @@ class KaggleClient:
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-            raise explain(what, error, self._secrets) from None
+            found = explain(what, error, self._secrets)
+            if isinstance(found, CredentialsError) and found.status == 401:
+                method = str(self._api.config_values.get("auth_method") or "")
+                source = describe_source(method, Path(self._api.config))
+                found = CredentialsError(
+                    f"Kaggle refused the credentials of {source} (401).", status=401
+                )
+            raise found from None
 
     def _types(self) -> Any:
         self._connect()
@@ -373,7 +384,7 @@ class KaggleClient:
             with silence():
                 repeat_read(lambda: _authenticate(api), self.patience)
         except SystemExit:
-            raise CredentialsError("No Kaggle credentials were found.") from None
+            raise explain_missing(Path(api.config)) from None
         self._secrets = _secrets(api)
         self._api = api
 
@@ -393,15 +404,24 @@ def _check_form(response: Any) -> None:
         raise ValueError(f"none of {', '.join(expected)} in it")
 
 
+def _mend_refusal(error: CallError) -> None:
+    """Add what may be done about a 400, of which Kaggle's own words say more or less."""
+    if error.status == 400 and error.mend is None:
+        error.mend = (
+            "A code competition takes no files: there, save a notebook that writes submission.csv\n"
+            "  (`kaggle-digits kernel`), and press Submit on its page at Kaggle."
+        )
+
+
 def _authenticate(api: Any) -> None:
     try:
         api.authenticate()
     except Exception as error:
         # No text of the server: it may repeat the token, which is not known here.
         found = explain("the check of the credentials", error, ())
-        if not found.transient and not isinstance(found, CredentialsError):
-            raise CredentialsError("The Kaggle credentials could not be used.") from None
-        raise found from None
+        if isinstance(error, OSError) or found.transient or isinstance(found, CredentialsError):
+            raise found from None
+        raise explain_missing(Path(api.config)) from None
 
 
 def _import_client(patience: Patience) -> Any:
@@ -435,6 +455,12 @@ def _import_client(patience: Patience) -> Any:
         raise CallError(
             f"Kaggle's client cannot be imported: {clean(str(found[0]))}.",
             mend="Install it: pip install kaggle",
+        )
+    if isinstance(found[0], OSError) and found[0].filename is not None:
+        raise CallError(
+            f"Kaggle's client cannot be started: {found[0].filename} cannot be used "
+            f"({found[0].strerror}).",
+            mend="Give another folder in KAGGLE_CONFIG_DIR.",
         )
     if isinstance(found[0], BaseException):
         raise CallError(f"Kaggle's client cannot be started ({type(found[0]).__name__}).")

@@ -250,7 +250,7 @@ def test_title_and_slug_go_together(
         (["--slug", "Upper-Case"], "does not go with the slug"),
         (["--slug", "one-name", "--title", "Another Name"], "Kaggle would make it 'another-name'"),
         (["--owner", "a b"], "no kernel's name"),
-        (["--competition", "a\nimport os"], "expected its short name"),
+        (["--competition", "a\nimport os"], "competition's short name"),
         (["--continue", "alone"], "expected owner/slug"),
         (["--time-budget", "8"], "8h, 90m or 45s"),
         (["--time-budget", "-1h"], "8h, 90m or 45s"),

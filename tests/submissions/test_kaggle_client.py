@@ -15,6 +15,7 @@ import pytest
 
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.adapter import require_trusted
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
     CallError,
@@ -22,7 +23,6 @@ from kaggle_digits.kaggle_service.transport import (
     Patience,
     clean,
     repeat_read,
-    require_trusted,
 )
 from submissions.scoreboard import LocalScoreboard, score, split_public
 
