@@ -242,7 +242,7 @@ def submissions(
             "remark": remark,
             "export": written.get("export"),
         },
-        rows=tables.ledger_rows(records) if records else (),
+        rows=tables.ledger_rows(records, session.console.width) if records else (),
         facts=facts,
         written=written,
     )
@@ -300,10 +300,13 @@ def leaderboard(
     return Outcome(
         values=summary.to_json()
         | {"service": service.name, "competition": service.competition, "plot": str(plot)},
-        rows=tables.board_rows(summary) if summary.standings else (),
+        rows=tables.board_rows(summary, session.console.width) if summary.standings else (),
         drawing=drawing.draw_strips(summary.standings),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
         written={"plot": str(plot)},
+        next_command=None
+        if summary.standings
+        else session.hint("submit --local" if local else "submit"),
     )
 
 
@@ -452,12 +455,14 @@ def _placed(session: Session, service: Service, ledger: Ledger, share: float) ->
     """Ask for our submissions and for the board, and note each one's place on it."""
     mend(service, ledger, session.workspace, session.console)
     content = service.download_board()
-    board = read_board(content)
-    write_bytes(session.workspace.submissions / f"board-{service.name}.zip", content)
+    board = None
+    if content is not None:
+        board = read_board(content)
+        write_bytes(session.workspace.submissions / f"board-{service.name}.zip", content)
     teams: dict[int, str] = {sent.ref: sent.team for sent in service.submissions()}
     records = []
     for record in ledger.all(service.name, service.competition):
-        if record.public is not None:
+        if record.public is not None and board is not None:
             rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
             if (record.rank, record.teams) != (rank, count):
                 record = ledger.change(record, rank=rank, teams=count)

@@ -33,7 +33,7 @@ class Source(Protocol):
     def files(self) -> dict[str, int]:
         """List names and sizes in bytes."""
 
-    def download_data(self, folder: Path) -> Path:
+    def download_data(self, folder: Path, progress: Progress) -> Path:
         """Fetch the zip into a folder."""
 
 
@@ -81,7 +81,7 @@ def download(source: Source, folder: Path, progress: Progress, *, replace: bool)
         try:
             require_room(folder, 2 * sum(listed.values()), "the competition's files")
             progress.say(f"downloading {len(listed)} files, {sum(listed.values()) / 1e6:,.1f} MB")
-            unpacked = _unpack(source.download_data(staging), listed, staging)
+            unpacked = _unpack(source.download_data(staging, progress), listed, staging)
             _install(unpacked, folder, listed, replace=replace)
         except OSError as error:
             raise ArtefactError(

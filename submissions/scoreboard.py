@@ -176,8 +176,10 @@ class LocalScoreboard:
             write_json(self._folder / "scores.json", {self.competition: entries} | self._others())
         return ref
 
-    def download_board(self) -> bytes:
-        """Return a board on which every submission is a team of its own."""
+    def download_board(self) -> bytes | None:
+        """Return a board on which every submission is a team of its own; None without any."""
+        if not self._entries():
+            return None
         out = io.BytesIO()
         rows = sorted(self._entries(), key=lambda one: -float(one["public_score"]))
         lines = ["Rank,TeamId,TeamName,LastSubmissionDate,Score"] + [

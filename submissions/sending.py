@@ -65,8 +65,8 @@ class Service(Protocol):
     def create(self, upload: str, message: str) -> int:
         """Make a submission and return its reference; a `CallError` says if it may have worked."""
 
-    def download_board(self) -> bytes:
-        """Return the public leaderboard, a zip that holds one CSV."""
+    def download_board(self) -> bytes | None:
+        """Return the public leaderboard, a zip that holds one CSV; None before there is one."""
 
 
 @dataclass(frozen=True, slots=True)

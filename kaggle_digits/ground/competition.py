@@ -102,6 +102,20 @@ class Competition:
     classes: tuple[str, ...]
     form: SubmissionFormat
 
+    def __post_init__(self) -> None:
+        """Refuse labels that cannot stand in a submission.
+
+        Raises:
+            DataError: One holds a line break or a NUL.
+        """
+        for label in self.classes:
+            if any(sign in label for sign in "\r\n\0"):
+                raise DataError(
+                    f"The label {label!r} holds a line break or a NUL, which cannot stand in a "
+                    "submission.",
+                    mend="Rename it in the training data.",
+                )
+
     def to_json(self) -> dict[str, Any]:
         """Return the value as a dictionary that JSON can hold."""
         return asdict(self) | {"classes": list(self.classes)}

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kaggle_digits.ground.progress import Progress
 from kaggle_digits.kaggle_service.adapter import make_adapter
 from kaggle_digits.kaggle_service.credentials import describe_source, explain_missing
 from kaggle_digits.kaggle_service.explaining import explain, is_of_the_disk
@@ -216,11 +217,12 @@ class KaggleClient:
             )
         return int(answer.ref)
 
-    def download_data(self, folder: Path) -> Path:
+    def download_data(self, folder: Path, progress: Progress) -> Path:
         """Download the competition's zip; what an earlier call left of it is gone on from.
 
         Args:
             folder: Where the zip and its mark of progress go; nothing else is touched.
+            progress: Where to tell how much is there.
 
         Raises:
             CallError: It did not come down whole.
@@ -233,7 +235,7 @@ class KaggleClient:
         def fetch() -> None:
             with self._client() as client:
                 answer = client.competitions.competition_api_client.download_data_files(request)
-                with answer:
+                with answer, _shown(path, answer, progress):
                     # Its own retries wait for up to a minute each; ours repeat the whole call.
                     try:
                         self._api.download_file(
@@ -402,6 +404,37 @@ def _check_form(response: Any) -> None:
         raise ValueError(f"a {type(answer).__name__} in place of an object")
     if answer and not any(name in answer for name in expected):
         raise ValueError(f"none of {', '.join(expected)} in it")
+
+
+@contextmanager
+def _shown(path: Path, answer: Any, progress: Progress) -> Iterator[None]:
+    """Show how a file grows while a block runs: the client tells nobody but a terminal."""
+    given = str(answer.headers.get("Content-Length") or "")
+    if not given.isdigit():
+        yield
+        return
+    over = threading.Event()
+    with progress.task("download", max(1, int(given) // 1000), "kB") as task:
+
+        def watch() -> None:
+            done = -1
+            while True:
+                ended = over.wait(0.1)
+                size = min(int(given), path.stat().st_size if path.is_file() else 0) // 1000
+                if size > done:
+                    # What an earlier call left tells nothing of the pace.
+                    task.advance(size - max(0, done), timed=done >= 0)
+                    done = size
+                if ended:
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
 
 def _mend_refusal(error: CallError) -> None:

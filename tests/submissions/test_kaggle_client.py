@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.adapter import require_trusted
 from kaggle_digits.kaggle_service.client import KaggleClient
@@ -259,7 +260,7 @@ def test_a_redirect_elsewhere_is_not_followed(
     server.order(step, *[away] * 5)
     calls = {
         "ListSubmissions": client.submissions,
-        "DownloadDataFiles": lambda: client.download_data(tmp_path),
+        "DownloadDataFiles": lambda: client.download_data(tmp_path, Silent()),
         "PUT": lambda: client.create(client.upload(b"x", "a.csv"), "m"),
     }
     with pytest.raises(CallError) as caught:
