@@ -224,9 +224,10 @@ def draw_strips(standings: Sequence[Standing]) -> list[str]:
         if one.record.cv_accuracy is not None and one.gap is not None:
             half = _Z95 * one.gap.sd
             values += [one.record.cv_accuracy - half, one.record.cv_accuracy + half]
-    low, high = min(values), min(1.0, max(values))
+    low, high = max(0.0, min(values)), min(1.0, max(values))
     if high - low < 1e-4:
-        low, high = low - 5e-5, high + 5e-5
+        high = min(1.0, high + 5e-5)
+        low = max(0.0, high - 1e-4)
     name = max(len(str(one.record.ref)) for one in shown) + 1
     lines = [f"{'':>{name}}  {low:<{_STRIP // 2}.4f}{high:>{_STRIP - _STRIP // 2}.4f}"]
 

@@ -1,4 +1,4 @@
-"""Kaggle's own client, tamed: the only module that imports `kaggle`.
+"""Kaggle's own client, tamed.
 
 It is used in process and through its typed calls, so that each step of a submission is known to
 have been done or not: start an upload, put the file, create the submission. Its exit codes, its
@@ -7,8 +7,6 @@ printing, its authenticating on import and its missing time-outs are kept from t
 
 from __future__ import annotations
 
-import base64
-import os
 import re
 import threading
 import time
@@ -20,8 +18,9 @@ from typing import Any, TypeVar
 
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.kaggle_service.adapter import make_adapter
-from kaggle_digits.kaggle_service.credentials import describe_source, explain_missing
+from kaggle_digits.kaggle_service.credentials import describe_source
 from kaggle_digits.kaggle_service.explaining import explain, is_of_the_disk
+from kaggle_digits.kaggle_service.opening import endpoint_of, open_client, secrets_of
 from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
@@ -32,17 +31,9 @@ from kaggle_digits.kaggle_service.transport import (
 )
 
 _T = TypeVar("_T")
-_IGNORED = ("VERBOSE", "VERBOSE_OUTPUT")  # would print headers, the credentials among them
 _PAGE = 100
 _MOST_PAGES = 200
 _LARGEST_BOARD = 200_000_000
-_EXPECTED = {
-    "ListSubmissions": ("submissions", "nextPageToken"),
-    "ListDataFiles": ("files", "nextPageToken"),
-    "GetSubmissionLimits": ("numToday", "numTotal", "numAllowedNow"),
-    "StartSubmissionUpload": ("token", "createUrl"),
-    "CreateSubmission": ("ref", "message"),
-}
 _SCORE = re.compile(r"\d{1,12}(\.\d{1,12})?")
 
 
@@ -353,57 +344,13 @@ class KaggleClient:
 
     @property
     def _endpoint(self) -> str:
-        return str(self._endpoint_of(self._api.build_kaggle_client()))
-
-    @staticmethod
-    def _endpoint_of(client: Any) -> Any:
-        return client.http_client()._endpoint
+        return endpoint_of(self._api.build_kaggle_client())
 
     def _connect(self) -> None:
-        if self._api is not None:
-            return
-        base = _import_client(self.patience)
-        patience, endpoint_of = self.patience, self._endpoint_of
-
-        class Api(base):  # type: ignore[misc, valid-type]
-            # Decided anew, without its "--verbose", which shows headers.
-            args = ["--local"] if os.environ.get("KAGGLE_API_ENVIRONMENT") == "LOCALHOST" else []
-
-            def get_response_processor(self) -> Any:
-                return _check_form  # in the place of a notice of newer versions
-
-            def build_kaggle_client(self) -> Any:
-                client = super().build_kaggle_client()
-                http = client.http_client()
-                http._init_session()
-                adapter = make_adapter(patience, endpoint_of(client))
-                http._session.mount("https://", adapter)
-                http._session.mount("http://", adapter)
-                return client
-
-        api: Any = Api()
-        try:
-            with silence():
-                repeat_read(lambda: _authenticate(api), self.patience)
-        except SystemExit:
-            raise explain_missing(Path(api.config)) from None
-        self._secrets = _secrets(api)
-        self._api = api
-
-
-def _check_form(response: Any) -> None:
-    """Refuse JSON that the client would take for an empty answer: it ignores what it misses.
-
-    An empty list of submissions that is none would let a submission be sent twice.
-    """
-    expected = _EXPECTED.get(str(response.request.url).rsplit("/", 1)[-1], ())
-    if not expected:
-        return
-    answer = response.json()
-    if not isinstance(answer, dict):
-        raise ValueError(f"a {type(answer).__name__} in place of an object")
-    if answer and not any(name in answer for name in expected):
-        raise ValueError(f"none of {', '.join(expected)} in it")
+        if self._api is None:
+            api = open_client(self.patience)
+            self._secrets = secrets_of(api)
+            self._api = api
 
 
 @contextmanager
@@ -444,68 +391,6 @@ def _mend_refusal(error: CallError) -> None:
             "A code competition takes no files: there, save a notebook that writes submission.csv\n"
             "  (`kaggle-digits kernel`), and press Submit on its page at Kaggle."
         )
-
-
-def _authenticate(api: Any) -> None:
-    try:
-        api.authenticate()
-    except Exception as error:
-        # No text of the server: it may repeat the token, which is not known here.
-        found = explain("the check of the credentials", error, ())
-        if isinstance(error, OSError) or found.transient or isinstance(found, CredentialsError):
-            raise found from None
-        raise explain_missing(Path(api.config)) from None
-
-
-def _import_client(patience: Patience) -> Any:
-    """Import `kaggle.api.kaggle_api_extended.KaggleApi`, which prints and may ask the network.
-
-    On import the client checks a token without any time-out; a thread gives it one.
-    """
-    found: list[Any] = []
-
-    def load() -> None:
-        try:
-            from kaggle.api.kaggle_api_extended import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-                KaggleApi,
-            )
-
-            found.append(KaggleApi)
-        except (Exception, SystemExit) as error:
-            found.append(error)
-
-    kept = {name: os.environ.pop(name) for name in _IGNORED if name in os.environ}
-    try:
-        with silence():
-            thread = threading.Thread(target=load, daemon=True)
-            thread.start()
-            thread.join(patience.timeout + 60)
-    finally:
-        os.environ.update(kept)
-    if not found:
-        raise CallError("Kaggle did not answer the check of the credentials in time.")
-    if isinstance(found[0], ImportError):
-        raise CallError(
-            f"Kaggle's client cannot be imported: {clean(str(found[0]))}.",
-            mend="Install it: pip install kaggle",
-        )
-    if isinstance(found[0], OSError) and found[0].filename is not None:
-        raise CallError(
-            f"Kaggle's client cannot be started: {found[0].filename} cannot be used "
-            f"({found[0].strerror}).",
-            mend="Give another folder in KAGGLE_CONFIG_DIR.",
-        )
-    if isinstance(found[0], BaseException):
-        raise CallError(f"Kaggle's client cannot be started ({type(found[0]).__name__}).")
-    return found[0]
-
-
-def _secrets(api: Any) -> tuple[str, ...]:
-    values = api.config_values
-    user, key = str(values.get("username") or ""), str(values.get("key") or "")
-    token = str(values.get("token") or "")
-    basic = base64.b64encode(f"{user}:{key}".encode()).decode() if key else ""
-    return tuple(secret for secret in (key, token, basic) if len(secret) >= 4)
 
 
 def _sent(item: Any) -> Sent:
