@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -81,12 +80,9 @@ def desk(server: Any, tmp_path: Path, dataset: Any, csv_of: Callable[..., bytes]
     )
 
 
-def lose_the_answer(desk: Desk, standing: Any, *, recorded_after: float | None) -> None:
-    """Submit, with the answer lost and the submission recorded late, or never."""
-    if recorded_after is None:
-        desk.server.order("CreateSubmission", standing.Fault("drop"))
-    else:
-        desk.server.order("CreateSubmission", standing.Fault("late", seconds=recorded_after))
+def lose_the_answer(desk: Desk, standing: Any) -> None:
+    """Submit, with the answer lost and nothing recorded while it is looked for."""
+    desk.server.order("CreateSubmission", standing.Fault("drop"))
     with pytest.raises(CallError, match="not known whether submission 1 of .* UTC arrived") as told:
         desk.submit()
     assert "It was not sent again." in told.value.message
@@ -95,20 +91,26 @@ def lose_the_answer(desk: Desk, standing: Any, *, recorded_after: float | None) 
     assert desk.server.count("CreateSubmission") == 1
 
 
+def record_it_late(desk: Desk) -> int:
+    """Let Kaggle record the lost submission now; return its reference."""
+    (lost,) = [one for one in desk.records() if one.state == "unknown"]
+    ref: int = desk.server.create(desk.file.content, lost.message, "submission.csv")
+    return ref
+
+
 def test_a_submission_recorded_later_than_we_look_is_sent_once(desk: Desk, standing: Any) -> None:
-    lose_the_answer(desk, standing, recorded_after=1.0)
+    lose_the_answer(desk, standing)
     with pytest.raises(CallError, match="not sent again"):
         desk.submit()
-    while not desk.server.entries:
-        time.sleep(0.05)
+    ref = record_it_late(desk)
     done = desk.submit()
-    assert not done.sent and done.record.ref == desk.server.entries[0].ref
+    assert not done.sent and done.record.ref == ref
     assert (len(desk.server.entries), desk.server.count("CreateSubmission")) == (1, 1)
     assert [(record.state, record.error) for record in desk.records()] == [("pending", None)]
 
 
 def test_every_later_call_looks_for_it_and_says_until_when(desk: Desk, standing: Any) -> None:
-    lose_the_answer(desk, standing, recorded_after=None)
+    lose_the_answer(desk, standing)
     desk.heard.said.clear()
     with desk.ledger as ledger:
         mend(desk.service, ledger, desk.workspace, desk.heard)  # as `submissions` does
@@ -119,7 +121,7 @@ def test_every_later_call_looks_for_it_and_says_until_when(desk: Desk, standing:
 
 
 def test_it_is_sent_again_only_after_its_time(desk: Desk, standing: Any) -> None:
-    lose_the_answer(desk, standing, recorded_after=None)
+    lose_the_answer(desk, standing)
     desk.age(3500)
     with pytest.raises(CallError, match="not sent again"):
         desk.submit()
@@ -130,11 +132,10 @@ def test_it_is_sent_again_only_after_its_time(desk: Desk, standing: Any) -> None
 
 
 def test_force_sends_it_again_and_the_first_is_still_looked_for(desk: Desk, standing: Any) -> None:
-    lose_the_answer(desk, standing, recorded_after=0.8)
+    lose_the_answer(desk, standing)
     done = desk.submit(force=True)
     assert done.sent
-    while len(desk.server.entries) < 2:
-        time.sleep(0.05)
+    record_it_late(desk)
     with desk.ledger as ledger:
         mend(desk.service, ledger, desk.workspace, desk.heard)
     first, second = sorted(desk.records(), key=lambda record: record.id)
@@ -159,7 +160,7 @@ def test_a_submission_by_a_colleague_meanwhile_is_not_taken_for_it(
     desk: Desk, standing: Any
 ) -> None:
     """One more is counted and one more is listed: nothing is hidden."""
-    lose_the_answer(desk, standing, recorded_after=None)
+    lose_the_answer(desk, standing)
     desk.server.create(desk.file.content[:40] + b"\r\n", "by hand", "x.csv")
     desk.age(3601)
     assert desk.submit().sent
