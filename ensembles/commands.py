@@ -10,7 +10,7 @@ import click
 from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
@@ -235,6 +235,7 @@ def predict(
     from ensembles.prediction import predict_images, read_images, render, with_weights
     from kaggle_digits.records.members import MemberStore
 
+    require_output(output, "--output")
     dataset = session.dataset()
     competition = dataset.competition
     store = MemberStore(session.workspace)
@@ -303,6 +304,8 @@ def blend(
     Accuracy and log-loss are honest: each training row is judged by members that never saw it, and
     joined by weights that were fitted without its fold.
     """
+    if output is not None:
+        require_output(output, "--output")
     workspace, console = session.workspace, session.console
     with workspace.lock(workspace.ensembles):
         from ensembles.blending import (

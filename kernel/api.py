@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.config import Preset
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.files import write_bytes, write_json
+from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking, write_ranking
@@ -93,7 +94,7 @@ def build(
         owner: The account; None if it is not known yet.
         slug: The kernel's name in addresses; None to make it of the title.
         title: The kernel's title; None to make it of the slug.
-        competition: The competition's short name.
+        competition: The competition's short name, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
 
@@ -101,6 +102,7 @@ def build(
         ConfigurationError: Kaggle would refuse a name, or the script for its size.
         ArtefactError: `best` is no ranking, or the folder cannot be written.
     """
+    competition = short_name(competition)
     about = metadata.make_metadata(
         owner=owner, slug=slug, title=title, gpu=gpu, competition=competition, goes_on=goes_on
     )
@@ -117,14 +119,16 @@ def build(
     )
     sources = read_sources()
     script = render(plan, sources)
-    path = folder / about["code_file"]
+    path, beside = folder / about["code_file"], folder / metadata.FILE_NAME
+    for place in (path, beside):  # both or none
+        require_output(place, "--dir")
     _require_own(folder, path)
     write_bytes(path, script)
-    write_json(folder / metadata.FILE_NAME, about)
+    write_json(beside, about)
     return Built(
         script=path,
         size=len(script),
-        metadata=folder / metadata.FILE_NAME,
+        metadata=beside,
         id=about["id"],
         title=about["title"],
         code=code_digest(sources),

@@ -60,7 +60,7 @@ def kernel() -> None:
     "--competition",
     default="digit-recognizer",
     show_default=True,
-    help="The competition's short name, as in its address.",
+    help="The competition's short name, or its address.",
 )
 @click.option(
     "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."

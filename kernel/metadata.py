@@ -82,7 +82,7 @@ def make_metadata(
         slug: The kernel's name in addresses; None to make it of the title.
         title: The kernel's title; None to make it of the slug.
         gpu: Ask for a machine with GPUs.
-        competition: The competition whose files are mounted.
+        competition: The short name of the competition whose files are mounted.
         goes_on: `owner/slug` of a kernel whose output is mounted; empty for none.
 
     Raises:
@@ -101,11 +101,6 @@ def make_metadata(
         title = slug.replace("-", " ").title() if slug else "Kaggle Digits"
     if goes_on:
         split_id(goes_on)
-    if not _NAME.fullmatch(competition):
-        raise ConfigurationError(
-            f"--competition was given as {competition!r}; expected its short name, as in its "
-            "address."
-        )
     text = resources.files("kernel").joinpath(FILE_NAME).read_text("utf-8")
     made: dict[str, Any] = json.loads(text) | {
         "id": f"{owner or UNKNOWN_OWNER}/{slug or slugify(title)}",

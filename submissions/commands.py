@@ -7,39 +7,25 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
+from kaggle_digits.ground.errors import ArtefactError, ServiceError
 from kaggle_digits.ground.files import write_bytes
-from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome
-from submissions import drawing, tables
-from submissions.download import download as fetch
-from submissions.forecast import Forecast, forecast
-from submissions.leaderboard import Summary, read_board, summarise
-from submissions.ledger import Ledger, Record
-from submissions.noise import public_rows
-from submissions.scoreboard import LocalScoreboard, find_truth, score
+from submissions import api, drawing, tables
+from submissions.api import SHARE, Ahead, Place, Planned
+from submissions.ledger import Record
 from submissions.sending import (
-    About,
     Service,
-    catch_up,
-    compose_message,
-    find_same,
-    read_about,
-    wait_until_scored,
 )
-from submissions.sending import submit as send
-from submissions.validation import SubmissionFile, read_file, validate
 
 _FILE = click.Path(path_type=Path)
-_SHARE = 0.25
 
 Decorator = Callable[[Callable[..., Outcome]], Callable[..., Outcome]]
 _competition: Decorator = click.option(
     "--competition",
     default="digit-recognizer",
     show_default=True,
-    help="The competition's short name, as in its address.",
+    help="The competition's short name, or its address.",
 )
 _local: Decorator = click.option(
     "--local", is_flag=True, help="The local scoreboard in Kaggle's place."
@@ -47,7 +33,7 @@ _local: Decorator = click.option(
 _share: Decorator = click.option(
     "--public-share",
     type=click.FloatRange(0, 1, min_open=True),
-    default=_SHARE,
+    default=SHARE,
     show_default=True,
     help="Part of the test rows that the public score is taken on.",
 )
@@ -62,14 +48,14 @@ _truth: Decorator = click.option(
 def check(session: Session, *, file: Path | None = None, truth: Path | None = None) -> Outcome:
     """Check a submission FILE against the competition, and score it where the truth is known.
 
-    Header, ids, their count and order, labels, doubled lines, encoding and line endings. Without
+    Header, ids and their count, labels, doubled lines, encoding and line endings; rows may stand in
+    any order. Without
     FILE it is the one that `blend` wrote. The truth is known for the embedded digits, and
     elsewhere from --truth.
     """
-    path = _submission_path(session, file)
-    submission = _validated(session, path)
-    known = find_truth(truth, session.dataset())
-    local = score(submission.ids, submission.labels, known) if known is not None else None
+    _require_file(session, file)
+    found = api.check(_place(session), file, truth)
+    path, submission, local = found.path, found.submission, found.local
     facts = {"submission": f"valid, {len(submission.ids)} rows"}
     if submission.remarks:
         facts["remark"] = "; ".join(submission.remarks)
@@ -105,11 +91,7 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
     checked; files that differ are replaced only with --fresh.
     """
     folder = session.data or Path("data")
-    if folder.suffix == ".zip" or folder.is_file():
-        raise ConfigurationError(
-            f"--data was given as {folder}; expected the folder to download into."
-        )
-    found = fetch(KaggleClient(competition), folder, session.console, replace=session.fresh)
+    found = api.download(folder, session.console, competition=competition, replace=session.fresh)
     total = sum(found.files.values())
     return Outcome(
         values={"folder": str(folder), "files": found.files, "fetched": found.fetched},
@@ -128,7 +110,7 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
 @click.option("--wait", is_flag=True, help="Wait for the score.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Only tell what it can bring.")
 @click.option("--dry-run", is_flag=True, help="All but the sending.")
-@click.option("--force", is_flag=True, help="Send even what was sent before.")
+@click.option("--force", is_flag=True, help="Send even what was, or may have been, sent before.")
 @_local
 @_truth
 @_competition
@@ -145,54 +127,29 @@ def submit(
     local: bool = False,
     truth: Path | None = None,
     competition: str = "digit-recognizer",
-    public_share: float = _SHARE,
+    public_share: float = SHARE,
 ) -> Outcome:
     """Check a submission FILE, tell what it can bring, and send it to Kaggle, once.
 
     Without FILE it is the one that `blend` wrote. The same content is not sent twice. After a
-    broken connection or a crash the next call looks whether the submission arrived, and sends
-    only what is missing.
+    broken connection or a crash the next calls look whether the submission arrived; in doubt it is
+    sent again only after an hour, or with --force.
     """
-    path = _submission_path(session, file)
-    submission = _validated(session, path)
-    service = _service(session, local, truth, competition, public_share, scoring=True)
-    about = _about(session, path, submission)
-    with _ledger(session) as ledger:
-        if not only_forecast:
-            catch_up(service, ledger, session.workspace, session.console)
-        earlier = ledger.all(service.name, service.competition)
-        ahead = forecast(submission, about, earlier, session.workspace, public_share)
-        outcome = _forecast_outcome(session, path, ahead, service)
-        if only_forecast:
-            return outcome
-        for line in tables.forecast_lines(ahead):
-            session.console.say(line)
-        if dry_run:
-            return _dry(outcome, service, ledger, submission, about, message, force)
-        done = send(
-            service,
-            ledger,
-            session.workspace,
-            submission,
-            about,
-            message=message,
-            force=force,
-            progress=session.console,
-        )
-        record = done.record
-        if wait and record.state == "pending":
-            session.console.say(f"submission {record.ref} is in; waiting for its score")
-            record = wait_until_scored(service, ledger, record, session.console)
-        elif local:
-            catch_up(service, ledger, session.workspace, session.console)
-            record = ledger.get(record.id)
-    if done.sent and record.state == "error":
-        raise ServiceError(
-            f"Kaggle took submission {record.ref}, but could not score it: "
-            f"{record.error or 'no reason given'}",
-            mend="It is in the ledger; --force sends the same content again.",
-        )
-    return _sent_outcome(session, outcome, record, ahead, service, sent=done.sent)
+    place = _place(session)
+    service = api.open_service(
+        place, local=local, truth=truth, competition=competition, share=public_share
+    )
+    _require_file(session, file)
+    ahead = api.look_ahead(place, service, file, share=public_share, ask=not only_forecast)
+    outcome = _forecast_outcome(session, ahead, service)
+    if only_forecast:
+        return outcome
+    for line in tables.forecast_lines(ahead.forecast):
+        session.console.say(line)
+    if dry_run:
+        return _dry(outcome, api.plan(place, service, ahead, message=message, force=force))
+    done = api.submit(place, service, ahead, message=message, force=force, wait=wait)
+    return _sent_outcome(session, outcome, done.record, ahead, service, sent=done.sent)
 
 
 @command("submissions", short_help="What was submitted so far.")
@@ -215,20 +172,15 @@ def submissions(
     Kaggle is asked first, and interrupted submissions are settled; where it cannot be asked, the
     ledger is shown as it is.
     """
-    remark = None
-    with _ledger(session) as ledger:
-        service = _service(session, local, None, competition, _SHARE, scoring=False)
-        if not offline:
-            try:
-                catch_up(service, ledger, session.workspace, session.console)
-            except ServiceError as error:
-                remark = f"{error.message} Shown is what was known before."
-        records = ledger.all(service.name, service.competition) if local else ledger.all()
+    place = _place(session)
+    service = api.open_service(place, local=local, competition=competition, scoring=False)
+    found = api.submissions(place, service, ask=not offline, every=not local)
+    records, remark = found.records, found.remark
     written = {}
     if export is not None:
-        place = session.workspace.submissions / f"submissions.{export}"
-        write_bytes(place, tables.export(records, export))
-        written["export"] = str(place)
+        path = session.workspace.submissions / f"submissions.{export}"
+        write_bytes(path, tables.export(records, export))
+        written["export"] = str(path)
     facts = {"submissions": str(len(records))}
     if remark is not None:
         facts["remark"] = remark
@@ -239,7 +191,7 @@ def submissions(
             "remark": remark,
             "export": written.get("export"),
         },
-        rows=tables.ledger_rows(records) if records else (),
+        rows=tables.ledger_rows(records, session.console.width) if records else (),
         facts=facts,
         written=written,
     )
@@ -266,150 +218,96 @@ def leaderboard(
     times: int | None = None,
     local: bool = False,
     competition: str = "digit-recognizer",
-    public_share: float = _SHARE,
+    public_share: float = SHARE,
 ) -> Outcome:
     """Read the whole public leaderboard and show our submissions on it, by date.
 
     CV against public score with the gap, whether chance explains it, rank, share of the board,
     and how well CV orders what Kaggle scores. A plot goes into the workspace.
     """
-    service = _service(session, local, None, competition, public_share, scoring=False)
-    with _ledger(session) as ledger:
-        summary = _placed(session, service, ledger, public_share)
-        asked = 1
-        try:
-            while watch and (times is None or asked < times):
-                service.patience.pause(interval)
-                before = {one.record.id: one.record for one in summary.standings}
-                asked += 1
-                try:
-                    summary = _placed(session, service, ledger, public_share)
-                except ServiceError as error:
-                    session.console.say(f"{error.message} Asking again.")
-                    continue
-                for one in summary.standings:
-                    if before.get(one.record.id) != one.record:
-                        session.console.say(_news(one.record))
-        except KeyboardInterrupt:
-            session.console.say("no longer watching")
+    place = _place(session)
+    service = api.open_service(
+        place, local=local, competition=competition, share=public_share, scoring=False
+    )
+    summary = api.leaderboard(place, service, share=public_share)
+    asked = 1
+    try:
+        while watch and (times is None or asked < times):
+            service.patience.pause(interval)
+            before = {one.record.id: one.record for one in summary.standings}
+            asked += 1
+            try:
+                summary = api.leaderboard(place, service, share=public_share)
+            except ServiceError as error:
+                session.console.say(f"{error.message} Asking again.")
+                continue
+            for one in summary.standings:
+                if before.get(one.record.id) != one.record:
+                    session.console.say(_news(one.record))
+    except KeyboardInterrupt:
+        session.console.say("no longer watching")
     plot = session.workspace.submissions / "leaderboard.png"
     drawing.draw_plot(plot, summary)
     return Outcome(
         values=summary.to_json()
         | {"service": service.name, "competition": service.competition, "plot": str(plot)},
-        rows=tables.board_rows(summary) if summary.standings else (),
+        rows=tables.board_rows(summary, session.console.width) if summary.standings else (),
         drawing=drawing.draw_strips(summary.standings),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
         written={"plot": str(plot)},
+        next_command=None
+        if summary.standings
+        else session.hint("submit --local" if local else "submit"),
     )
 
 
-def _submission_path(session: Session, file: Path | None) -> Path:
-    if file is not None:
-        return file
-    path = session.workspace.submissions / "submission.csv"
-    if not path.is_file():
+def _place(session: Session) -> Place:
+    return Place(session.workspace, session.dataset, session.console)
+
+
+def _require_file(session: Session, file: Path | None) -> None:
+    """Say how to make blend's submission on this very workspace, where none is named or there."""
+    path = api.blended(session.workspace)
+    if file is None and not path.is_file():
         raise ArtefactError(
             f"{path} is not there.",
             mend=f"Run `{session.hint('blend')}` first, or name a file.",
         )
-    return path
 
 
-def _validated(session: Session, path: Path) -> SubmissionFile:
-    return validate(read_file(path), str(path), session.dataset())
-
-
-def _about(session: Session, path: Path, submission: SubmissionFile) -> About:
-    """Return what `blend` says of a file, also of a copy of it that lies elsewhere."""
-    about = read_about(path, submission)
-    if about == About():
-        return read_about(session.workspace.submissions / "submission.csv", submission)
-    return about
-
-
-def _ledger(session: Session) -> Ledger:
-    return Ledger(session.workspace.submissions / "ledger.sqlite")
-
-
-def _service(
-    session: Session,
-    local: bool,
-    truth: Path | None,
-    competition: str,
-    share: float,
-    *,
-    scoring: bool,
-) -> Service:
-    """Return who takes submissions; with `scoring` it must be able to take this data's."""
-    if not local:
-        if truth is not None:
-            raise ConfigurationError(
-                "--truth was given without --local; Kaggle has a truth of its own.",
-                mend="Add --local, or leave --truth out.",
-            )
-        if scoring and session.dataset().truth is not None:
-            raise ConfigurationError(
-                "The embedded digits are no competition at Kaggle.",
-                mend="Add --local for the local scoreboard, or give --data with the "
-                "competition's files.",
-            )
-        return KaggleClient(competition)
-    dataset = session.dataset()
-    known = find_truth(truth, dataset) if scoring else None
-    if scoring and known is None:
-        raise ConfigurationError(
-            "The local scoreboard needs the true labels, which this data does not have.",
-            mend="Give them as --truth labels.csv, an id and a label in each line.",
-        )
-    return LocalScoreboard(session.workspace, dataset.digest, known, share)
-
-
-def _forecast_outcome(session: Session, path: Path, ahead: Forecast, service: Service) -> Outcome:
-    written = {}
-    if any(one.changes for one in ahead.differences):
+def _forecast_outcome(session: Session, ahead: Ahead, service: Service) -> Outcome:
+    written, told = {}, ahead.forecast
+    if any(one.changes for one in told.differences):
         sheet = session.workspace.submissions / "forecast.png"
-        drawing.draw_sheet(sheet, ahead, session.dataset().test_images)
+        drawing.draw_sheet(sheet, told, session.dataset().test_images)
         written["images that differ"] = str(sheet)
     return Outcome(
         values={
-            "submission": str(path),
+            "submission": str(ahead.path),
             "service": service.name,
             "competition": service.competition,
-            "forecast": ahead.to_json(),
+            "forecast": told.to_json(),
             "sheet": written.get("images that differ"),
         },
-        rows=tables.forecast_rows(ahead),
-        facts=tables.forecast_facts(ahead),
+        rows=tables.forecast_rows(told),
+        facts=tables.forecast_facts(told),
         written=written,
     )
 
 
-def _dry(
-    outcome: Outcome,
-    service: Service,
-    ledger: Ledger,
-    submission: SubmissionFile,
-    about: About,
-    message: str,
-    force: bool,
-) -> Outcome:
-    limits = service.limits()
-    same = find_same(ledger, service, submission.digest)
-    words = compose_message(f"{submission.digest[:12]}-······", about, message)
-    would = (same is None or force) and (limits.left is None or limits.left > 0)
-    why = "" if same is None or force else f": the same content is #{same.ref}"
+def _dry(outcome: Outcome, planned: Planned) -> Outcome:
+    why = "" if planned.same is None else f": {_the_same(planned.same)}"
     outcome.values |= {
         "sent": False,
         "dry_run": True,
-        "would_send": would,
-        "message": words,
-        "left_today": limits.left,
+        "would_send": planned.would_send,
+        "message": planned.message,
+        "left_today": planned.left,
     }
     outcome.facts |= {
-        "message": words,
-        "left today": _left(limits.left),
-        "dry run": ("would be sent" if would else "would not be sent") + why,
+        "message": planned.message,
+        "left today": _left(planned.left),
+        "dry run": ("would be sent" if planned.would_send else "would not be sent") + why,
     }
     return outcome
 
@@ -418,7 +316,7 @@ def _sent_outcome(
     session: Session,
     outcome: Outcome,
     record: Record,
-    ahead: Forecast,
+    ahead: Ahead,
     service: Service,
     *,
     sent: bool,
@@ -427,11 +325,11 @@ def _sent_outcome(
         name: value for name, value in record.to_json().items() if name not in outcome.values
     }
     outcome.facts["submission"] = (
-        f"#{record.ref} sent" if sent else f"not sent: the same content is #{record.ref} (--force)"
+        f"#{record.ref} sent" if sent else f"not sent: {_the_same(record)} (--force)"
     )
     outcome.facts["state"] = record.state + (f": {record.error}" if record.error else "")
     if record.public_score is not None:
-        outcome.facts["public score"] = tables.score_text(record, ahead)
+        outcome.facts["public score"] = tables.score_text(record, ahead.forecast)
     if service.name == "local" and record.private_score is not None:
         outcome.facts["private score"] = record.private_score
     words = "leaderboard --local" if service.name == "local" else "leaderboard"
@@ -439,28 +337,16 @@ def _sent_outcome(
     return outcome
 
 
-def _placed(session: Session, service: Service, ledger: Ledger, share: float) -> Summary:
-    """Ask for our submissions and for the board, and note each one's place on it."""
-    catch_up(service, ledger, session.workspace, session.console)
-    content = service.download_board()
-    board = read_board(content)
-    write_bytes(session.workspace.submissions / f"board-{service.name}.zip", content)
-    teams: dict[int, str] = {sent.ref: sent.team for sent in service.submissions()}
-    records = []
-    for record in ledger.all(service.name, service.competition):
-        if record.public is not None:
-            rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
-            if (record.rank, record.teams) != (rank, count):
-                record = ledger.change(record, rank=rank, teams=count)
-        records.append(record)
-    known = [record.rows for record in records if record.rows]
-    rows = max(known) if known else len(session.dataset().test_ids)
-    return summarise(records, board, public_rows(rows, share))
+def _the_same(record: Record) -> str:
+    if record.ref is None:
+        return f"it is not known whether the same content, submission {record.id}, arrived"
+    return f"the same content is #{record.ref}"
 
 
 def _news(record: Record) -> str:
     score = f", public score {record.public_score}" if record.public_score else ""
-    return f"#{record.ref}: {record.state}{score}, rank {tables.place_of(record)}"
+    why = f": {record.error}" if record.error else ""
+    return f"#{record.ref}: {record.state}{why}{score}, rank {tables.place_of(record)}"
 
 
 def _left(count: int | None) -> str:

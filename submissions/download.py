@@ -34,7 +34,7 @@ class Provider(Protocol):
     def files(self) -> dict[str, int]:
         """List names and sizes in bytes."""
 
-    def download_data(self, folder: Path) -> Path:
+    def download_data(self, folder: Path, progress: Progress) -> Path:
         """Fetch the zip into a folder."""
 
 
@@ -88,7 +88,7 @@ def download(provider: Provider, folder: Path, progress: Progress, *, replace: b
         try:
             require_room(folder, 2 * sum(listed.values()), "the competition's files")
             progress.say(f"downloading {len(listed)} files, {sum(listed.values()) / 1e6:,.1f} MB")
-            unpacked = _unpack(provider.download_data(staging), listed, staging)
+            unpacked = _unpack(provider.download_data(staging, progress), listed, staging)
             _install(unpacked, folder, listed, progress, replace=replace)
         except OSError as error:
             raise ArtefactError(

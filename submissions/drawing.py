@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.files import write_bytes
-from submissions.forecast import Difference, Forecast
+from kaggle_digits.kaggle_service.transport import clean
+from submissions.forecast import Change, Difference, Forecast
 from submissions.leaderboard import Standing, Summary
 from submissions.noise import gap
 
@@ -20,6 +21,8 @@ _MOST_IMAGES = 36
 _MOST_SECTIONS = 5
 _TITLE = 0.5  # a section's title, in the height of a line of images
 _STRIP = 48
+_SIGNS_BELOW = 66  # of the labels' size, along the axis of dates
+_CAPTION = 12  # signs above an image
 _Z95 = 1.959964
 
 
@@ -44,7 +47,14 @@ def draw_sheet(path: Path, forecast: Forecast, images: np.ndarray) -> int:
     top = total
     for one, count in zip(sections, lines, strict=True):
         top -= _TITLE
-        figure.text(0.02, (top + 0.1) / total, _title(one), fontsize=10, fontweight="bold")
+        figure.text(
+            0.02,
+            (top + 0.1) / total,
+            _title(one),
+            fontsize=10,
+            fontweight="bold",
+            parse_math=False,
+        )
         for number, change in enumerate(one.changes[:_MOST_IMAGES]):
             row, column = divmod(number, _COLUMNS)
             box = (
@@ -56,7 +66,7 @@ def draw_sheet(path: Path, forecast: Forecast, images: np.ndarray) -> int:
             axes = figure.add_axes(box)
             axes.imshow(images[change.row], cmap="gray_r", vmin=0, vmax=255)
             axes.set_axis_off()
-            axes.set_title(f"{change.id}: {change.before}→{change.now}", fontsize=7.5, pad=2)
+            axes.set_title(_caption(change), fontsize=7, pad=2, parse_math=False)
             shown += 1
         top -= count
     _save(figure, path)
@@ -84,13 +94,14 @@ def draw_plot(path: Path, summary: Summary) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     figure.tight_layout()
+    _name_points(figure, against, [one for one in standings if one.record.cv_accuracy is not None])
     _save(figure, path)
 
 
 def _plot_by_date(axes: Any, standings: Sequence[Standing]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title("by date")
+    axes.set_title("by date (UTC)")
     axes.set_ylabel("accuracy")
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -98,13 +109,17 @@ def _plot_by_date(axes: Any, standings: Sequence[Standing]) -> None:
         return
     judged = [(place, one) for place, one in enumerate(standings) if one.gap is not None]
     if judged:
+        cv = [one.record.cv_accuracy or 0.0 for _, one in judged]
+        half = [_Z95 * one.gap.sd for _, one in judged if one.gap is not None]
+        pairs = list(zip(cv, half, strict=True))
         axes.errorbar(
             [place - 0.08 for place, _ in judged],
-            [one.record.cv_accuracy for _, one in judged],
-            yerr=[_Z95 * one.gap.sd for _, one in judged if one.gap is not None],
+            cv,
+            yerr=[[min(y, x) for x, y in pairs], [min(y, 1 - x) for x, y in pairs]],
             fmt="s",
             color="tab:blue",
             capsize=4,
+            clip_on=False,
             label="CV, with 95 % of the noise",
         )
     places = range(len(standings))
@@ -113,13 +128,16 @@ def _plot_by_date(axes: Any, standings: Sequence[Standing]) -> None:
         [one.record.public for one in standings],
         "o",
         color="tab:orange",
+        clip_on=False,
         label="public",
     )
-    step = -(-len(standings) // 10)
+    longest = max(len(f"#{one.record.ref}") for one in standings)
+    step = -(-len(standings) // max(2, _SIGNS_BELOW // max(7, longest + 2)))
     labels = [f"{one.record.when[5:10]}\n#{one.record.ref}" for one in standings]
     axes.set_xticks(list(places)[::step], labels[::step], fontsize=7)
     axes.set_xlim(-0.5, len(standings) - 0.5)
-    axes.set_ylim(top=min(axes.get_ylim()[1], 1.002))
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(0.0, low), min(1.0, high))
 
 
 def _plot_against(axes: Any, standings: Sequence[Standing], rows: int) -> None:
@@ -151,16 +169,41 @@ def _plot_against(axes: Any, standings: Sequence[Standing], rows: int) -> None:
     )
     axes.plot([low, high], [low, high], color="gray", linewidth=1, label="public = CV")
     axes.plot(cv, public, "o", color="tab:orange", clip_on=False)
-    for one in standings:
-        axes.annotate(
-            f"#{one.record.ref}",
-            (one.record.cv_accuracy, one.record.public),
-            xytext=(4, -10),
-            textcoords="offset points",
-            fontsize=7,
-        )
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
+
+
+def _name_points(figure: Any, axes: Any, standings: Sequence[Standing]) -> None:
+    """Write references beside points, the best first, where they cover nothing."""
+    from matplotlib.transforms import Bbox
+
+    groups: dict[tuple[float, float], list[str]] = {}
+    for one in sorted(standings, key=lambda one: -(one.record.public or 0.0)):
+        place = (one.record.cv_accuracy or 0.0, one.record.public or 0.0)
+        groups.setdefault(place, []).append(f"#{one.record.ref}")
+    figure.draw_without_rendering()
+    inside = axes.get_window_extent()
+    taken = []
+    for place in groups:
+        x, y = axes.transData.transform(place)
+        taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
+    for place, names in groups.items():
+        text = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        for across, up in ((5, -9), (5, 4), (-5, -9), (-5, 4)):
+            label = axes.annotate(
+                text,
+                place,
+                xytext=(across, up),
+                textcoords="offset points",
+                ha="left" if across > 0 else "right",
+                fontsize=7,
+            )
+            box = label.get_window_extent()
+            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
+            if within and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def draw_strips(standings: Sequence[Standing]) -> list[str]:
@@ -181,9 +224,10 @@ def draw_strips(standings: Sequence[Standing]) -> list[str]:
         if one.record.cv_accuracy is not None and one.gap is not None:
             half = _Z95 * one.gap.sd
             values += [one.record.cv_accuracy - half, one.record.cv_accuracy + half]
-    low, high = min(values), min(1.0, max(values))
+    low, high = max(0.0, min(values)), min(1.0, max(values))
     if high - low < 1e-4:
-        low, high = low - 5e-5, high + 5e-5
+        high = min(1.0, high + 5e-5)
+        low = max(0.0, high - 1e-4)
     name = max(len(str(one.record.ref)) for one in shown) + 1
     lines = [f"{'':>{name}}  {low:<{_STRIP // 2}.4f}{high:>{_STRIP - _STRIP // 2}.4f}"]
 
@@ -203,6 +247,18 @@ def draw_strips(standings: Sequence[Standing]) -> list[str]:
         lines.append(f"{'#' + str(one.record.ref):>{name}}  {''.join(strip)}")
     lines.append(f"{'':>{name}}  C CV, P public, X both, ··· 95 % of the public part's noise")
     return lines
+
+
+def _caption(change: Change) -> str:
+    """Return what stands above an image, short enough for the room of one."""
+    key, before, now = (clean(text) for text in (change.id, change.before, change.now))
+    if len(key) + len(before) + len(now) + 3 <= _CAPTION:
+        return f"{key}: {before}→{now}"
+    if len(key) >= _CAPTION:
+        key = f"…{key[2 - _CAPTION :]}"  # names often differ at their end
+    room = (_CAPTION - 2) // 2
+    before, now = (text if len(text) <= room else f"{text[: room - 1]}…" for text in (before, now))
+    return f"{key}\n{before}→{now}"
 
 
 def _title(one: Difference) -> str:

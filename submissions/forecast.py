@@ -167,4 +167,4 @@ def _kept(workspace: Workspace, record: Record, ids: Sequence[str]) -> list[str]
         labels = read_labels(path.read_bytes(), str(path))
     except (OSError, DataError):
         return None
-    return list(labels.values()) if list(labels) == list(ids) else None
+    return [labels[key] for key in ids] if labels.keys() == set(ids) else None

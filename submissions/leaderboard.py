@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ class Board:
 
     Args:
         teams: Names, in the board's order.
-        scores: Their scores as text.
+        scores: Their scores as text; None where the board has no number, which ranks last.
     """
 
     teams: tuple[str, ...]
-    scores: tuple[str, ...]
+    scores: tuple[str | None, ...]
 
     def place(self, score: float, team: str) -> tuple[int, int]:
         """Return the rank that a team has with a score, from 1, and how many teams there are.
@@ -37,11 +38,10 @@ class Board:
             team: The team that has it; its own line on the board does not count against it.
         """
         others = [
-            float(given)
-            for name, given in zip(self.teams, self.scores, strict=True)
-            if name != team
+            given for name, given in zip(self.teams, self.scores, strict=True) if name != team
         ]
-        return 1 + sum(other > score for other in others), len(others) + 1
+        better = sum(float(given) > score for given in others if given is not None)
+        return 1 + better, len(others) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,7 @@ def read_board(content: bytes) -> Board:
             text = archive.read(member).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         teams = tuple(clean(row["TeamName"]) for row in rows)
-        scores = tuple(row["Score"].strip() for row in rows)
-        for score in scores:
-            if not 0 <= float(score) <= 1e9:
-                raise _broken(f"a score is {clean(score)!r}")
+        scores = tuple(_number(row["Score"]) for row in rows)
     except CallError:
         raise
     except (
@@ -137,6 +134,8 @@ def read_board(content: bytes) -> Board:
         raise _broken(f"{type(error).__name__}") from None
     if not teams:
         raise _broken("it has no teams")
+    if not any(scores):
+        raise _broken("no score is a number")
     return Board(teams, scores)
 
 
@@ -150,7 +149,8 @@ def summarise(records: Sequence[Record], board: Board | None, expected: int) -> 
     """
     shown = [record for record in records if record.state != "failed"]
     ours = [record.public_score for record in shown if record.public_score is not None]
-    rows = find_rows([*ours, *(board.scores if board else ())], expected)
+    theirs = [score for score in board.scores if score is not None] if board else []
+    rows = find_rows([*ours, *theirs], expected)
     if rows is None and board is not None:
         rows = find_rows(ours, expected)  # a board may hold scores of an older public part
     standings = tuple(_standing(record, rows, expected) for record in shown)
@@ -178,6 +178,12 @@ def _standing(record: Record, rows: int | None, expected: int) -> Standing:
     if record.public_score is not None and rows is not None:
         errors = count_errors(record.public_score, rows)
     return Standing(record, found, errors)
+
+
+def _number(given: str) -> str | None:
+    """Return a score that is a number as its text; None for `nan` and the like."""
+    text = given.strip()
+    return text if re.fullmatch(r"\d{1,9}(\.\d{1,12})?", text) else None
 
 
 def _broken(why: str) -> CallError:

@@ -23,7 +23,6 @@ from kaggle_digits.ground.files import make_folder
 from kaggle_digits.kaggle_service.client import Sent
 
 _BUSY_SECONDS = 60.0
-STATES = ("sending", "pending", "complete", "error", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,8 @@ class Record:
         file_sha256: 64 hex digits over the bytes sent.
         file_name: The file's name.
         message: The description sent.
-        state: `sending` (may or may not have arrived), `pending`, `complete`, `error` (refused by
-            the scorer), `failed` (never arrived).
+        state: `sending` (under way, or broken off), `unknown` (it is in doubt whether it arrived),
+            `pending`, `complete`, `error` (refused by the scorer), `failed` (never arrived).
         method: The blend's method.
         members: The blend's members.
         cv_accuracy: Out-of-fold accuracy, 0 to 1.
@@ -57,7 +56,10 @@ class Record:
         private_score: As text.
         rank: Its place on the public board when last seen, from 1.
         teams: Teams on the board then.
-        error: Why it could not be scored or never arrived.
+        error: Why it could not be scored or never arrived, or why that is in doubt.
+        listed_before: How many submissions the service listed just before this one was sent.
+        today_before: How many it counted for the day then.
+        total_before: How many it counted in all then.
     """
 
     id: int = 0
@@ -86,6 +88,9 @@ class Record:
     rank: int | None = None
     teams: int | None = None
     error: str | None = None
+    listed_before: int | None = None
+    today_before: int | None = None
+    total_before: int | None = None
 
     @property
     def share(self) -> float | None:
@@ -103,8 +108,13 @@ class Record:
         return float(self.public_score) if self.public_score is not None else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields, and the share of the board."""
-        return dataclasses.asdict(self) | {"members": list(self.members), "share": self.share}
+        """Return all fields, times with their zone, and the share of the board."""
+        return dataclasses.asdict(self) | {
+            "members": list(self.members),
+            "share": self.share,
+            "created": _zoned(self.created),
+            "date": _zoned(self.date),
+        }
 
 
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(Record) if entry.name != "id")
@@ -133,6 +143,27 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "ALTER TABLE submissions ADD COLUMN rank INTEGER",
             "ALTER TABLE submissions ADD COLUMN teams INTEGER",
+        ),
+    ),
+    (
+        "in doubt whether it arrived",
+        (  # SQLite changes a CHECK only with the table
+            """CREATE TABLE doubted (
+                id INTEGER PRIMARY KEY,
+                service TEXT NOT NULL, competition TEXT NOT NULL, tag TEXT UNIQUE, ref INTEGER,
+                digest TEXT, file_sha256 TEXT, file_name TEXT NOT NULL, message TEXT NOT NULL,
+                state TEXT NOT NULL CHECK (
+                    state IN ('sending', 'unknown', 'pending', 'complete', 'error', 'failed')),
+                method TEXT, members TEXT NOT NULL, cv_accuracy REAL, cv_accuracy_se REAL,
+                cv_log_loss REAL, cv_log_loss_se REAL, cv_rows INTEGER, rows INTEGER,
+                data_digest TEXT, created TEXT NOT NULL, date TEXT, public_score TEXT,
+                private_score TEXT, error TEXT, rank INTEGER, teams INTEGER,
+                listed_before INTEGER, today_before INTEGER, total_before INTEGER,
+                UNIQUE (service, competition, ref))""",
+            "INSERT INTO doubted SELECT *, NULL, NULL, NULL FROM submissions",
+            "DROP TABLE submissions",
+            "ALTER TABLE doubted RENAME TO submissions",
+            "CREATE INDEX submissions_by_digest ON submissions (service, competition, digest)",
         ),
     ),
 )
@@ -344,9 +375,18 @@ def holds_tag(sent: Sent, tag: str) -> bool:
     return tag in sent.message or tag in sent.file_name
 
 
+def minute(when: str) -> str:
+    """Return a time of the ledger, ISO 8601 and UTC, as a person reads it, to the minute."""
+    return when.replace("T", " ")[:16]
+
+
 def now() -> str:
     """Return this machine's time, ISO 8601, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _zoned(when: str | None) -> str | None:
+    return f"{when[:19]}Z" if when else when
 
 
 def _values(record: Record) -> list[Any]:

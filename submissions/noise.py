@@ -1,15 +1,13 @@
-"""How much a score on part of the rows can differ by chance alone; standard library only."""
+"""How much a score on part of the rows can differ by chance alone."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _Z95 = 1.959964
-_EXACT_UP_TO = 8
+_ORDERS = math.factorial(8)  # all of them up to 8 pairs
 _SHUFFLES = 5000
 
 
@@ -99,26 +97,16 @@ def predict(accuracy: float, se: float | None, rows: int, future: int) -> Interv
         rows: Rows behind it, n.
         future: Rows of the score to predict.
     """
+    from scipy import stats
+
     variance = accuracy * (1 - accuracy)
     effective = float(rows)
     if se and variance > 0:
         effective = min(effective, variance / se**2)
     wrong = (1 - accuracy) * effective
-    alpha, beta = wrong + 0.5, effective - wrong + 0.5
-    total, low = 0.0, None
-    for errors in range(future + 1):
-        total += math.exp(
-            math.lgamma(future + 1)
-            - math.lgamma(errors + 1)
-            - math.lgamma(future - errors + 1)
-            + _log_beta(errors + alpha, future - errors + beta)
-            - _log_beta(alpha, beta)
-        )
-        if low is None and total > 0.025:
-            low = errors
-        if total >= 0.975:
-            return Interval(low or 0, errors, future)
-    return Interval(low or 0, future, future)
+    ahead = stats.betabinom(future, wrong + 0.5, effective - wrong + 0.5)
+    low, high = ahead.ppf(0.025), ahead.ppf(0.975)
+    return Interval(int(low), int(high), future)
 
 
 def gap(accuracy: float, se: float | None, public: float, future: int) -> Gap:
@@ -151,58 +139,24 @@ def correlate(first: Sequence[float], second: Sequence[float]) -> Correlation | 
     """
     if len(first) != len(second) or len(first) < 3:
         return None
-    x, y = _ranks(first), _ranks(second)
-    rho = _pearson(x, y)
-    if rho is None:
+    if len(set(first)) == 1 or len(set(second)) == 1:
         return None
+    import numpy as np
+    from scipy import stats
+
+    rho = float(stats.spearmanr(first, second).statistic)
     low = high = None
-    if len(x) > 3 and abs(rho) < 1 - 1e-12:
-        z, half = math.atanh(rho), _Z95 * math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    if len(first) > 3 and abs(rho) < 1 - 1e-12:
+        z, half = math.atanh(rho), _Z95 * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
         low, high = math.tanh(z - half), math.tanh(z + half)
-    return Correlation(rho, low, high, _permutation_p(x, y, abs(rho)), len(x))
-
-
-def _permutation_p(x: Sequence[float], y: Sequence[float], strength: float) -> float:
-    if len(x) <= _EXACT_UP_TO:
-        orders = list(itertools.permutations(y))
-        stronger = sum(_at_least(x, order, strength) for order in orders)
-        return stronger / len(orders)
-    generator = random.Random(0)
-    shuffled = list(y)
-    stronger = 1
-    for _ in range(_SHUFFLES):
-        generator.shuffle(shuffled)
-        stronger += _at_least(x, shuffled, strength)
-    return stronger / (_SHUFFLES + 1)
-
-
-def _at_least(x: Sequence[float], y: Sequence[float], strength: float) -> bool:
-    rho = _pearson(x, y)
-    return rho is not None and abs(rho) >= strength - 1e-12
-
-
-def _pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread = math.sqrt(sum((a - mean_x) ** 2 for a in x) * sum((b - mean_y) ** 2 for b in y))
-    if spread == 0:
-        return None
-    together = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return max(-1.0, min(1.0, together / spread))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ranks = [0.0] * len(values)
-    start = 0
-    while start < len(order):
-        end = start
-        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
-            end += 1
-        for place in order[start : end + 1]:
-            ranks[place] = (start + end) / 2 + 1
-        start = end + 1
-    return ranks
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    # Spearman's is the product of the ranks but for factors that no order changes.
+    ranks = stats.rankdata(second) - (len(second) + 1) / 2
+    tested = stats.permutation_test(
+        (stats.rankdata(first) - (len(first) + 1) / 2,),
+        lambda orders, axis: np.sum(orders * ranks, axis=axis),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=_ORDERS if math.factorial(len(first)) <= _ORDERS else _SHUFFLES,
+        rng=np.random.default_rng(0),
+    )
+    return Correlation(rho, low, high, float(tested.pvalue), len(first))

@@ -98,6 +98,7 @@ class LocalScoreboard:
     """
 
     name = "local"
+    doubt = 0.0
 
     def __init__(
         self,
@@ -112,11 +113,17 @@ class LocalScoreboard:
         self._workspace = workspace
         self._truth = truth
         self._share = public_share
+        self._uploads: list[tuple[str, dict[str, str]]] = []
 
     def limits(self) -> Limits:
         """Tell that there is no limit."""
         today = now()[:10]
-        return Limits(today=sum(one["date"][:10] == today for one in self._entries()), left=None)
+        entries = self._entries()
+        return Limits(
+            today=sum(one["date"][:10] == today for one in entries),
+            left=None,
+            total=len(entries),
+        )
 
     def submissions(self) -> list[Sent]:
         """List all that was sent."""
@@ -135,15 +142,24 @@ class LocalScoreboard:
             for one in self._entries()
         ]
 
-    def send(self, content: bytes, file_name: str, message: str) -> int:
-        """Score a submission and keep its scores.
+    def upload(self, content: bytes, file_name: str) -> str:
+        """Take a file's predictions.
+
+        Raises:
+            DataError: It is no submission.
+        """
+        self._uploads.append((file_name, read_labels(content, file_name)))
+        return str(len(self._uploads) - 1)
+
+    def create(self, upload: str, message: str) -> int:
+        """Score an upload and keep its scores.
 
         Raises:
             CallError: The truth is not known.
         """
         if self._truth is None:
             raise CallError("The local scoreboard has no truth to score by.", mend="Give --truth.")
-        labels = read_labels(content, file_name)
+        file_name, labels = self._uploads[int(upload)]
         public, private = split_public(list(self._truth), self._share)
         scores = {
             name: f"{score(part, [labels[key] for key in part], self._truth).accuracy:.5f}"
@@ -160,8 +176,10 @@ class LocalScoreboard:
             write_json(self._folder / "scores.json", {self.competition: entries} | self._others())
         return ref
 
-    def download_board(self) -> bytes:
-        """Return a board on which every submission is a team of its own."""
+    def download_board(self) -> bytes | None:
+        """Return a board on which every submission is a team of its own; None without any."""
+        if not self._entries():
+            return None
         out = io.BytesIO()
         rows = sorted(self._entries(), key=lambda one: -float(one["public_score"]))
         lines = ["Rank,TeamId,TeamName,LastSubmissionDate,Score"] + [

@@ -1,16 +1,21 @@
 """Sending a submission so that none is spent twice and none is lost.
 
-The order is fixed: what the service lists is taken in, the row is written with a tag that no other
-sending has, the file is sent with the tag in its message, the reference is noted. Whatever breaks
-in between, the service's list is looked at for the tag before anything is sent again; a row left
-by a crash is settled the same way by the next call. Clocks are never compared.
+The order is fixed: what the service lists is taken in, the file is uploaded, the row is written
+with a tag that no other sending has, a submission is made of the upload with the tag in its
+message, the reference is noted. Where the last answer is lost, the service's list is looked at for
+the tag, and what is not found there is in doubt: the service may record it later than anyone looks.
+Such a row is `unknown`; every later call looks for it, and the same content is sent again only when
+its time is over and neither the list nor the counts of the service know of it. A row left by a
+crash is settled the same way. This machine's clock is compared with itself alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -20,23 +25,32 @@ from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
 from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
-from submissions.ledger import Ledger, Record
+from submissions.ledger import Ledger, Record, minute
 from submissions.validation import SubmissionFile
 
 _ATTEMPTS = 3
-# After a lost answer the list is looked at for this many `Patience.wait`s before it is believed
-# that nothing arrived; and a submission is waited for this many until it is scored.
+# After a lost answer the list is looked at for this many `Patience.wait`s before the submission is
+# in doubt; and a submission is waited for this many until it is scored.
 _GRACE = 30.0
 _SCORING = 1800.0
 _LONGEST_MESSAGE = 190
+_OPEN = ("sending", "unknown")
 
 
 class Service(Protocol):
-    """Who takes submissions and scores them: Kaggle, or the local scoreboard."""
+    """Who takes submissions and scores them: Kaggle, or the local scoreboard.
+
+    Args:
+        name: As the ledger has it.
+        competition: The competition's short name.
+        patience: Time-outs and waits.
+        doubt: Seconds after which what it neither lists nor counts has surely never arrived.
+    """
 
     name: str
     competition: str
     patience: Patience
+    doubt: float
 
     def limits(self) -> Limits:
         """Tell how many submissions are left today."""
@@ -44,11 +58,14 @@ class Service(Protocol):
     def submissions(self) -> list[Sent]:
         """List all submissions."""
 
-    def send(self, content: bytes, file_name: str, message: str) -> int:
+    def upload(self, content: bytes, file_name: str) -> str:
+        """Upload a file, which makes no submission yet, and return what `create` takes."""
+
+    def create(self, upload: str, message: str) -> int:
         """Make a submission and return its reference; a `CallError` says if it may have worked."""
 
-    def download_board(self) -> bytes:
-        """Return the public leaderboard, a zip that holds one CSV."""
+    def download_board(self) -> bytes | None:
+        """Return the public leaderboard, a zip that holds one CSV; None before there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,30 +188,42 @@ def catch_up(service: Service, ledger: Ledger, workspace: Workspace, progress: P
     Raises:
         CallError: The service cannot be asked.
     """
-    synchronise(service, ledger, progress)
-    if any(one.state == "sending" for one in ledger.all(service.name, service.competition)):
+    listed = synchronise(service, ledger, progress)
+    if any(one.state in _OPEN for one in ledger.all(service.name, service.competition)):
         try:
             with workspace.lock(sent_folder(workspace)):
-                settle(service, ledger, progress)
+                settle(service, ledger, listed, progress)
         except ArtefactError:
             progress.say("another process is sending; its submission is left to it")
 
 
-def settle(service: Service, ledger: Ledger, progress: Progress) -> None:
+def settle(service: Service, ledger: Ledger, listed: Sequence[Sent], progress: Progress) -> None:
     """Find out about every sending whose end is not known; the caller holds the folder's lock.
 
+    Args:
+        service: Who was sent to.
+        ledger: Where the sendings are written down; what is listed has been taken in.
+        listed: What the service lists.
+        progress: Where to tell of it.
+
     Raises:
-        CallError: The service cannot be asked; the rows stay as they are.
+        CallError: The service cannot be asked; what is open stays open.
     """
     for record in ledger.all(service.name, service.competition):
-        if record.state != "sending":
+        if record.state == "sending":
+            progress.say(f"submission {record.id} was interrupted; looking whether it arrived")
+            record = _look(service, ledger, record)
+            if record.ref is not None:
+                progress.say(f"submission {record.id} has arrived")
+        if record.state != "unknown":
             continue
-        progress.say(f"submission {record.id} was interrupted; looking whether it arrived")
-        if _look(service, ledger, record) is None:
-            ledger.change(record, state="failed", error="interrupted; it never arrived")
-            progress.say(f"submission {record.id} never arrived")
+        if datetime.now(UTC) < _doubted_until(service, record):
+            progress.say(f"{_doubt(record)} {_until(service, record)}")
+        elif _counts_more(service.limits(), len(listed), record):
+            progress.say(f"{_doubt(record)} Kaggle counts one submission more than it lists.")
         else:
-            progress.say(f"submission {record.id} has arrived")
+            ledger.change(record, state="failed", error="it never arrived")
+            progress.say(f"submission {record.id} never arrived")
 
 
 def find_same(ledger: Ledger, service: Service, digest: str) -> Record | None:
@@ -232,13 +261,16 @@ def submit(
 
     Raises:
         ArtefactError: Another process is sending.
-        CallError: It was not submitted, or it is not known; the message says which.
+        CallError: It was not submitted, or it is not known; the message says which. What is in
+            doubt is not sent again without `force`.
     """
     with workspace.lock(sent_folder(workspace)):
-        synchronise(service, ledger, progress)
-        settle(service, ledger, progress)
+        listed = synchronise(service, ledger, progress)
+        settle(service, ledger, listed, progress)
         same = find_same(ledger, service, submission.digest)
         if same is not None and not force:
+            if same.state == "unknown":
+                raise in_doubt(service, same)
             return Submitted(same, sent=False, limits=None)
         limits = service.limits()
         if limits.left is not None:
@@ -250,30 +282,30 @@ def submit(
                 )
         write_bytes(sent_copy(workspace, submission.digest), submission.content)
         tag = f"{submission.digest[:12]}-{secrets.token_hex(3)}"
-        record = ledger.add(
-            Record(
-                service=service.name,
-                competition=service.competition,
-                tag=tag,
-                digest=submission.digest,
-                file_sha256=submission.sha256,
-                file_name=f"submission-{tag}.csv",
-                message=compose_message(tag, about, message),
-                state="sending",
-                method=about.method,
-                members=about.members,
-                cv_accuracy=about.cv_accuracy,
-                cv_accuracy_se=about.cv_accuracy_se,
-                cv_log_loss=about.cv_log_loss,
-                cv_log_loss_se=about.cv_log_loss_se,
-                cv_rows=about.cv_rows,
-                rows=len(submission.ids),
-                data_digest=about.data_digest,
-            )
+        draft = Record(
+            service=service.name,
+            competition=service.competition,
+            tag=tag,
+            digest=submission.digest,
+            file_sha256=submission.sha256,
+            file_name=f"submission-{tag}.csv",
+            message=compose_message(tag, about, message),
+            state="sending",
+            method=about.method,
+            members=about.members,
+            cv_accuracy=about.cv_accuracy,
+            cv_accuracy_se=about.cv_accuracy_se,
+            cv_log_loss=about.cv_log_loss,
+            cv_log_loss_se=about.cv_log_loss_se,
+            cv_rows=about.cv_rows,
+            rows=len(submission.ids),
+            data_digest=about.data_digest,
+            listed_before=len(listed),
+            today_before=limits.today,
+            total_before=limits.total,
         )
-        return Submitted(
-            _send(service, ledger, record, submission.content, limits, progress), True, limits
-        )
+        made = _send(service, ledger, draft, submission.content, progress)
+        return Submitted(made, sent=True, limits=limits)
 
 
 def compose_message(tag: str, about: About, words: str) -> str:
@@ -315,70 +347,104 @@ def wait_until_scored(
 def _send(
     service: Service,
     ledger: Ledger,
-    record: Record,
+    draft: Record,
     content: bytes,
-    limits: Limits,
     progress: Progress,
 ) -> Record:
+    """Upload, write the row, and make the submission; again only what has surely not been made."""
+    record: Record | None = None
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            ref = service.send(content, record.file_name, record.message)
+            upload = service.upload(content, draft.file_name)
+            record = record or ledger.add(draft)
+            ref = service.create(upload, draft.message)
             if any(other.ref == ref for other in ledger.all(service.name, service.competition)):
                 raise CallError(f"Reference {ref} is another submission's.", acted=True)
             return ledger.change(record, ref=ref, state="pending")
         except CallError as error:
-            if error.acted:
+            if error.acted and record is not None:
                 progress.say(f"{error.message} Looking whether the submission arrived.")
-                found = _look(service, ledger, record, limits)
-                if found is not None:
-                    progress.say("it has arrived")
-                    return found
+                found = _look(service, ledger, record)
+                if found.ref is None:
+                    raise in_doubt(service, found) from None
+                progress.say("it has arrived")
+                return found
             if (
-                not (error.transient or error.acted)
+                not error.transient
                 or attempt == _ATTEMPTS
                 or (error.retry_after or 0) > service.patience.longest
             ):
-                ledger.change(record, state="failed", error=clean(error.message))
+                why = clean(error.message)
+                if record is None:
+                    ledger.add(dataclasses.replace(draft, state="failed", error=why))
+                else:
+                    ledger.change(record, state="failed", error=why)
                 raise _not_submitted(error) from None
-            why = "" if error.acted else f"{error.message} "
-            progress.say(f"{why}Nothing has arrived; sending again.")
+            progress.say(f"{error.message} Nothing has arrived; sending again.")
             service.patience.pause(max(service.patience.before(attempt), error.retry_after or 0))
     raise AssertionError("unreachable")
 
 
-def _look(
-    service: Service, ledger: Ledger, record: Record, before: Limits | None = None
-) -> Record | None:
+def _look(service: Service, ledger: Ledger, record: Record) -> Record:
     """Look for a sending in the service's list, some time long, since lists may lag.
 
     Returns:
-        The row with its reference; None if it surely is not there.
-
-    Raises:
-        CallError: It cannot be found out now; the row stays `sending`.
+        The row, with its reference or `unknown`.
     """
-    refs = {other.ref for other in ledger.all(service.name, service.competition)}
     pause, waited = 1.0, 0.0
     while True:
         try:
             listed = service.submissions()
-            ledger.take_in(service.name, service.competition, listed)
-            found = ledger.get(record.id)
-            if found.ref is not None:
-                return found
-            if waited >= _GRACE:
-                others = len({sent.ref for sent in listed} - refs)
-                if before is None or service.limits().today - before.today <= others:
-                    return None
-                raise CallError("Kaggle counts one submission more than it lists.")
         except CallError as error:
-            raise CallError(
-                f"It is not known whether the submission arrived: {error.message}",
-                mend="Call `submit` again later: it looks first, and sends only what is missing.",
-            ) from None
+            why = clean(f"the list of submissions could not be read: {error.message}")
+            return ledger.change(record, state="unknown", error=why)
+        ledger.take_in(service.name, service.competition, listed)
+        found = ledger.get(record.id)
+        if found.ref is not None:
+            return found
+        if waited >= _GRACE:
+            why = "its answer was lost, and it is not listed yet"
+            return ledger.change(record, state="unknown", error=why)
         service.patience.pause(pause * service.patience.wait)
         waited += pause
         pause = min(8.0, pause * 2)
+
+
+def in_doubt(service: Service, record: Record) -> CallError:
+    """Return what to tell of a submission of which it is not known whether it arrived."""
+    return CallError(
+        f"{_doubt(record)} It was not sent again.", mend=f"{_until(service, record)}", acted=True
+    )
+
+
+def _doubt(record: Record) -> str:
+    return (
+        f"It is not known whether submission {record.id} of {minute(record.created)} UTC arrived: "
+        f"{(record.error or 'no reason noted').rstrip('.')}."
+    )
+
+
+def _until(service: Service, record: Record) -> str:
+    until = f"{_doubted_until(service, record):%Y-%m-%d %H:%M} UTC"
+    return (
+        f"Call again later: it is looked for each time. From {until} on, if Kaggle then neither\n"
+        "  lists nor counts it, `submit` sends the same content again; --force sends it now."
+    )
+
+
+def _doubted_until(service: Service, record: Record) -> datetime:
+    created = datetime.fromisoformat(record.created).replace(tzinfo=UTC)
+    return created + timedelta(seconds=service.doubt)
+
+
+def _counts_more(limits: Limits, listed: int, record: Record) -> bool:
+    """Say whether the service's counts have grown by more than its list since a sending."""
+    if record.listed_before is None:
+        return False
+    counted = max(  # at midnight UTC the day's count starts anew
+        limits.today - (record.today_before or 0), limits.total - (record.total_before or 0)
+    )
+    return counted > listed - record.listed_before
 
 
 def _not_submitted(error: CallError) -> CallError:

@@ -5,60 +5,74 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from submissions.forecast import Forecast
 from submissions.lattice import count_errors
 from submissions.leaderboard import Standing, Summary
-from submissions.ledger import Record
+from submissions.ledger import Record, minute
 
+_LAST = 18  # signs that a table's last column is folded to before others give way
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
-def ledger_rows(records: Sequence[Record]) -> list[list[str]]:
-    """Return the table of `submissions`, its header first."""
-    rows = [
-        ["date", "ref", "where", "state", "blend", "CV", "log-loss", "public", "rank", "message"]
-    ]
-    for record in records:
-        rows.append(
-            [
-                record.when.replace("T", " ")[:16],
-                str(record.ref or "-"),
-                record.service,
-                record.state,
-                blend_of(record),
-                with_noise(record.cv_accuracy, record.cv_accuracy_se),
-                with_noise(record.cv_log_loss, record.cv_log_loss_se),
-                record.public_score or "-",
-                place_of(record),
-                record.error or _words(record),
-            ]
-        )
-    return rows
+def ledger_rows(records: Sequence[Record], width: int) -> list[list[str]]:
+    """Return the table of `submissions`, its header first.
+
+    Args:
+        records: Its rows.
+        width: Columns of the terminal; the least telling of the table's give way.
+    """
+    columns = {
+        "date (UTC)": [minute(record.when) for record in records],
+        "ref": [str(record.ref or "-") for record in records],
+        "where": [record.service for record in records],
+        "state": [record.state for record in records],
+        "blend": [blend_of(record) for record in records],
+        "CV": [with_noise(record.cv_accuracy, record.cv_accuracy_se) for record in records],
+        "log-loss": [with_noise(record.cv_log_loss, record.cv_log_loss_se) for record in records],
+        "public": [record.public_score or "-" for record in records],
+        "rank": [place_of(record) for record in records],
+        "message": [record.error or _words(record) for record in records],
+    }
+    short = [with_noise(record.cv_accuracy, None) for record in records]
+    spare = (("log-loss", None), ("where", None), ("CV", short), ("rank", None), ("blend", None))
+    return _fitted(columns, width, spare)
 
 
-def board_rows(summary: Summary) -> list[list[str]]:
-    """Return the table of `leaderboard`, its header first."""
-    rows = [["date", "ref", "blend", "CV", "public", "errors", "gap", "noise", "rank", "top", ""]]
-    for one in summary.standings:
-        record = one.record
-        rows.append(
-            [
-                record.when.replace("T", " ")[:16],
-                str(record.ref or "-"),
-                blend_of(record),
-                with_noise(record.cv_accuracy, record.cv_accuracy_se),
-                record.public_score or record.state,
-                "-" if one.errors is None else str(one.errors),
-                f"{one.gap.value:+.5f}" if one.gap else "-",
-                noise_of(one),
-                place_of(record),
-                f"{record.share:.1%}" if record.share is not None else "-",
-                "best" if summary.best and record.id == summary.best.id else "",
-            ]
-        )
-    return rows
+def board_rows(summary: Summary, width: int) -> list[list[str]]:
+    """Return the table of `leaderboard`, its header first.
+
+    Args:
+        summary: Its rows.
+        width: Columns of the terminal; the least telling of the table's give way.
+    """
+    best = summary.best.id if summary.best else None
+    ours = summary.standings
+    records = [one.record for one in ours]
+    columns = {
+        "date (UTC)": [minute(record.when) for record in records],
+        "ref": [str(record.ref or "-") for record in records],
+        "blend": [blend_of(record) for record in records],
+        "CV": [with_noise(record.cv_accuracy, record.cv_accuracy_se) for record in records],
+        "public": [record.public_score or record.state for record in records],
+        "errors": ["-" if one.errors is None else str(one.errors) for one in ours],
+        "gap": [f"{one.gap.value:+.5f}" if one.gap else "-" for one in ours],
+        "noise": [noise_of(one) for one in ours],
+        "rank": [place_of(record) for record in records],
+        "top": [f"{record.share:.1%}" if record.share is not None else "-" for record in records],
+        "": ["best" if record.id == best else record.error or "" for record in records],
+    }
+    short = [with_noise(record.cv_accuracy, None) for record in records]
+    spare = (
+        ("blend", None),
+        ("top", None),
+        ("errors", None),
+        ("CV", short),
+        ("rank", None),
+        ("noise", None),
+    )
+    return _fitted(columns, width, spare)
 
 
 def board_facts(summary: Summary) -> dict[str, str]:
@@ -163,15 +177,38 @@ def export(records: Sequence[Record], form: str) -> bytes:
     for value in values:
         value["members"] = " ".join(value["members"])
         # Messages come from elsewhere; a spreadsheet must not run them.
-        writer.writerow(
-            {
-                name: f"'{entry}"
-                if isinstance(entry, str) and entry.startswith(_FORMULA)
-                else entry
-                for name, entry in value.items()
-            }
-        )
+        writer.writerow({name: _harmless(entry) for name, entry in value.items()})
     return out.getvalue().encode()
+
+
+def _fitted(
+    columns: Mapping[str, Sequence[str]],
+    width: int,
+    spare: Sequence[tuple[str, Sequence[str] | None]],
+) -> list[list[str]]:
+    """Return a table, its header first, of which only the last column's texts need folding.
+
+    Args:
+        columns: Header → cells.
+        width: Columns of the terminal.
+        spare: What gives way to the width, one after the other: a column, and shorter cells in its
+            place or None to leave it out.
+    """
+    shown: dict[str, Sequence[str]] = dict(columns)
+    last = list(columns)[-1]
+
+    def needed() -> int:
+        lengths = {name: max(map(len, (name, *cells))) for name, cells in shown.items()}
+        return sum(lengths.values()) - max(0, lengths[last] - _LAST) + 2 * (len(shown) - 1)
+
+    for name, shorter in spare:
+        if needed() <= width:
+            break
+        if shorter is None:
+            del shown[name]
+        else:
+            shown[name] = shorter
+    return [list(shown), *map(list, zip(*shown.values(), strict=True))]
 
 
 def _words(record: Record) -> str:

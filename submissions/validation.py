@@ -1,7 +1,7 @@
 """What a submission file must be before anything is sent: the competition's own rules.
 
-The form, the ids and their order come from the sample submission and the test images, the labels
-from the training data; nothing is assumed that those files do not show.
+The form and the ids come from the sample submission and the test images, the labels from the
+training data; nothing is assumed that those files do not show.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SubmissionFile:
     Args:
         name: How messages name the file.
         content: Its bytes.
-        ids: Test ids in the competition's order, n of them.
+        ids: Test ids in the competition's order, n of them, in whatever order the file has them.
         labels: The predicted class of each, n texts.
         remarks: What is unusual about it, but taken by Kaggle all the same.
     """
@@ -118,6 +118,11 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
         raise DataError(f"{name} is not CSV: {error}.", mend="Write it anew.") from error
     _check_ids(ids, dataset.test_ids, name)
     _check_labels(labels, competition.classes, name)
+    if ids != tuple(dataset.test_ids):
+        label_of = dict(zip(ids, labels, strict=True))
+        ids = tuple(dataset.test_ids)
+        labels = tuple(label_of[key] for key in ids)
+        remarks += ("rows stand in another order than the sample's; Kaggle goes by their ids",)
     return SubmissionFile(name, content, ids, labels, remarks)
 
 
@@ -160,12 +165,6 @@ def _check_ids(ids: Sequence[str], expected: Sequence[str], name: str) -> None:
             f"{name} has {len(ids)} predictions; expected {len(expected)}. The first absent id "
             f"is {absent!r}."
         )
-    for line, (key, want) in enumerate(zip(ids, expected, strict=True), start=2):
-        if key != want:
-            raise DataError(
-                f"{name} line {line} has the id {key!r}; expected {want!r} there.",
-                mend="Bring the lines into the sample submission's order.",
-            )
 
 
 def _check_labels(labels: Sequence[str], classes: Sequence[str], name: str) -> None:

@@ -10,6 +10,7 @@ import click
 from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.files import require_output
 from kaggle_digits.records.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
@@ -105,6 +106,12 @@ def tune(
             "--fresh was given with --show, which begins no study.",
             mend="Leave out --fresh.",
         )
+    if export is not None:
+        require_output(export, "--export")
+    if plot is not None:
+        from tuning.plotting import require_plot
+
+        require_plot(plot)
     seconds = parse_duration(time_budget) if time_budget is not None else None
     resources = usual_resources(workers, threads, cluster)
     with session.workspace.lock(session.workspace.tuning):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.ground.files import require_output, write_bytes
 from tuning.study import Trial
 
 _LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -101,6 +101,23 @@ def figure(trials: Sequence[Trial]) -> Figure:
     return Figure(tuple(Axis(name, scales[name].ticks()) for name in names), lines)
 
 
+def require_plot(path: Path) -> Path:
+    """Refuse a place that cannot take a plot, and return its page's, which lies beside it.
+
+    Raises:
+        ConfigurationError: The path does not end in .png, or cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise ConfigurationError(
+            f"--plot was given as {path}; expected a path that ends in .png.",
+            mend="The page goes beside it, with .html.",
+        )
+    page = path.with_suffix(".html")
+    for place in (path, page):
+        require_output(place, "--plot")
+    return page
+
+
 def plot(trials: Sequence[Trial], path: Path) -> tuple[Path, Path]:
     """Write the plot as PNG and as an HTML page beside it.
 
@@ -113,15 +130,10 @@ def plot(trials: Sequence[Trial], path: Path) -> tuple[Path, Path]:
 
     Raises:
         ArtefactError: Too few trials, or the place cannot be written.
-        ConfigurationError: The path does not end in .png.
+        ConfigurationError: As `require_plot`.
     """
-    if path.suffix.lower() != ".png":
-        raise ConfigurationError(
-            f"--plot was given as {path}; expected a path that ends in .png.",
-            mend="The page goes beside it, with .html.",
-        )
+    page = require_plot(path)
     laid_out = figure(trials)
-    page = path.with_suffix(".html")
     write_bytes(path, _png(laid_out))
     write_bytes(page, _html(laid_out).encode())
     return path, page

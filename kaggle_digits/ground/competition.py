@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.errors import ConfigurationError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,20 @@ class Competition:
     classes: tuple[str, ...]
     form: SubmissionFormat
 
+    def __post_init__(self) -> None:
+        """Refuse labels that cannot stand in a submission.
+
+        Raises:
+            DataError: One holds a line break or a NUL.
+        """
+        for label in self.classes:
+            if any(sign in label for sign in "\r\n\0"):
+                raise DataError(
+                    f"The label {label!r} holds a line break or a NUL, which cannot stand in a "
+                    "submission.",
+                    mend="Rename it in the training data.",
+                )
+
     def to_json(self) -> dict[str, Any]:
         """Return the value as a dictionary that JSON can hold."""
         return asdict(self) | {"classes": list(self.classes)}
@@ -114,6 +129,31 @@ class Competition:
             classes=tuple(values["classes"]),
             form=SubmissionFormat(**values["form"]),
         )
+
+
+def short_name(given: str) -> str:
+    """Return a competition's short name, from itself, from `c/name`, or from any of its addresses.
+
+    Args:
+        given: As the user gave it.
+
+    Raises:
+        ConfigurationError: It cannot be one.
+    """
+    rest = re.sub(r"(?i)^(https?://)?(www\.)?kaggle\.com(?=/|$)", "", given.strip())
+    parts = [part for part in re.split(r"[?#]", rest)[0].split("/") if part]
+    if parts[:1] in (["c"], ["competitions"]):
+        name = parts[1] if len(parts) > 1 else ""
+    else:
+        name = parts[0] if len(parts) == 1 and "/" not in rest.rstrip("/") else ""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ConfigurationError(
+            f"--competition was given as {given!r}; expected a competition's short name, or its "
+            "address.",
+            mend="The short name is what follows https://www.kaggle.com/competitions/ there, as in "
+            "digit-recognizer.",
+        )
+    return name
 
 
 def read_labels(content: bytes, name: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 
 _TEMPORARY = ".part-"
 
@@ -37,9 +37,21 @@ def make_folder(path: Path) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
+    A link is followed: what it leads to is replaced. What is there and is no regular file, a device
+    or a pipe, stays and is written through.
+
     Raises:
-        ArtefactError: The disk is full or the place cannot be written.
+        ArtefactError: The disk is full, the place cannot be written, or a folder is there.
     """
+    if path.is_dir():
+        raise ArtefactError(
+            f"{path} is a folder; a file is to be written there.",
+            mend="Move it away, or give another place.",
+        )
+    if path.exists() and not path.is_file():
+        _write_through(path, content)
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(path.parent)
     temporary = _temporary(path)
     try:
@@ -54,6 +66,39 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_output(path: Path, option: str) -> None:
+    """Refuse a place that a user gives for a file and that cannot take one; nothing is made.
+
+    Args:
+        path: The place. Links are followed; devices and pipes are fine.
+        option: The option it was given by, as messages name it.
+
+    Raises:
+        ConfigurationError: It is a folder, a stream of this process, or its folder cannot be
+            written.
+    """
+    why = None
+    if path.is_dir():
+        why = "which is a folder; expected a file"
+    elif any(_is_stream(path, number) for number in range(3)):
+        why = "which is one of this command's own streams; expected a file or a pipe"
+    elif path.exists() and not path.is_file():
+        why = None if os.access(path, os.W_OK) else "which cannot be written"
+    elif path.is_symlink() and os.path.islink(os.path.realpath(path)):
+        why = "a link that leads to itself"
+    else:
+        folder = Path(os.path.realpath(path)).parent
+        there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        if not there.is_dir():
+            why = f"but {there} is no folder"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            why = f"but the folder {there} cannot be written"
+    if why is not None:
+        raise ConfigurationError(
+            f"{option} was given as {path}, {why}.", mend="Give the path of a file."
+        )
 
 
 def write_json(path: Path, value: object) -> None:
@@ -178,6 +223,23 @@ def disk_error(error: OSError, path: Path) -> ArtefactError:
         f"{path} cannot be written: {error.strerror or error}.",
         mend="Check the folder's permissions, or give another place.",
     )
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    try:
+        with open(path, "wb", buffering=0) as handle:
+            left = memoryview(content)
+            while left:
+                left = left[handle.write(left) or 0 :]
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def _is_stream(path: Path, number: int) -> bool:
+    """Say whether a path is a name of stdin, stdout or stderr: they are led elsewhere by then."""
+    names = [f"/dev/{('stdin', 'stdout', 'stderr')[number]}", f"/dev/fd/{number}"]
+    names += [f"/proc/{process}/fd/{number}" for process in ("self", os.getpid())]
+    return os.path.abspath(path) in names
 
 
 def _temporary(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Kaggle's own client, tamed: the only module that imports `kaggle`.
+"""Kaggle's own client, tamed.
 
 It is used in process and through its typed calls, so that each step of a submission is known to
 have been done or not: start an upload, put the file, create the submission. Its exit codes, its
@@ -7,8 +7,6 @@ printing, its authenticating on import and its missing time-outs are kept from t
 
 from __future__ import annotations
 
-import base64
-import os
 import re
 import threading
 import time
@@ -18,30 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.kaggle_service.adapter import make_adapter
+from kaggle_digits.kaggle_service.credentials import describe_source
+from kaggle_digits.kaggle_service.explaining import explain, is_of_the_disk
+from kaggle_digits.kaggle_service.opening import endpoint_of, open_client, secrets_of
 from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,
     clean,
-    explain,
-    is_of_the_disk,
-    make_adapter,
     repeat_read,
     silence,
 )
 
 _T = TypeVar("_T")
-_IGNORED = ("VERBOSE", "VERBOSE_OUTPUT")  # would print headers, the credentials among them
 _PAGE = 100
 _MOST_PAGES = 200
 _LARGEST_BOARD = 200_000_000
-_EXPECTED = {
-    "ListSubmissions": ("submissions", "nextPageToken"),
-    "ListDataFiles": ("files", "nextPageToken"),
-    "GetSubmissionLimits": ("numToday", "numTotal", "numAllowedNow"),
-    "StartSubmissionUpload": ("token", "createUrl"),
-    "CreateSubmission": ("ref", "message"),
-}
 _SCORE = re.compile(r"\d{1,12}(\.\d{1,12})?")
 
 
@@ -52,10 +44,12 @@ class Limits:
     Args:
         today: Submissions made today (UTC).
         left: Submissions still allowed today; None where there is no limit or none is told.
+        total: Submissions made in all; 0 where that is not told.
     """
 
     today: int
     left: int | None
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +90,7 @@ class KaggleClient:
     """
 
     name = "kaggle"
+    doubt = 3600.0
 
     def __init__(self, competition: str, patience: Patience | None = None) -> None:
         self.competition = competition
@@ -113,7 +108,11 @@ class KaggleClient:
         )
         # All is 0 for an account that has no team in the competition yet: that is no limit.
         known = answer.num_total or answer.num_allowed_now
-        return Limits(today=answer.num_today, left=answer.num_allowed_now if known else None)
+        return Limits(
+            today=answer.num_today,
+            left=answer.num_allowed_now if known else None,
+            total=answer.num_total,
+        )
 
     def submissions(self) -> list[Sent]:
         """List all submissions of this account's team, whoever made them and wherever."""
@@ -154,15 +153,14 @@ class KaggleClient:
                 sizes[str(item.name)] = int(item.total_bytes)
         return sizes
 
-    def send(self, content: bytes, file_name: str, message: str) -> int:
-        """Upload a file and make a submission of it; nothing is repeated here.
+    def upload(self, content: bytes, file_name: str) -> str:
+        """Upload a file, which makes no submission yet; nothing is repeated here.
 
         Returns:
-            The submission's reference.
+            What `create` makes the submission of.
 
         Raises:
-            CallError: With `acted` false it is certain that there is no submission; with `acted`
-                true it must be looked for in `submissions`.
+            CallError: It is not there.
         """
         types = self._types()
         start = types.ApiStartSubmissionUploadRequest()
@@ -179,12 +177,29 @@ class KaggleClient:
             self._put(upload.create_url, content)
         except CallError as error:
             error.acted = False  # an upload alone makes no submission
+            _mend_refusal(error)
             raise
-        create = types.ApiCreateSubmissionRequest()
+        return str(upload.token)
+
+    def create(self, upload: str, message: str) -> int:
+        """Make a submission of an upload; nothing is repeated here.
+
+        Returns:
+            The submission's reference.
+
+        Raises:
+            CallError: With `acted` false it is certain that there is no submission; with `acted`
+                true it must be looked for in `submissions`.
+        """
+        create = self._types().ApiCreateSubmissionRequest()
         create.competition_name = self.competition
-        create.blob_file_tokens = upload.token
+        create.blob_file_tokens = upload
         create.submission_description = message
-        answer = self._call("the submission", lambda calls: calls.create_submission(create))
+        try:
+            answer = self._call("the submission", lambda calls: calls.create_submission(create))
+        except CallError as error:
+            _mend_refusal(error)
+            raise
         if not answer.ref or answer.ref < 0:
             raise CallError(
                 "Kaggle gave no reference for the submission: "
@@ -193,11 +208,12 @@ class KaggleClient:
             )
         return int(answer.ref)
 
-    def download_data(self, folder: Path) -> Path:
+    def download_data(self, folder: Path, progress: Progress) -> Path:
         """Download the competition's zip; what an earlier call left of it is gone on from.
 
         Args:
             folder: Where the zip and its mark of progress go; nothing else is touched.
+            progress: Where to tell how much is there.
 
         Raises:
             CallError: It did not come down whole.
@@ -210,27 +226,26 @@ class KaggleClient:
         def fetch() -> None:
             with self._client() as client:
                 answer = client.competitions.competition_api_client.download_data_files(request)
-                with answer:
+                with answer, _shown(path, answer, progress):
                     # Its own retries wait for up to a minute each; ours repeat the whole call.
-                    self._api.download_file(
-                        answer,
-                        str(path),
-                        client.http_client(),
-                        quiet=True,
-                        resume=True,
-                        max_retries=0,
-                        timeout=self.patience.timeout,
-                    )
+                    try:
+                        self._api.download_file(
+                            answer,
+                            str(path),
+                            client.http_client(),
+                            quiet=True,
+                            resume=True,
+                            max_retries=0,
+                            timeout=self.patience.timeout,
+                        )
+                    except ValueError as error:  # the client's word for a body cut short
+                        raise CallError(
+                            f"The download of the data was cut short: {clean(str(error))}.",
+                            mend="Call the command again: it goes on from there.",
+                            transient=True,
+                        ) from None
 
-        def once() -> None:
-            try:
-                self._guarded("the download of the data", fetch)
-            except CallError as error:
-                # A body cut short is worth another try; the client reports it as a ValueError.
-                error.transient |= "does not match expected size" in error.message
-                raise
-
-        repeat_read(once, self.patience)
+        repeat_read(lambda: self._guarded("the download of the data", fetch), self.patience)
         return path
 
     def download_board(self) -> bytes:
@@ -305,7 +320,14 @@ class KaggleClient:
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-            raise explain(what, error, self._secrets) from None
+            found = explain(what, error, self._secrets)
+            if isinstance(found, CredentialsError) and found.status == 401:
+                method = str(self._api.config_values.get("auth_method") or "")
+                source = describe_source(method, Path(self._api.config))
+                found = CredentialsError(
+                    f"Kaggle refused the credentials of {source} (401).", status=401
+                )
+            raise found from None
 
     def _types(self) -> Any:
         self._connect()
@@ -322,113 +344,53 @@ class KaggleClient:
 
     @property
     def _endpoint(self) -> str:
-        return str(self._endpoint_of(self._api.build_kaggle_client()))
-
-    @staticmethod
-    def _endpoint_of(client: Any) -> Any:
-        return client.http_client()._endpoint
+        return endpoint_of(self._api.build_kaggle_client())
 
     def _connect(self) -> None:
-        if self._api is not None:
-            return
-        base = _import_client(self.patience)
-        patience, endpoint_of = self.patience, self._endpoint_of
-
-        class Api(base):  # type: ignore[misc, valid-type]
-            # Decided anew, without its "--verbose", which shows headers.
-            args = ["--local"] if os.environ.get("KAGGLE_API_ENVIRONMENT") == "LOCALHOST" else []
-
-            def get_response_processor(self) -> Any:
-                return _check_form  # in the place of a notice of newer versions
-
-            def build_kaggle_client(self) -> Any:
-                client = super().build_kaggle_client()
-                http = client.http_client()
-                http._init_session()
-                adapter = make_adapter(patience, endpoint_of(client))
-                http._session.mount("https://", adapter)
-                http._session.mount("http://", adapter)
-                return client
-
-        api: Any = Api()
-        try:
-            with silence():
-                repeat_read(lambda: _authenticate(api), self.patience)
-        except SystemExit:
-            raise CredentialsError("No Kaggle credentials were found.") from None
-        self._secrets = _secrets(api)
-        self._api = api
+        if self._api is None:
+            api = open_client(self.patience)
+            self._secrets = secrets_of(api)
+            self._api = api
 
 
-def _check_form(response: Any) -> None:
-    """Refuse JSON that the client would take for an empty answer: it ignores what it misses.
-
-    An empty list of submissions that is none would let a submission be sent twice.
-    """
-    expected = _EXPECTED.get(str(response.request.url).rsplit("/", 1)[-1], ())
-    if not expected:
+@contextmanager
+def _shown(path: Path, answer: Any, progress: Progress) -> Iterator[None]:
+    """Show how a file grows while a block runs: the client tells nobody but a terminal."""
+    given = str(answer.headers.get("Content-Length") or "")
+    if not given.isdigit():
+        yield
         return
-    answer = response.json()
-    if not isinstance(answer, dict):
-        raise ValueError(f"a {type(answer).__name__} in place of an object")
-    if answer and not any(name in answer for name in expected):
-        raise ValueError(f"none of {', '.join(expected)} in it")
+    over = threading.Event()
+    with progress.task("download", max(1, int(given) // 1000), "kB") as task:
 
+        def watch() -> None:
+            done = -1
+            while True:
+                ended = over.wait(0.1)
+                size = min(int(given), path.stat().st_size if path.is_file() else 0) // 1000
+                if size > done:
+                    # What an earlier call left tells nothing of the pace.
+                    task.advance(size - max(0, done), timed=done >= 0)
+                    done = size
+                if ended:
+                    return
 
-def _authenticate(api: Any) -> None:
-    try:
-        api.authenticate()
-    except Exception as error:
-        # No text of the server: it may repeat the token, which is not known here.
-        found = explain("the check of the credentials", error, ())
-        if not found.transient and not isinstance(found, CredentialsError):
-            raise CredentialsError("The Kaggle credentials could not be used.") from None
-        raise found from None
-
-
-def _import_client(patience: Patience) -> Any:
-    """Import `kaggle.api.kaggle_api_extended.KaggleApi`, which prints and may ask the network.
-
-    On import the client checks a token without any time-out; a thread gives it one.
-    """
-    found: list[Any] = []
-
-    def load() -> None:
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
         try:
-            from kaggle.api.kaggle_api_extended import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-                KaggleApi,
-            )
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
-            found.append(KaggleApi)
-        except (Exception, SystemExit) as error:
-            found.append(error)
 
-    kept = {name: os.environ.pop(name) for name in _IGNORED if name in os.environ}
-    try:
-        with silence():
-            thread = threading.Thread(target=load, daemon=True)
-            thread.start()
-            thread.join(patience.timeout + 60)
-    finally:
-        os.environ.update(kept)
-    if not found:
-        raise CallError("Kaggle did not answer the check of the credentials in time.")
-    if isinstance(found[0], ImportError):
-        raise CallError(
-            f"Kaggle's client cannot be imported: {clean(str(found[0]))}.",
-            mend="Install it: pip install kaggle",
+def _mend_refusal(error: CallError) -> None:
+    """Add what may be done about a 400, of which Kaggle's own words say more or less."""
+    if error.status == 400 and error.mend is None:
+        error.mend = (
+            "A code competition takes no files: there, save a notebook that writes submission.csv\n"
+            "  (`kaggle-digits kernel`), and press Submit on its page at Kaggle."
         )
-    if isinstance(found[0], BaseException):
-        raise CallError(f"Kaggle's client cannot be started ({type(found[0]).__name__}).")
-    return found[0]
-
-
-def _secrets(api: Any) -> tuple[str, ...]:
-    values = api.config_values
-    user, key = str(values.get("username") or ""), str(values.get("key") or "")
-    token = str(values.get("token") or "")
-    basic = base64.b64encode(f"{user}:{key}".encode()).decode() if key else ""
-    return tuple(secret for secret in (key, token, basic) if len(secret) >= 4)
 
 
 def _sent(item: Any) -> Sent:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kaggle_digits.kaggle_service.adapter import make_adapter
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
     CallError,
     CredentialsError,
     Patience,
     clean,
-    make_adapter,
     repeat_read,
 )
 
@@ -223,12 +223,10 @@ class KaggleKernels(KaggleClient):
 
         try:
             return self._guarded(what, run)
-        except CredentialsError as error:
-            if "(403)" in error.message:
-                error.mend = "See that the kernel's owner is this account, and its name is right."
-            raise
         except CallError as error:
-            if "(404)" in error.message:
+            if isinstance(error, CredentialsError) and error.status == 403:
+                error.mend = "See that the kernel's owner is this account, and its name is right."
+            elif error.status == 404:
                 error.mend = "Check the kernel's name; was it pushed?"
             raise
 

@@ -63,6 +63,11 @@ class Console:
         self._as_json = as_json
         self._bars: RichProgress | None = None
 
+    @property
+    def width(self) -> int:
+        """Columns that a table on stdout may have."""
+        return self._rich(self._out).width
+
     def say(self, text: str) -> None:
         """Show one line of progress that stays."""
         if self._quiet:

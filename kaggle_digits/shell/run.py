@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from kaggle_digits.ground.durations import duration, parse_duration
+from kaggle_digits.ground.files import require_output
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
@@ -54,6 +55,8 @@ def run(
     """
     from kaggle_digits.core.folds import require_rows_per_class
 
+    if output is not None:
+        require_output(output, "--output")
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
     # Before a search, which may take the place of another one.
@@ -85,8 +88,7 @@ def run(
     )
     session.console.say("blend: averaging members")
     blended = _body("blend")(session, output=output)
-    submission = Path(blended.values["submission"])
-    checked = _body("check")(session, file=submission)
+    checked = _body("check")(session)
     seconds = round(session.seconds, 1)
     return Outcome(
         values={

@@ -255,7 +255,7 @@ def test_title_and_slug_go_together(
         (["--slug", "Upper-Case"], "The slug 'Upper-Case' cannot be one"),
         (["--slug", "one-name", "--title", "Another Name"], "Kaggle would make it 'another-name'"),
         (["--owner", "a b"], "--owner was given as 'a b'"),
-        (["--competition", "a\nimport os"], "expected its short name"),
+        (["--competition", "a\nimport os"], "competition's short name"),
         (["--continue", "alone"], "expected owner/slug"),
         (["--time-budget", "8"], "8h, 90m or 45s"),
         (["--time-budget", "-1h"], "8h, 90m or 45s"),

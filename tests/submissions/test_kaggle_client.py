@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.adapter import require_trusted
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
     CallError,
@@ -23,7 +25,6 @@ from kaggle_digits.kaggle_service.transport import (
     Patience,
     clean,
     repeat_read,
-    require_trusted,
 )
 from submissions.scoreboard import LocalScoreboard, score, split_public
 
@@ -48,8 +49,8 @@ def test_every_service_keeps_the_contract(
 ) -> None:
     assert service.submissions() == []
     assert service.limits().today == 0
-    first = service.send(csv_of(dataset, 8), "a.csv", "kd-a | words")
-    second = service.send(csv_of(dataset, 2), "b.csv", "kd-b | words")
+    first = service.create(service.upload(csv_of(dataset, 8), "a.csv"), "kd-a | words")
+    second = service.create(service.upload(csv_of(dataset, 2), "b.csv"), "kd-b | words")
     assert 0 < first < second
     service.submissions()
     listed = {sent.ref: sent for sent in service.submissions()}
@@ -69,7 +70,7 @@ def test_the_local_scoreboard_and_check_count_alike(
     dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
 ) -> None:
     board = LocalScoreboard(Workspace(tmp_path), "small", dataset.truth, 0.25)
-    board.send(csv_of(dataset, 10), "a.csv", "m")
+    board.create(board.upload(csv_of(dataset, 10), "a.csv"), "m")
     (sent,) = board.submissions()
     public, private = split_public(dataset.test_ids, 0.25)
     assert (len(public), len(private)) == (50, 150)
@@ -146,7 +147,7 @@ def test_writes_are_never_repeated_by_the_client(
 ) -> None:
     server.order(step, standing.Fault("status", status=status))
     with pytest.raises(CallError) as caught:
-        client.send(b"x", "a.csv", "m")
+        client.create(client.upload(b"x", "a.csv"), "m")
     assert server.count(step) == 1
     assert caught.value.transient
     assert caught.value.acted is (step == "CreateSubmission" and status != 429)
@@ -260,8 +261,8 @@ def test_a_redirect_elsewhere_is_not_followed(
     server.order(step, *[away] * 5)
     calls = {
         "ListSubmissions": client.submissions,
-        "DownloadDataFiles": lambda: client.download_data(tmp_path),
-        "PUT": lambda: client.send(b"x", "a.csv", "m"),
+        "DownloadDataFiles": lambda: client.download_data(tmp_path, Silent()),
+        "PUT": lambda: client.create(client.upload(b"x", "a.csv"), "m"),
     }
     with pytest.raises(CallError) as caught:
         calls[step]()
@@ -277,7 +278,7 @@ def test_an_upload_address_elsewhere_gets_nothing(
     body = b'{"token":"t","createUrl":"http://elsewhere.example/up?sig=1"}'
     server.order("StartSubmissionUpload", standing.Fault("body", status=200, body=body))
     with pytest.raises(CallError, match=r"elsewhere\.example"):
-        client.send(b"x", "a.csv", "m")
+        client.create(client.upload(b"x", "a.csv"), "m")
     assert not [name for name in server.requests if name.startswith("elsewhere")]
 
 

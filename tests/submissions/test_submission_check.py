@@ -93,8 +93,6 @@ def broken(content: bytes, change: str) -> bytes:
         lines[-2] = b"200"
     elif change == "too many":
         lines.insert(-1, b"201,1")
-    elif change == "order":
-        lines[4], lines[5] = lines[5], lines[4]
     elif change == "label unknown":
         lines[7] = b"7,10"
     elif change == "label float":
@@ -145,7 +143,6 @@ def broken(content: bytes, change: str) -> bytes:
         ("too few", "198 predictions; expected 200. The first absent id is '199'"),
         ("last line cut", "line 201 has 1 fields"),
         ("too many", "'201'"),
-        ("order", "line 5 has the id '5'; expected '4'"),
         ("label unknown", "line 8 has the label '10'"),
         ("label float", "line 8 has the label '3.0'"),
         ("label space", "line 8 has the label ' 3'"),

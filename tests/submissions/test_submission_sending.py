@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ class Desk:
     def records(self) -> list[Record]:
         with self.ledger() as ledger:
             return ledger.all()
+
+    def let_the_doubt_pass(self) -> None:
+        """Make every row as old as a submission in doubt is waited for."""
+        with self.ledger() as ledger:
+            for record in ledger.all():
+                old = datetime.now(UTC) - timedelta(seconds=self.service.doubt + 1)
+                ledger.change(record, created=old.strftime("%Y-%m-%dT%H:%M:%S"))
 
 
 @pytest.fixture
@@ -153,7 +161,11 @@ def test_no_fault_spends_two_or_loses_one(
     desk: Desk, file: SubmissionFile, standing: Any,
     kind: str, act: bool, status: int, step: str, times: int,
 ) -> None:  # fmt: skip
-    """After the fault has passed, calling again always ends with exactly one submission."""
+    """After the fault has passed, calling again ends with one submission, or says it is in doubt.
+
+    In doubt is only what was asked for without an answer and is not listed; nothing of it is sent
+    again before its time is over, and then exactly one is there.
+    """
     fault = standing.Fault(kind, act=act, status=status)
     desk.server.order(step, *[fault] * times)
     failed = False
@@ -169,6 +181,12 @@ def test_no_fault_spends_two_or_loses_one(
     if not failed:
         assert len(desk.server.entries) == 1
     desk.server.faults.clear()
+    if not desk.server.entries and any(one.state == "unknown" for one in desk.records()):
+        created = desk.server.count("CreateSubmission")
+        with pytest.raises(CallError, match="not known whether.*not sent again"):
+            desk.submit(file)
+        assert step == "CreateSubmission" and desk.server.count("CreateSubmission") == created
+        desk.let_the_doubt_pass()
     record, _ = desk.submit(file)
     assert len(desk.server.entries) == 1
     assert record.ref == desk.server.entries[0].ref
@@ -185,18 +203,13 @@ def test_a_dropped_answer_costs_no_second_call(
     assert desk.server.count("CreateSubmission") == 1
 
 
-def test_a_dropped_question_is_sent_again_after_looking(
+def test_a_broken_upload_is_made_again_and_leaves_no_doubt(
     desk: Desk, file: SubmissionFile, standing: Any
 ) -> None:
-    desk.server.order("CreateSubmission", standing.Fault("drop"))
+    desk.server.order("PUT", standing.Fault("drop"))
     record, sent = desk.submit(file)
     assert sent and record.ref == desk.server.entries[0].ref
-    order = [
-        name for name in desk.server.requests if name in ("CreateSubmission", "ListSubmissions")
-    ]
-    first = order.index("CreateSubmission")
-    assert order[first + 1 : first + 4] == ["ListSubmissions"] * 3
-    assert order.count("CreateSubmission") == 2
+    assert (desk.server.count("PUT"), desk.server.count("CreateSubmission")) == (2, 1)
 
 
 def test_a_list_that_lags_is_looked_at_again(
@@ -216,7 +229,11 @@ def test_a_list_that_hides_what_the_limits_count_leaves_it_open(
     desk.server.hidden_lists = 50
     with pytest.raises(CallError, match="not known whether"):
         desk.submit(file)
-    assert [record.state for record in desk.records()] == ["sending"]
+    assert [record.state for record in desk.records()] == ["unknown"]
+    desk.let_the_doubt_pass()
+    with pytest.raises(CallError, match="not known whether.*not sent again"):
+        desk.submit(file)  # Kaggle counts one more than it lists
+    assert [record.state for record in desk.records()] == ["unknown"]
     desk.server.hidden_lists = 0
     record, sent = desk.submit(file)
     assert not sent and record.ref == desk.server.entries[0].ref
@@ -238,9 +255,9 @@ def test_an_answer_without_a_reference_is_no_success(
 ) -> None:
     faults = [standing.Fault("body", status=200, body=body)] * 3
     desk.server.order("CreateSubmission", *faults)
-    with pytest.raises(CallError, match="no reference.*Nothing was submitted"):
+    with pytest.raises(CallError, match="not known whether.*not sent again"):
         desk.submit(file)
-    assert [record.state for record in desk.records()] == ["failed"]
+    assert [record.state for record in desk.records()] == ["unknown"]
     assert desk.server.entries == []
 
 

@@ -1,0 +1,397 @@
+"""Submitting in Python: typed functions that return values and print nothing.
+
+place = Place(Workspace(Path("workspace")), lambda: dataset, Silent())
+service = open_service(place, competition="digit-recognizer")
+ahead = look_ahead(place, service)
+done = submit(place, service, ahead, wait=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaggle_digits.ground.competition import short_name
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
+from kaggle_digits.ground.files import write_bytes
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import KaggleClient
+from submissions.download import Downloaded
+from submissions.download import download as fetch
+from submissions.forecast import Forecast, forecast
+from submissions.leaderboard import Summary, read_board, summarise
+from submissions.ledger import Ledger, Record
+from submissions.noise import public_rows
+from submissions.scoreboard import LocalScore, LocalScoreboard, find_truth, score
+from submissions.sending import (
+    About,
+    Service,
+    Submitted,
+    catch_up,
+    compose_message,
+    find_same,
+    read_about,
+    wait_until_scored,
+)
+from submissions.sending import submit as send
+from submissions.validation import SubmissionFile, read_file, validate
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+SHARE = 0.25
+"""Part of the test rows that Kaggle's public score is usually taken on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What every call needs.
+
+    Args:
+        workspace: Where submission, ledger and what was sent are.
+        data: Gives the competition's data; called only where they are needed.
+        progress: Where to tell of it.
+    """
+
+    workspace: Workspace
+    data: Callable[[], Dataset]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A submission that keeps to the competition's rules.
+
+    Args:
+        path: Its file.
+        submission: What it holds.
+        local: Its score over all rows; None where the truth is not known.
+    """
+
+    path: Path
+    submission: SubmissionFile
+    local: LocalScore | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A submission before it is sent.
+
+    Args:
+        path: Its file.
+        submission: What it holds.
+        about: What `blend` says of it.
+        forecast: What it can bring.
+    """
+
+    path: Path
+    submission: SubmissionFile
+    about: About
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a call of `submit` would do.
+
+    Args:
+        would_send: Whether it would send.
+        same: The submission of the same content that is there already; None if there is none.
+        left: Submissions left today; None where no limit is told.
+        message: What would stand beside the submission, its tag left open.
+    """
+
+    would_send: bool
+    same: Record | None
+    left: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What was submitted.
+
+    Args:
+        records: The oldest first.
+        remark: Why the service could not be asked; None where it was, or was not to be.
+    """
+
+    records: tuple[Record, ...]
+    remark: str | None
+
+
+def open_service(
+    place: Place,
+    *,
+    local: bool = False,
+    truth: Path | None = None,
+    competition: str = "digit-recognizer",
+    share: float = SHARE,
+    scoring: bool = True,
+) -> Service:
+    """Return who takes submissions.
+
+    Args:
+        place: Gives data and workspace.
+        local: The local scoreboard in Kaggle's place.
+        truth: CSV with the true label of each test id, for the local scoreboard.
+        competition: Its short name, or its address.
+        share: Part of the test rows that the local scoreboard's public score is taken on.
+        scoring: Whether it must be able to score this data's submissions.
+
+    Raises:
+        ConfigurationError: What was given does not go together, or the truth is not known.
+        DataError: The truth is broken.
+    """
+    if not local:
+        if truth is not None:
+            raise ConfigurationError(
+                "--truth was given without --local; Kaggle has a truth of its own.",
+                mend="Add --local, or leave --truth out.",
+            )
+        if scoring and place.data().truth is not None:
+            raise ConfigurationError(
+                "The embedded digits are no competition at Kaggle.",
+                mend="Add --local for the local scoreboard, or give --data with the "
+                "competition's files.",
+            )
+        return KaggleClient(short_name(competition))
+    dataset = place.data()
+    known = find_truth(truth, dataset) if scoring else None
+    if scoring and known is None:
+        raise ConfigurationError(
+            "The local scoreboard needs the true labels, which this data does not have.",
+            mend="Give them as --truth labels.csv, an id and a label in each line.",
+        )
+    return LocalScoreboard(place.workspace, dataset.digest, known, share)
+
+
+def check(place: Place, file: Path | None = None, truth: Path | None = None) -> Checked:
+    """Hold a submission against the competition, and score it where the truth is known.
+
+    Args:
+        place: Gives data and workspace.
+        file: The submission; None for the one that `blend` wrote.
+        truth: CSV with the true label of each test id; None for the data's own.
+
+    Raises:
+        ArtefactError: `blend` has not written one.
+        DataError: The first rule it breaks, with the line.
+    """
+    path = _find(place.workspace, file)
+    submission = validate(read_file(path), str(path), place.data())
+    known = find_truth(truth, place.data())
+    local = score(submission.ids, submission.labels, known) if known is not None else None
+    return Checked(path, submission, local)
+
+
+def download(
+    folder: Path,
+    progress: Progress,
+    *,
+    competition: str = "digit-recognizer",
+    replace: bool = False,
+) -> Downloaded:
+    """Bring a competition's files into a folder.
+
+    Args:
+        folder: Where they go.
+        progress: Where to tell of it.
+        competition: Its short name, or its address.
+        replace: Put new files in the place of other ones.
+
+    Raises:
+        ConfigurationError: The folder is a file.
+        DataError: Another file is in the place of one of them.
+        CallError: Kaggle cannot be reached, or what came is not what was listed.
+        ArtefactError: The disk is full or cannot be written, or another process is downloading.
+    """
+    if folder.suffix == ".zip" or folder.is_file():
+        raise ConfigurationError(
+            f"--data was given as {folder}; expected the folder to download into."
+        )
+    return fetch(KaggleClient(short_name(competition)), folder, progress, replace=replace)
+
+
+def look_ahead(
+    place: Place,
+    service: Service,
+    file: Path | None = None,
+    *,
+    share: float = SHARE,
+    ask: bool = True,
+) -> Ahead:
+    """Check a submission, and tell what it can bring.
+
+    Args:
+        place: Gives data and workspace.
+        service: Who would take it.
+        file: The submission; None for the one that `blend` wrote.
+        share: Part of the test rows that the public score is taken on.
+        ask: Ask the service first for what it has.
+
+    Raises:
+        ArtefactError: `blend` has not written one, or the ledger cannot be used.
+        DataError: The first rule it breaks, with the line.
+        CallError: The service cannot be asked.
+    """
+    path = _find(place.workspace, file)
+    submission = validate(read_file(path), str(path), place.data())
+    about = read_about(path, submission)
+    if about == About():  # a copy of blend's file, perhaps, that lies elsewhere
+        about = read_about(blended(place.workspace), submission)
+    with open_ledger(place.workspace) as ledger:
+        if ask:
+            catch_up(service, ledger, place.workspace, place.progress)
+        earlier = ledger.all(service.name, service.competition)
+    ahead = forecast(submission, about, earlier, place.workspace, share)
+    return Ahead(path, submission, about, ahead)
+
+
+def plan(
+    place: Place, service: Service, ahead: Ahead, *, message: str = "", force: bool = False
+) -> Planned:
+    """Tell what `submit` would do with the same arguments; nothing is sent.
+
+    Raises:
+        CallError: The service cannot be asked.
+    """
+    with open_ledger(place.workspace) as ledger:
+        same = find_same(ledger, service, ahead.submission.digest)
+    left = service.limits().left
+    return Planned(
+        would_send=(same is None or force) and (left is None or left > 0),
+        same=None if force else same,
+        left=left,
+        message=compose_message(f"{ahead.submission.digest[:12]}-······", ahead.about, message),
+    )
+
+
+def submit(
+    place: Place,
+    service: Service,
+    ahead: Ahead,
+    *,
+    message: str = "",
+    force: bool = False,
+    wait: bool = False,
+) -> Submitted:
+    """Send a submission, once.
+
+    Args:
+        place: Gives the workspace.
+        service: Who takes it.
+        ahead: The submission, as `look_ahead` gave it.
+        message: The user's own words; may be empty.
+        force: Send even what was, or may have been, sent before.
+        wait: Wait for the score.
+
+    Raises:
+        ArtefactError: Another process is sending, or the ledger cannot be used.
+        CallError: It was not submitted, or it is not known; the message says which.
+        ServiceError: It was submitted, but could not be scored.
+    """
+    with open_ledger(place.workspace) as ledger:
+        done = send(
+            service,
+            ledger,
+            place.workspace,
+            ahead.submission,
+            ahead.about,
+            message=message,
+            force=force,
+            progress=place.progress,
+        )
+        record = done.record
+        if wait and record.state == "pending":
+            place.progress.say(f"submission {record.ref} is in; waiting for its score")
+            record = wait_until_scored(service, ledger, record, place.progress)
+        elif service.name == LocalScoreboard.name:
+            catch_up(service, ledger, place.workspace, place.progress)
+            record = ledger.get(record.id)
+    if done.sent and record.state == "error":
+        raise ServiceError(
+            f"Kaggle took submission {record.ref}, but could not score it: "
+            f"{record.error or 'no reason given'}",
+            mend="It is in the ledger; --force sends the same content again.",
+        )
+    return Submitted(record, done.sent, done.limits)
+
+
+def submissions(place: Place, service: Service, *, ask: bool = True, every: bool = False) -> Listed:
+    """Return what was submitted, from here and elsewhere.
+
+    Args:
+        place: Gives the workspace.
+        service: Who is asked first; where it cannot be, the ledger is shown as it is.
+        ask: Ask it.
+        every: All services' and competitions' submissions, not this one's alone.
+
+    Raises:
+        ArtefactError: The ledger cannot be used.
+    """
+    remark = None
+    with open_ledger(place.workspace) as ledger:
+        if ask:
+            try:
+                catch_up(service, ledger, place.workspace, place.progress)
+            except ServiceError as error:
+                remark = f"{error.message} Shown is what was known before."
+        records = ledger.all() if every else ledger.all(service.name, service.competition)
+    return Listed(tuple(records), remark)
+
+
+def leaderboard(place: Place, service: Service, *, share: float = SHARE) -> Summary:
+    """Read the public board, note our submissions' places on it, and compare CV and public score.
+
+    Args:
+        place: Gives data and workspace.
+        service: Whose board.
+        share: Part of the test rows that the public score is taken on.
+
+    Raises:
+        CallError: The service cannot be asked, or its board cannot be read.
+        ArtefactError: The ledger cannot be used.
+    """
+    with open_ledger(place.workspace) as ledger:
+        catch_up(service, ledger, place.workspace, place.progress)
+        content = service.download_board()
+        board = None
+        if content is not None:
+            board = read_board(content)
+            write_bytes(place.workspace.submissions / f"board-{service.name}.zip", content)
+        teams = {sent.ref: sent.team for sent in service.submissions()}
+        records = []
+        for record in ledger.all(service.name, service.competition):
+            if record.public is not None and board is not None:
+                rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
+                if (record.rank, record.teams) != (rank, count):
+                    record = ledger.change(record, rank=rank, teams=count)
+            records.append(record)
+    known = [record.rows for record in records if record.rows]
+    rows = max(known) if known else len(place.data().test_ids)
+    return summarise(records, board, public_rows(rows, share))
+
+
+def blended(workspace: Workspace) -> Path:
+    """Return where `blend` leaves its submission."""
+    return workspace.submissions / "submission.csv"
+
+
+def open_ledger(workspace: Workspace) -> Ledger:
+    """Open the workspace's ledger.
+
+    Raises:
+        ArtefactError: It is broken, cannot be written, or was made by a newer version.
+    """
+    return Ledger(workspace.submissions / "ledger.sqlite")
+
+
+def _find(workspace: Workspace, file: Path | None) -> Path:
+    path = file or blended(workspace)
+    if file is None and not path.is_file():
+        raise ArtefactError(f"{path} is not there.", mend="Run `blend` first, or name a file.")
+    return path
