@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import workshop
+from ensembles import member_training
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import cli
@@ -59,7 +59,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     """Put the stand-in in the place of training, of trials and of members."""
     stand_in = Training()
     monkeypatch.setattr(scoring, "train", stand_in)
-    monkeypatch.setattr(workshop, "train", stand_in)
+    monkeypatch.setattr(member_training, "train", stand_in)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     return stand_in
 
@@ -191,7 +191,7 @@ def test_a_fresh_start_that_is_interrupted_later_keeps_the_new_members(
 KILLED = """
 import os, signal, sys
 import kaggle_digits.core.augmentation as augmentation
-from ensembles import workshop
+from ensembles import member_training
 from kaggle_digits.shell.cli import main
 from tuning import scoring
 
@@ -199,7 +199,7 @@ def train(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 augmentation.Bank.ensure = lambda *_: None
-scoring.train = workshop.train = train
+scoring.train = member_training.train = train
 main()
 """
 

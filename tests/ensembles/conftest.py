@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import workshop
+from ensembles import member_training
 from kaggle_digits.core.data import load
 from kaggle_digits.core.predictions import softmax
+from kaggle_digits.engine import tasks
 
 
 @dataclass
@@ -41,6 +42,7 @@ class PlantedTraining:
         checkpoints: Path,
         progress: Any,
         *,
+        deadline: Any = None,
         test_bank: Any = None,
         model_file: Path | None = None,
     ) -> Any:
@@ -93,8 +95,10 @@ def per_class(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def planted(monkeypatch: pytest.MonkeyPatch) -> PlantedTraining:
     """Put the learner in the place of training, and let no bank be made."""
     made = PlantedTraining()
-    monkeypatch.setattr(workshop, "train", made.train)
+    monkeypatch.setattr(member_training, "train", made.train)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
+    monkeypatch.setattr("ensembles.trainer.make_copies", lambda *_: None)
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=made.clock))
     return made
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ensembles import workshop
+from ensembles import member_training
 from ensembles.configurations import choose, read_config
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.pseudo_labels import PseudoRule
@@ -243,7 +243,7 @@ def measured(monkeypatch, planted):
             predictions_per_second=1e9,
         )
 
-    monkeypatch.setattr(workshop, "measure", measure)
+    monkeypatch.setattr(member_training, "measure", measure)
     return about
 
 
@@ -327,7 +327,7 @@ def test_finished_members_cost_nothing_of_a_budget(run, measured) -> None:
     assert done.known == 6 and len(done.keys) == 12
 
 
-class Killed(Exception):
+class Killed(BaseException):
     pass
 
 
@@ -344,12 +344,12 @@ def test_an_interrupted_plan_is_gone_on_with_its_epochs(
             raise Killed
         return real(*args, **more)
 
-    monkeypatch.setattr("ensembles.workshop.train", killed_later)
+    monkeypatch.setattr("ensembles.member_training.train", killed_later)
     with pytest.raises(Killed):
         run(A, B, budget=45)
     assert sets(store.read_plan()[1]) == wanted
     assert store.read_plan()[0]["ended"] is False
-    monkeypatch.setattr("ensembles.workshop.train", real)
+    monkeypatch.setattr("ensembles.member_training.train", real)
     started = planted.now
     done = run(A, B, budget=45)
     assert sets(done.keys) == wanted

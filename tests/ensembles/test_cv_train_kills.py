@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensembles import workshop
+from ensembles import member_training
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.pseudo_labels import PseudoRule
 from kaggle_digits.ground import files as ground
@@ -59,7 +59,7 @@ def killed_at(monkeypatch):
     def arm(number: int) -> None:
         left[0] = number
 
-    monkeypatch.setattr(workshop, "train", counted(workshop.train))
+    monkeypatch.setattr(member_training, "train", counted(member_training.train))
     for name in ("replace", "fsync"):
         monkeypatch.setattr(ground.os, name, counted(getattr(os, name)))
     return arm

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ensembles import workshop
+from ensembles import member_training
 from ensembles.blending import account, evaluate_methods, make_blend, write_submission
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.pool import make_pool
@@ -55,7 +55,7 @@ def trained(monkeypatch, tmp_path):
             checkpoint=tmp_path / "none",
         )
 
-    monkeypatch.setattr(workshop, "train", train)
+    monkeypatch.setattr(member_training, "train", train)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     return jobs
 

@@ -170,10 +170,10 @@ def test_a_rule_that_no_image_fulfils_is_refused(run, planted) -> None:
 def test_with_a_budget_the_rounds_share_the_time(run, planted, monkeypatch) -> None:
     from types import SimpleNamespace
 
-    from ensembles import workshop
+    from ensembles import member_training
 
     monkeypatch.setattr(
-        workshop,
+        member_training,
         "measure",
         lambda *_, **__: SimpleNamespace(
             images_per_second=20.0, start_up=0.7, predictions_per_second=1e9
