@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import cast
 
@@ -346,7 +347,7 @@ def _next(words: str, folder: Path, name: str | None = None) -> str:
     line = f"kaggle-digits kernel {words}"
     if name is not None:
         return f"{line} --kernel {name}"
-    return line if folder == _FOLDER else f"{line} --dir {folder}"
+    return line if folder == _FOLDER else f"{line} --dir {shlex.quote(str(folder))}"
 
 
 for _made in (build, verify, push, status, fetch, examine, adopt):

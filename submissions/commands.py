@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,9 +90,9 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
         facts=facts,
         next_command=session.hint(
             "submit"
-            + (f" {file}" if file else "")
+            + (f" {shlex.quote(str(file))}" if file else "")
             + (" --local" if local is not None else "")
-            + (f" --truth {truth}" if truth else "")
+            + (f" --truth {shlex.quote(str(truth))}" if truth else "")
         ),
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import read_json, write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
@@ -177,7 +177,7 @@ def mend(service: Service, ledger: Ledger, workspace: Workspace, progress: Progr
         try:
             with workspace.lock(sent_folder(workspace)):
                 settle(service, ledger, progress)
-        except ArtefactError:
+        except InUseError:
             progress.say("another process is sending; its submission is left to it")
 
 

@@ -47,6 +47,10 @@ class ArtefactError(KaggleDigitsError):
     exit_code = 4
 
 
+class InUseError(ArtefactError):
+    """Another process holds what is asked for: to wait for, or to tell of (exit code 4)."""
+
+
 class TrainingError(KaggleDigitsError):
     """One network could not be trained (not a number, out of memory).
 

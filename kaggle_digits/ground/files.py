@@ -1,8 +1,9 @@
 """The one atomic writer, and what else touches the disk.
 
 A file that is there is complete: it is written under a temporary name beside its place, flushed
-to the disk and renamed. A kill leaves at most a temporary, which carries its writer's process
-number and is swept away by the next locked use once that process is gone.
+to the disk and renamed. A kill leaves at most a temporary, which carries its writer's host and
+process number and is swept away by the next locked use on that host once the process is gone, or
+on any host when it is old.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +23,12 @@ from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError
 
+HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "unnamed"
+"""This machine's name, in letters that a file's name can hold."""
+
 _TEMPORARY = ".part-"
+_OLD_SECONDS = 86_400.0
+"""No file takes a day to write: a temporary of another host is left over by then."""
 
 
 def make_folder(path: Path) -> None:
@@ -148,10 +157,15 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporaries whose writer no longer runs."""
+    """Remove temporaries whose writer no longer runs; those of other hosts once they are old."""
     for leftover in list(folder.rglob(f"*{_TEMPORARY}*")):
-        writer = leftover.name.rpartition(_TEMPORARY)[2]
-        if writer.isdigit() and not _is_running(int(writer)):
+        host, _, writer = leftover.name.rpartition(_TEMPORARY)[2].rpartition("-")
+        if not writer.isdigit():
+            continue
+        if host == HOST:
+            if not is_running(int(writer)):
+                remove(leftover)
+        elif _age(leftover) > _OLD_SECONDS:
             remove(leftover)
 
 
@@ -164,15 +178,12 @@ def disk_error(error: OSError, path: Path) -> ArtefactError:
         )
     return ArtefactError(
         f"{path} cannot be written: {error.strerror or error}.",
-        mend="Check the folder's permissions, or give another place.",
+        mend="Check its permissions, or give another --workspace (or --output).",
     )
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}")
-
-
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Say whether a process of this host runs; True where that cannot be found out."""
     if sys.platform == "win32":
         return True  # there is no asking without the right to end it
     try:
@@ -182,3 +193,14 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_TEMPORARY}{HOST}-{os.getpid()}")
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0

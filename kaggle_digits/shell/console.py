@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Task
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class Console:
         if mend:
             print(f"  {mend}", file=self._err, flush=True)
         if self._as_json:
-            values: Mapping[str, Any] = {"error": message, "mend": mend, "exit_code": exit_code}
-            print(json.dumps(values), file=self._out, flush=True)
+            with suppress(KaggleDigitsError):  # where stdout is why, stderr has said it
+                print(json.dumps(failure(message, mend, exit_code)), file=self._out, flush=True)
 
     def _rich(self, stream: TextIO) -> RichConsole:
         from rich.console import Console as RichConsole
@@ -164,12 +165,20 @@ class Console:
             TextColumn("{task.fields[note]}"),
             console=self._rich(self._err),
             transient=True,
+            # Else rich shows what libraries print between the bars.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         try:
             with self._bars as bars:
                 yield bars
         finally:
             self._bars = None
+
+
+def failure(message: str, mend: str | None, exit_code: int) -> dict[str, Any]:
+    """Return the JSON object of a command that ended without its result."""
+    return {"error": message, "mend": mend, "exit_code": exit_code}
 
 
 class _Pace:

@@ -20,7 +20,7 @@ import numpy as np
 from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.ground.competition import Competition
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import (
     make_folder,
     read_json,
@@ -136,7 +136,8 @@ def alone(workspace: Workspace, say: Callable[[str], None]) -> Iterator[None]:
     Two commands started at once then parse once: the second finds what the first has made.
 
     Raises:
-        ArtefactError: The other process does not end, or the workspace cannot be written.
+        InUseError: The other process does not end.
+        ArtefactError: The workspace cannot be written.
     """
     area = _area(workspace)
     make_folder(area)
@@ -147,7 +148,7 @@ def alone(workspace: Workspace, say: Callable[[str], None]) -> Iterator[None]:
             try:
                 stack.enter_context(workspace.lock(area))
                 break
-            except ArtefactError:
+            except InUseError:
                 if time.monotonic() > deadline:
                     raise
             if not told:
