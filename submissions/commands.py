@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    ServiceError,
+)
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome
 from submissions import drawing, tables
+from submissions.asking import ask, remember, write_if_possible
 from submissions.download import download as fetch
 from submissions.forecast import Forecast, forecast
-from submissions.leaderboard import Summary, read_board, summarise
+from submissions.leaderboard import Board, Summary, summarise
 from submissions.ledger import Ledger, Record
 from submissions.noise import public_rows
 from submissions.scoreboard import LocalScoreboard, find_truth, score
@@ -217,7 +222,7 @@ def submissions(
     ledger is shown as it is.
     """
     remark = None
-    with _ledger(session) as ledger:
+    with _ledger(session, reading=True) as ledger:
         service = _service(session, local, None, competition, _SHARE, scoring=False)
         if not offline:
             try:
@@ -256,6 +261,7 @@ def submissions(
     help="Seconds between two questions of --watch.",
 )
 @click.option("--times", type=click.IntRange(1), help="End --watch after as many questions.")
+@click.option("--offline", is_flag=True, help="Show what was last seen, without asking Kaggle.")
 @_local
 @_competition
 @_share
@@ -265,6 +271,7 @@ def leaderboard(
     watch: bool = False,
     interval: float = 60.0,
     times: int | None = None,
+    offline: bool = False,
     local: bool = False,
     competition: str = "digit-recognizer",
     public_share: float = _SHARE,
@@ -274,9 +281,16 @@ def leaderboard(
     CV against public score with the gap, whether chance explains it, rank, share of the board,
     and how well CV orders what Kaggle scores. A plot goes into the workspace.
     """
+    if offline and watch:
+        raise ConfigurationError(
+            "--watch was given with --offline; watching is asking again and again.",
+            mend="Leave one of them out.",
+        )
     service = _service(session, local, None, competition, public_share, scoring=False)
-    with _ledger(session) as ledger:
-        summary = _placed(session, service, ledger, public_share)
+    with _ledger(session, reading=True) as ledger:
+        workspace, console = session.workspace, session.console
+        look = remember if offline else ask
+        summary = _summary(session, *look(service, ledger, workspace, console), public_share)
         asked = 1
         try:
             while watch and (times is None or asked < times):
@@ -284,7 +298,8 @@ def leaderboard(
                 before = {one.record.id: one.record for one in summary.standings}
                 asked += 1
                 try:
-                    summary = _placed(session, service, ledger, public_share)
+                    found = ask(service, ledger, workspace, console)
+                    summary = _summary(session, *found, public_share)
                 except ServiceError as error:
                     session.console.say(f"{error.message} Asking again.")
                     continue
@@ -294,14 +309,19 @@ def leaderboard(
         except KeyboardInterrupt:
             session.console.say("no longer watching")
     plot = session.workspace.submissions / "leaderboard.png"
-    drawing.draw_plot(plot, summary)
+    is_drawn = write_if_possible(lambda: drawing.draw_plot(plot, summary), session.console)
     return Outcome(
         values=summary.to_json()
-        | {"service": service.name, "competition": service.competition, "plot": str(plot)},
+        | {
+            "service": service.name,
+            "competition": service.competition,
+            "asked": not offline,
+            "plot": str(plot) if is_drawn else None,
+        },
         rows=tables.board_rows(summary) if summary.standings else (),
         drawing=drawing.draw_strips(summary.standings),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
-        written={"plot": str(plot)},
+        written={"plot": str(plot)} if is_drawn else {},
     )
 
 
@@ -329,8 +349,13 @@ def _about(session: Session, path: Path, submission: SubmissionFile) -> About:
     return about
 
 
-def _ledger(session: Session) -> Ledger:
-    return Ledger(session.workspace.submissions / "ledger.sqlite")
+def _ledger(session: Session, *, reading: bool = False) -> Ledger:
+    ledger = Ledger(session.workspace.submissions / "ledger.sqlite", reading=reading)
+    if not ledger.is_kept:
+        session.console.say(
+            "the workspace cannot be written: what is learnt now is shown, and not kept"
+        )
+    return ledger
 
 
 def _service(
@@ -440,20 +465,9 @@ def _sent_outcome(
     return outcome
 
 
-def _placed(session: Session, service: Service, ledger: Ledger, share: float) -> Summary:
-    """Ask for our submissions and for the board, and note each one's place on it."""
-    mend(service, ledger, session.workspace, session.console)
-    content = service.download_board()
-    board = read_board(content)
-    write_bytes(session.workspace.submissions / f"board-{service.name}.zip", content)
-    teams: dict[int, str] = {sent.ref: sent.team for sent in service.submissions()}
-    records = []
-    for record in ledger.all(service.name, service.competition):
-        if record.public is not None:
-            rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
-            if (record.rank, record.teams) != (rank, count):
-                record = ledger.change(record, rank=rank, teams=count)
-        records.append(record)
+def _summary(
+    session: Session, records: Sequence[Record], board: Board | None, share: float
+) -> Summary:
     known = [record.rows for record in records if record.rows]
     rows = max(known) if known else len(session.dataset().test_ids)
     return summarise(records, board, public_rows(rows, share))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kaggle_digits.ground.errors import ArtefactError, InUseError
+from kaggle_digits.ground.errors import ArtefactError, InUseError, ReadOnlyError
 from kaggle_digits.ground.files import read_json, write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
@@ -179,6 +179,8 @@ def mend(service: Service, ledger: Ledger, workspace: Workspace, progress: Progr
                 settle(service, ledger, progress)
         except InUseError:
             progress.say("another process is sending; its submission is left to it")
+        except ReadOnlyError as error:
+            progress.say(f"{error.message} An interrupted submission is not looked for.")
 
 
 def settle(service: Service, ledger: Ledger, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
-
-if TYPE_CHECKING:
-    from tuning.study import Study, Trial
 
 _SHOWN = 5
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -105,32 +102,30 @@ def tune(
             )
         return _work(session, worker)
     seconds = parse_duration(time_budget) if time_budget is not None else None
+    if show:
+        # Nothing is held: it can be called while a search runs, and where nothing can be written.
+        return _written(session, _show(session), export, plot, tensorboard)
     with session.workspace.lock(session.workspace.tuning):
-        from tuning.study import Study
+        if session.fresh:
+            from tuning.study import Study
 
-        study = Study(session.workspace)
-        if show:
-            outcome = _show(session, study)
-        else:
-            if session.fresh:
-                study.clear()
-            outcome = _search(
-                session,
-                strategy=strategy,
-                space_file=space_file,
-                portfolio=portfolio,
-                trials=trials,
-                epochs=max_epochs,
-                seconds=seconds,
-                folds=folds or 0,
-                race=race,
-                diverse=diverse,
-                workers=workers,
-                chief=chief,
-                tensorboard=tensorboard,
-            )
-        _write(study, outcome, export, plot, tensorboard)
-    return outcome
+            Study(session.workspace).clear()
+        outcome = _search(
+            session,
+            strategy=strategy,
+            space_file=space_file,
+            portfolio=portfolio,
+            trials=trials,
+            epochs=max_epochs,
+            seconds=seconds,
+            folds=folds or 0,
+            race=race,
+            diverse=diverse,
+            workers=workers,
+            chief=chief,
+            tensorboard=tensorboard,
+        )
+        return _written(session, outcome, export, plot, tensorboard)
 
 
 def _search(
@@ -254,11 +249,13 @@ def _work(session: Session, address: str) -> Outcome:
     )
 
 
-def _show(session: Session, study: Study) -> Outcome:
+def _show(session: Session) -> Outcome:
     from tuning.importance import importances
     from tuning.selection import ranked
     from tuning.showing import table, values
+    from tuning.study import Study
 
+    study = Study(session.workspace)
     settings = study.settings()
     trials = study.trials()
     best = ranked(trials, 1)
@@ -297,12 +294,16 @@ def _show(session: Session, study: Study) -> Outcome:
     )
 
 
-def _write(
-    study: Study, outcome: Outcome, export: Path | None, plot: Path | None, tensorboard: bool
-) -> None:
+def _written(
+    session: Session, outcome: Outcome, export: Path | None, plot: Path | None, tensorboard: bool
+) -> Outcome:
+    if export is None and plot is None and not tensorboard:
+        return outcome
     from tuning import board, plotting, showing
+    from tuning.study import Study
 
-    trials: list[Trial] = study.trials()
+    study = Study(session.workspace)
+    trials = study.trials()
     written: dict[str, Any] = {}
     if export is not None:
         showing.export(trials, export)
@@ -316,7 +317,8 @@ def _write(
             board.log_trial(trial, logs)
         written["TensorBoard logs in"] = str(logs)
     outcome.written |= written
-    outcome.values |= {"written": written} if written else {}
+    outcome.values |= {"written": written}
+    return outcome
 
 
 _HEADER = (

@@ -51,6 +51,10 @@ class InUseError(ArtefactError):
     """Another process holds what is asked for: to wait for, or to tell of (exit code 4)."""
 
 
+class ReadOnlyError(ArtefactError):
+    """A place may be read and not be written: what only reads goes on (exit code 4)."""
+
+
 class TrainingError(KaggleDigitsError):
     """One network could not be trained (not a number, out of memory).
 

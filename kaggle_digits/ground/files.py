@@ -21,11 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 
 HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "unnamed"
 """This machine's name, in letters that a file's name can hold."""
 
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TEMPORARY = ".part-"
 _OLD_SECONDS = 86_400.0
 """No file takes a day to write: a temporary of another host is left over by then."""
@@ -176,7 +177,8 @@ def disk_error(error: OSError, path: Path) -> ArtefactError:
             f"No room on the disk while writing {path}; nothing half-written was left.",
             mend="Make room, or put --workspace on another disk, and call the command again.",
         )
-    return ArtefactError(
+    kind = ReadOnlyError if error.errno in _READ_ONLY else ArtefactError
+    return kind(
         f"{path} cannot be written: {error.strerror or error}.",
         mend="Check its permissions, or give another --workspace (or --output).",
     )

@@ -170,7 +170,7 @@ def test_no_librarys_words_stand_between_the_bars_in_a_terminal(tmp_path):
         env={
             **os.environ,
             "TERM": "xterm",
-            "PYTHONPATH": str(Path(cli_module.__file__).parents[2]),
+            "PYTHONPATH": path,
         },
     ) as process:
         os.close(theirs)
