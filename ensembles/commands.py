@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
@@ -88,6 +89,7 @@ def cv_train(
     they are. All folds of the best configuration come first, so that a blend is possible early.
     Called again, it goes on; finished members are never trained again.
     """
+    require_backend()
     preset, workspace = session.preset, session.workspace
     budget = None if time_budget is None else parse_duration(time_budget)
     with workspace.lock(workspace.ensembles):
@@ -215,6 +217,7 @@ def predict(
     The images must have the competition's height and width; colours are turned into grey. The
     networks are there if members were trained with `cv-train --keep-weights`.
     """
+    require_backend()
     from ensembles.members import MemberStore
     from ensembles.prediction import predict_images, read_images, render, with_weights
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensembles.members import MemberKey, MemberStore
+from kaggle_digits.ground.figures import accuracy_text
 
 TRAINED, RESUMABLE, MISSING = "trained", "resumable", "missing"
 
@@ -63,7 +64,7 @@ class Listed:
         judged = ["", "", ""]
         if score is not None:
             judged = [
-                f"{score['accuracy']:.4f} ± {score['accuracy_se']:.4f}",
+                accuracy_text(score["accuracy"], score["accuracy_se"], score["rows"]),
                 f"{score['log_loss']:.4f} ± {score['log_loss_se']:.4f}",
                 f"{self.record['seconds']:.0f}",
             ]

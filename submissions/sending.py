@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kaggle_digits.ground.errors import ArtefactError, InUseError, ReadOnlyError
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.files import read_json, write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
@@ -82,8 +83,8 @@ class About:
         if self.method is not None:
             parts.append(f"{self.method} of {len(self.members)}")
         if self.cv_accuracy is not None:
-            noise = f" ± {self.cv_accuracy_se:.5f}" if self.cv_accuracy_se is not None else ""
-            parts.append(f"CV {self.cv_accuracy:.5f}{noise}")
+            figure = accuracy_text(self.cv_accuracy, self.cv_accuracy_se, self.cv_rows, 5)
+            parts.append(f"CV {figure}")
         return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 
+from kaggle_digits.ground.figures import accuracy_text
 from submissions.forecast import Forecast
 from submissions.lattice import count_errors
 from submissions.leaderboard import Standing, Summary
@@ -28,7 +29,7 @@ def ledger_rows(records: Sequence[Record]) -> list[list[str]]:
                 record.service,
                 record.state,
                 blend_of(record),
-                with_noise(record.cv_accuracy, record.cv_accuracy_se),
+                cv_of(record),
                 with_noise(record.cv_log_loss, record.cv_log_loss_se),
                 record.public_score or "-",
                 place_of(record),
@@ -48,7 +49,7 @@ def board_rows(summary: Summary) -> list[list[str]]:
                 record.when.replace("T", " ")[:16],
                 str(record.ref or "-"),
                 blend_of(record),
-                with_noise(record.cv_accuracy, record.cv_accuracy_se),
+                cv_of(record),
                 record.public_score or record.state,
                 "-" if one.errors is None else str(one.errors),
                 f"{one.gap.value:+.5f}" if one.gap else "-",
@@ -190,6 +191,13 @@ def blend_of(record: Record) -> str:
     if record.method is None:
         return "elsewhere" if record.digest is None else "-"
     return f"{record.method} of {len(record.members)}"
+
+
+def cv_of(record: Record) -> str:
+    """Return the out-of-fold accuracy with its standard error, or what bounds its error."""
+    if record.cv_accuracy is None:
+        return "-"
+    return accuracy_text(record.cv_accuracy, record.cv_accuracy_se, record.cv_rows, 5)
 
 
 def with_noise(value: float | None, noise: float | None) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -63,8 +65,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--chief", metavar="HOST:PORT", help="Serve this search to workers elsewhere.")
 @click.option("--worker", metavar="HOST:PORT", help="Work for the chief that serves there.")
 @click.option("--show", is_flag=True, help="Show the study as it is; train nothing.")
-@click.option("--export", type=_FILE, help="Write the study's trials to this CSV file.")
-@click.option("--plot", type=_FILE, help="Draw the study into this PNG file, and HTML beside it.")
+@click.option(
+    "--export",
+    type=_FILE,
+    help="Write the trials of the study to this CSV file: of the one that is there, unless "
+    "another option asks for a search.",
+)
+@click.option(
+    "--plot",
+    type=_FILE,
+    help="Draw it into this PNG file, and HTML beside it; of which study, as with --export.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log trials for TensorBoard.")
 def tune(
     session: Session,
@@ -93,6 +104,17 @@ def tune(
     when its trials are done, its time is over, or 3 trials in a row fail. Called again, it goes on
     from the last epoch; a finished search runs nothing.
     """
+    searches = (
+        space_file, trials, max_epochs, time_budget, folds, race, workers, chief, worker,
+        strategy != "hyperband", not portfolio, diverse, session.fresh,
+    )  # fmt: skip
+    if (export is not None or plot is not None) and not any(
+        one not in (None, False) for one in searches
+    ):
+        # Only to be seen, whatever made it: `run` searches by other settings than these defaults.
+        show = show or (session.workspace.tuning / "study.json").exists()
+    if not show:
+        require_backend()
     if worker is not None:
         if chief is not None or workers is not None or show:
             raise ConfigurationError(
@@ -215,7 +237,7 @@ def _search(
             "trials": f"{len(completed)} completed of {len(found.trials)}; "
             f"{found.rejected} configurations rejected (too dear, or tried before)",
             "best": f"log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, accuracy "
-            f"{best[0].accuracy:.4f} {flattered}",
+            f"{accuracy_text(best[0].accuracy, best[0].accuracy_se, best[0].rows)} {flattered}",
             "searched for": duration(found.seconds),
         },
         written={"configurations": str(path)},
@@ -321,26 +343,17 @@ def _written(
     return outcome
 
 
-_HEADER = (
-    "place", "trial", "log-loss", "accuracy", "folds", "family", "depth", "filters", "growth",
-    "kernel", "dropout", "learning rate", "augmentation",
-)  # fmt: skip
+_HEADER = ("place", "trial", "log-loss", "accuracy", "folds", "values")
 
 
 def _row(place: int, entry: Ranked) -> tuple[str, ...]:
-    config = entry.config
+    from tuning.showing import values
+
     return (
         str(place),
         str(entry.trial),
         f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
-        f"{entry.accuracy:.4f}",
+        accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
         str(entry.folds or "-"),
-        config.family,
-        str(config.depth),
-        str(config.filters),
-        f"{config.growth:g}",
-        str(config.kernel_size),
-        f"{config.dropout:g}",
-        f"{config.learning_rate:.2g}",
-        config.augmentation,
+        values(entry.config),
     )

@@ -7,11 +7,12 @@ greetings on stdout and stderr are kept off by the shell, which owns the streams
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kaggle_digits.core import keras_settings
 from kaggle_digits.ground.config import AUTO, PRECISION_VARIABLE, PRECISIONS
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 
@@ -30,6 +31,8 @@ class Hardware:
         precision: Keras dtype policy.
         reason: Why this precision.
         threads: Threads of the CPU that computing may use.
+        settings: Keras' own settings, which are the same for everybody, and what of the
+            environment was left as it was.
     """
 
     backend: str
@@ -37,6 +40,7 @@ class Hardware:
     precision: str
     reason: str
     threads: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -45,14 +49,18 @@ class Hardware:
 
 @cache
 def prepare() -> Hardware:
-    """Import Keras with everything set, once in a process, and say what it runs on."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Import Keras with everything set, once in a process, and say what it runs on.
+
+    Raises:
+        ConfigurationError: The backend is unknown or missing, or the precision is unknown.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # JAX would take three quarters of a GPU's memory at once, and leave none to other workers.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # Whatever JAX has compiled is worth keeping, where the shell has named a folder for it.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     threads = available_threads()
+    settings = keras_settings.load_keras()
     import keras
 
     backend = str(keras.backend.backend())
@@ -63,7 +71,7 @@ def prepare() -> Hardware:
     else:
         precision, reason = named_precision(wanted), "asked for by name"
     keras.mixed_precision.set_dtype_policy(precision)
-    return Hardware(backend, accelerator or "cpu", precision, reason, threads)
+    return Hardware(backend, accelerator or "cpu", precision, reason, threads, settings)
 
 
 def begin_network() -> Hardware:

@@ -122,7 +122,14 @@ def _usage(error: click.ClickException) -> str | None:
     return None if context is None else f"Call `{context.command_path} --help`."
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # Of a wide terminal; click keeps to 80 columns otherwise, as it does in a narrow one.
+        "max_content_width": 120,
+    },
+)
 @click.version_option(__version__, prog_name="kaggle-digits")
 def cli() -> None:
     """Search, cross-validate, blend and submit for a Kaggle image-classification competition.

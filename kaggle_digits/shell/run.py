@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
@@ -51,6 +52,7 @@ def run(
 
     Called again, it goes on from what is complete.
     """
+    require_backend()
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
     session.console.say("tune: searching configurations")
