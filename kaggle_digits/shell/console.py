@@ -7,6 +7,7 @@ when a task opens, some on the way, one at its end.
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Task
+from kaggle_digits.shell.fitting import fit, least_width
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -97,21 +99,20 @@ class Console:
             return
         rich = self._rich(self._out)
         if outcome.rows:
-            from rich.table import Table
-            from rich.text import Text
-
-            header, *rows = outcome.rows
-            table = Table(box=None, header_style="bold", pad_edge=False)
-            for name in header:
-                table.add_column(name, overflow="fold")
-            for row in rows:
-                table.add_row(*map(Text, row))  # as it is: a cell may come from elsewhere
-            rich.print(table)
+            self._show_table(rich, outcome.rows)
         for line in outcome.drawing:
             rich.print(line, markup=False, highlight=False, soft_wrap=True)
         width = max((len(name) for name in (*outcome.facts, *outcome.written)), default=0)
         for name, value in outcome.facts.items():
-            rich.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+            lines = [value]
+            if self._out.isatty():
+                lines = textwrap.wrap(
+                    value, max(rich.width - width - 2, 20), break_on_hyphens=False
+                ) or [""]
+            for start, line in zip((name, *[""] * len(lines)), lines, strict=False):
+                rich.print(
+                    f"{start:<{width}}  {line}", markup=False, highlight=False, soft_wrap=True
+                )
         for name, path in outcome.written.items():
             rich.print(f"{name:<{width}}  {path}", markup=False, highlight=False, soft_wrap=True)
         if outcome.next_command:
@@ -127,6 +128,22 @@ class Console:
         if self._as_json:
             with suppress(KaggleDigitsError):  # where stdout is why, stderr has said it
                 print(json.dumps(failure(message, mend, exit_code)), file=self._out, flush=True)
+
+    def _show_table(self, rich: RichConsole, rows: Sequence[Sequence[str]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        fitted = fit(rows, rich.width)
+        for header, *body in fitted.parts:
+            table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+            for name, *cells in zip(header, *body, strict=True):
+                table.add_column(Text(name), overflow="fold", min_width=least_width([name, *cells]))
+            for row in body:
+                table.add_row(*map(Text, row))  # as it is: a cell may come from elsewhere
+            rich.print(table)
+        if fitted.same:
+            same = ", ".join(f"{name} {value}" for name, value in fitted.same.items())
+            rich.print(f"all: {same}", markup=False, highlight=False)
 
     def _rich(self, stream: TextIO) -> RichConsole:
         from rich.console import Console as RichConsole
