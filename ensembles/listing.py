@@ -64,7 +64,7 @@ class Listed:
         judged = ["", "", ""]
         if score is not None:
             judged = [
-                accuracy_text(score["accuracy"], score["accuracy_se"], score["rows"]),
+                accuracy_text(score["accuracy"], score["accuracy_se"], score.get("rows")),
                 f"{score['log_loss']:.4f} ± {score['log_loss_se']:.4f}",
                 f"{self.record['seconds']:.0f}",
             ]

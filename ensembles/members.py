@@ -14,10 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, remove, whole_folder, write_bytes, write_json
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import remove, whole_folder, write_bytes, write_json
 from kaggle_digits.ground.stamps import digest, versions
 from kaggle_digits.ground.workspace import Workspace
 
@@ -111,8 +113,27 @@ class MemberKey:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make a key from `to_json`'s dictionary."""
-        return cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
+        """Make a key from `to_json`'s dictionary.
+
+        Raises:
+            FormError: It is none.
+            ConfigurationError: Its configuration cannot be.
+        """
+        fields = Fields(values)
+        fields.require_known(*cls.__slots__)
+        return cls(
+            config=TrainingConfig.from_json(fields.mapping("config")),
+            fold=fields.whole("fold"),
+            seed=fields.whole("seed"),
+            epochs=fields.whole("epochs"),
+            copies=fields.whole("copies"),
+            data=fields.text("data"),
+            folds=fields.text("folds"),
+            bank=fields.text("bank"),
+            repeat=fields.whole("repeat", 0),
+            round=fields.whole("round", 0),
+            pseudo=fields.text("pseudo", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,12 +218,16 @@ class MemberStore:
             Whether the predictions were the stored ones.
         """
         folder = self.path(member.key)
-        held_out, test = (np.load(folder / name, allow_pickle=False) for name in _ARRAYS)
+        try:
+            held_out, test = (load_array(folder / name) for name in _ARRAYS)
+        except (OSError, ValueError):
+            self.add(member, model)
+            return False
         if not (np.array_equal(held_out, member.held_out) and np.array_equal(test, member.test)):
             self.add(member, model)
             return False
         content = model.read_bytes()
-        kept = Member(member.key, held_out, test, read_json(folder / "member.json")["record"])
+        kept = Member(member.key, held_out, test, self._read(member.key)["record"])
         # The network last: while it is not there, the member simply has none.
         write_json(folder / "member.json", _about(kept, folder, content))
         write_bytes(folder / MODEL, content)
@@ -224,8 +249,8 @@ class MemberStore:
         arrays = []
         for name, count in zip(_ARRAYS, rows, strict=True):
             try:
-                array = np.load(folder / name, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                array = load_array(folder / name)
+            except (OSError, ValueError) as error:
                 raise ArtefactError(
                     f"{folder / name} cannot be read: {error}.", mend=_MEND
                 ) from error
@@ -267,10 +292,7 @@ class MemberStore:
         """
         keys = []
         for path in sorted(self.folder.glob("*/member.json")):
-            try:
-                key = MemberKey.from_json(read_json(path)["key"])
-            except (KeyError, TypeError, ConfigurationError) as error:
-                raise ArtefactError(f"{path} is no member: {error}.", mend=_MEND) from error
+            key, _ = read_artefact(path, _build_member, "a member's record", _MEND)
             if key.name != path.parent.name:
                 raise ArtefactError(
                     f"{path.parent} holds another member than its name says.", mend=_MEND
@@ -302,14 +324,7 @@ class MemberStore:
                 f"{self._plan} is not there: no members have been planned yet.",
                 mend="Call `kaggle-digits cv-train` first.",
             )
-        stored = read_json(self._plan)
-        try:
-            return stored["settings"], [MemberKey.from_json(key) for key in stored["members"]]
-        except (KeyError, TypeError, ConfigurationError) as error:
-            raise ArtefactError(
-                f"{self._plan} is no plan of members: {error}.",
-                mend="Call `kaggle-digits cv-train --fresh`.",
-            ) from error
+        return read_artefact(self._plan, _build_plan, "a plan of members", _MEND_PLAN)
 
     def clear(self) -> None:
         """Remove all members and the plan."""
@@ -318,13 +333,50 @@ class MemberStore:
 
     def _read(self, key: MemberKey) -> dict[str, Any]:
         folder = self.path(key)
-        about = read_json(folder / "member.json")
-        if not isinstance(about, dict) or about.get("key") != key.to_json():
+        stored, about = read_artefact(
+            folder / "member.json", _build_member, "a member's record", _MEND
+        )
+        if stored != key:
             raise ArtefactError(f"{folder} holds another member than its name says.", mend=_MEND)
         return about
 
 
 _MEND = "Delete its folder and call `kaggle-digits cv-train` again."
+_MEND_PLAN = (
+    "Delete it and call `kaggle-digits cv-train` again: members that are complete are taken up."
+)
+
+
+def _build_plan(values: object) -> tuple[dict[str, Any], list[MemberKey]]:
+    fields = Fields(values)
+    settings = fields.within("settings")
+    # What an earlier version did not write is filled in by who reads it.
+    for name in ("folds", "seed"):
+        settings.whole(name)
+    for name in ("epochs", "copies", "seeds", "kept"):
+        settings.whole(name, 0)
+    settings.flag("ended", False)
+    keys = [MemberKey.from_json(key) for key in fields.items("members")]
+    if settings.whole("kept", 0) > len(keys):
+        raise FormError("settings.kept is more than there are members")
+    return fields.mapping("settings"), keys
+
+
+def _build_member(values: object) -> tuple[MemberKey, dict[str, Any]]:
+    """Make a member's key of its file, and hold what is read of the record against its form."""
+    fields = Fields(values)
+    key = MemberKey.from_json(fields.mapping("key"))
+    record = fields.within("record")
+    record.number("seconds")
+    if "score" in record:
+        score = record.within("score")
+        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
+            score.number(name)
+        score.whole("rows", 0)
+    sums = Fields(fields.mapping("sha256", {}), "sha256")
+    for name in (*_ARRAYS, MODEL):
+        sums.text_or_none(name)
+    return key, fields.all()
 
 
 def require_same(keys: Sequence[MemberKey], data: str, folds: str | None = None) -> None:

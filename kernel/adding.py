@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.files import read_json, whole_folder, write_json
+from kaggle_digits.ground.files import whole_folder, write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
@@ -64,14 +65,22 @@ def add_members(
     from kaggle_digits.core.folds import make_folds
 
     try:
-        settings, planned = dict(plan["settings"]), list(plan["members"])
-        count, seed = int(settings["folds"]), int(settings["seed"])
-    except (KeyError, TypeError, ValueError) as error:
+        theirs = _build_plan(plan)
+    except FormError as error:
         raise ArtefactError(
             f"The kernel's plan of members is broken: {error}.", mend=_MEND
         ) from error
+    settings, planned = theirs["settings"], theirs["members"]
+    count, seed = settings["folds"], settings["seed"]
     at_home = workspace.ensembles / "plan.json"
-    home: Any = read_json(at_home) if at_home.exists() else {"settings": settings, "members": []}
+    home: dict[str, Any] = {"settings": settings, "members": []}
+    if at_home.exists():
+        home = read_artefact(
+            at_home,
+            _build_plan,
+            "a plan of members",
+            "Delete it and call `kaggle-digits cv-train` again.",
+        )
     for what, ours in (("folds", count), ("seed", seed)):
         if home["settings"][what] != ours:
             raise ArtefactError(
@@ -104,9 +113,10 @@ def _check(member: Arrived, dataset: Dataset, folds: Folds) -> Any:
     if not _NAME.fullmatch(member.name):
         raise ArtefactError(f"{name} has no proper name.", mend=_MEND)
     try:
-        key = json.loads(member.files["member.json"])["key"]
-        fold, data, of_folds = int(key["fold"]), key["data"], key["folds"]
-    except (ValueError, KeyError, TypeError) as error:
+        key = Fields(json.loads(member.files["member.json"])).mapping("key")
+        own = Fields(key)
+        fold, data, of_folds = own.whole("fold"), own.text("data"), own.text("folds")
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{name} cannot be read: {error}.", mend=_MEND) from error
     if not 0 <= fold < folds.count:
         raise ArtefactError(f"{name} is of fold {fold}; there are {folds.count}.", mend=_MEND)
@@ -134,10 +144,19 @@ def _check(member: Arrived, dataset: Dataset, folds: Folds) -> Any:
 
 
 def _array(content: bytes, name: str) -> np.ndarray:
-    import numpy
+    from kaggle_digits.core.arrays import load_array
 
     try:
-        array: np.ndarray = numpy.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return load_array(io.BytesIO(content))
+    except (ValueError, OSError) as error:
         raise ArtefactError(f"{name} is no array: {error}.", mend=_MEND) from error
-    return array
+
+
+def _build_plan(values: object) -> dict[str, Any]:
+    fields = Fields(values)
+    settings = fields.within("settings")
+    settings.whole("folds", least=2), settings.whole("seed")
+    return {
+        "settings": fields.mapping("settings"),
+        "members": [entry.all() for entry in fields.each("members")],
+    }

@@ -8,11 +8,12 @@ from typing import cast
 
 import click
 
+from kaggle_digits.ground.artefacts import FormError, read_artefact
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import parse_duration
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, write_bytes, write_json
-from kaggle_digits.ground.ranking import read_ranking
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import write_bytes, write_json
+from kaggle_digits.ground.ranking import Ranked, data_of, read_ranking
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome, duration
@@ -94,7 +95,7 @@ def build(
         competition=competition,
         goes_on=goes_on or "",
     )
-    ranked = read_ranking(best, _data_digest(best)) if best is not None else []
+    ranked = read_ranking(best, data_of(best)) if best is not None else []
     plan = Plan(
         preset=preset.name,
         seed=session.seed,
@@ -309,10 +310,9 @@ def adopt(session: Session, *, file: Path) -> Outcome:
     """Make the ranked configurations in FILE the workspace's best.json for this data."""
     from kernel.aboard import adopt as place
 
-    given = read_json(file)
-    if not isinstance(given, list) or not given:
-        raise ConfigurationError(f"{file} holds no list of ranked configurations.")
-    ranked = [to_ranked(entry) for entry in given]
+    ranked = read_artefact(
+        file, _ranked, "a list of ranked configurations", "Build and push the kernel again."
+    )
     with session.workspace.lock(session.workspace.tuning):
         place(ranked, session.dataset(), session.workspace, session.seed)
     return Outcome(
@@ -322,10 +322,10 @@ def adopt(session: Session, *, file: Path) -> Outcome:
     )
 
 
-def _data_digest(path: Path) -> str:
-    """Return the digest of the data a best.json was made on, whatever it is."""
-    stored = read_json(path)
-    return str(stored.get("data")) if isinstance(stored, dict) else ""
+def _ranked(given: object) -> list[Ranked]:
+    if not isinstance(given, list) or not given:
+        raise FormError("its content is no list, or an empty one")
+    return [to_ranked(entry) for entry in given]
 
 
 def _data_folder(session: Session) -> Path:

@@ -7,12 +7,12 @@ that has another checksum, or that other code or other data made.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.ground.artefacts import Fields, FormError, parse_artefact
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import ArtefactError, DataError, ServiceError
 from kaggle_digits.ground.files import write_bytes
@@ -141,7 +141,15 @@ class _Parcel:
     def plan(self) -> Any:
         """Return the plan of members; None if the run had not begun with them."""
         content = self.file_if_named("ensembles/plan.json")
-        return None if content is None else json.loads(content)
+        if content is None:
+            return None
+        return parse_artefact(
+            content,
+            lambda values: Fields(values).all(),
+            f"{_FOLDER}/ensembles/plan.json of {self._name}",
+            "a plan of members",
+            "Call `kaggle-digits kernel fetch` again.",
+        )
 
     def _checked(self, name: str, sums: Mapping[str, Any]) -> bytes:
         if name not in self._output.files:
@@ -157,26 +165,31 @@ class _Parcel:
 
     def _read_about(self) -> dict[str, Any]:
         content = self._kernels.fetch(_ABOUT, self._output.files[_ABOUT], _MOST_BYTES)
-        try:
-            about = json.loads(content)
-            if about["format"] != 1:
-                raise ValueError(f"format {about['format']}")
-            for name in ("code", "data", "finished", "files", "submission"):
-                about[name]
-            for sums in (*about["files"].values(), about["submission"] or _NO_SUMS):
-                int(sums["bytes"]), str(sums["sha256"])
-            if sum(int(sums["bytes"]) for sums in about["files"].values()) > _MOST_BYTES:
-                raise ValueError("more than 200 MB of files")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtefactError(
-                f"{_ABOUT} of {self._name} is not what our script writes: {error}.",
-                mend="Call `kaggle-digits kernel fetch` again.",
-            ) from error
-        assert isinstance(about, dict)
-        return about
+        return parse_artefact(
+            content,
+            _build_about,
+            f"{_ABOUT} of {self._name}",
+            "what our script writes",
+            "Call `kaggle-digits kernel fetch` again.",
+        )
 
 
-_NO_SUMS = {"bytes": 0, "sha256": ""}
+def _build_about(values: object) -> dict[str, Any]:
+    fields = Fields(values)
+    fields.whole("format", least=1)
+    fields.text("code"), fields.text_or_none("data"), fields.flag("finished")
+    for name in ("data", "submission"):
+        if name not in fields.all():
+            raise FormError(f"{name} is missing")
+    files = fields.within("files")
+    sums = [files.within(name) for name in files.all()]
+    if "submission" in fields:
+        sums.append(fields.within("submission"))
+    for one in sums:
+        one.text("sha256")
+    if sum(one.whole("bytes") for one in sums) > _MOST_BYTES:
+        raise FormError("it names more than 200 MB of files")
+    return fields.all()
 
 
 def _members(parcel: _Parcel, progress: Progress) -> list[Arrived]:

@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, did_you_mean
-from kaggle_digits.ground.files import read_json
 from kernel.bundle import MOST_BYTES
 
 FILE_NAME = "kernel-metadata.json"
@@ -202,4 +202,5 @@ def _check_names(name: str, title: str) -> None:
 def _read(path: Path) -> Any:
     if not path.exists():
         raise ArtefactError(f"{path} is not there.", mend="Call `kaggle-digits kernel build`.")
-    return read_json(path)
+    mend = "Call `kaggle-digits kernel build` again."
+    return read_artefact(path, lambda values: Fields(values).all(), "a kernel's metadata", mend)

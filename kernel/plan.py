@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from kaggle_digits.ground.artefacts import Fields, FormError
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked
@@ -161,13 +162,14 @@ def to_ranked(values: Mapping[str, Any]) -> Ranked:
         ConfigurationError: It is none.
     """
     try:
+        fields = Fields(values)
         return Ranked(
-            TrainingConfig.from_json(values["config"]),
-            int(values["trial"]),
-            float(values["log_loss"]),
-            float(values["accuracy"]),
+            TrainingConfig.from_json(fields.mapping("config")),
+            fields.whole("trial"),
+            fields.number("log_loss"),
+            fields.number("accuracy"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except FormError as error:
         raise ConfigurationError(f"A ranked configuration cannot be read: {error}.") from error
 
 

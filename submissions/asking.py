@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kaggle_digits.ground.errors import ReadOnlyError
+from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.transport import CallError
 from submissions.leaderboard import Board, read_board
 from submissions.ledger import Ledger, Record
 from submissions.sending import Service, mend
@@ -46,10 +47,18 @@ def remember(
     """Return what `ask` returned when it was last called, without asking anybody.
 
     Raises:
-        CallError: The board that was kept is broken.
+        ArtefactError: The board that was kept is broken.
     """
     path = _board_path(workspace, service)
-    board = read_board(path.read_bytes()) if path.is_file() else None
+    board = None
+    if path.is_file():
+        try:
+            board = read_board(path.read_bytes())
+        except (OSError, CallError) as error:
+            raise ArtefactError(
+                f"{path} is not the board that was kept: {error}.",
+                mend="Delete it, or call the command without --offline.",
+            ) from error
     return ledger.all(service.name, service.competition), board
 
 

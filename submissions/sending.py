@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kaggle_digits.ground.errors import ArtefactError, InUseError, ReadOnlyError
+from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.errors import InUseError, ReadOnlyError
 from kaggle_digits.ground.figures import accuracy_text
-from kaggle_digits.ground.files import read_json, write_bytes
+from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
@@ -116,24 +116,23 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
     account = path.with_suffix(".json")
     if not account.is_file():
         return About()
-    values = read_json(account)
-    if not isinstance(values, Mapping) or values.get("sha256") != submission.sha256:
-        return About()
-    try:
+
+    def build(values: object) -> About:
+        fields = Fields(values)
+        if fields.text("sha256") != submission.sha256:
+            return About()
         return About(
-            method=str(values["method"]),
-            members=tuple(str(name) for name in values["members"]),
-            cv_accuracy=float(values["oof_accuracy"]),
-            cv_accuracy_se=float(values["oof_accuracy_se"]),
-            cv_log_loss=float(values["oof_log_loss"]),
-            cv_log_loss_se=float(values["oof_log_loss_se"]),
-            cv_rows=int(values["rows"]),
-            data_digest=str(values["data_digest"]),
+            method=fields.text("method"),
+            members=tuple(fields.texts("members")),
+            cv_accuracy=fields.number("oof_accuracy"),
+            cv_accuracy_se=fields.number("oof_accuracy_se"),
+            cv_log_loss=fields.number("oof_log_loss"),
+            cv_log_loss_se=fields.number("oof_log_loss_se"),
+            cv_rows=fields.whole("rows"),
+            data_digest=fields.text("data_digest"),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(
-            f"{account} is not what `blend` writes: {error!r}.", mend="Run `blend` again."
-        ) from error
+
+    return read_artefact(account, build, "what `blend` writes", "Call `kaggle-digits blend` again.")
 
 
 def sent_copy(workspace: Workspace, digest: str) -> Path:

@@ -281,9 +281,7 @@ def _show(session: Session) -> Outcome:
     settings = study.settings()
     trials = study.trials()
     best = ranked(trials, 1)
-    facts = {
-        "study": f"{settings['strategy']}, {settings['epochs']} epochs, seed {settings['seed']}"
-    }
+    facts = {"study": study.heading()}
     if best:
         facts["best trial"] = (
             f"{best[0].trial}: log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, "

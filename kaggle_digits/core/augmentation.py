@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.processes import become_worker
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
@@ -155,11 +156,10 @@ class Bank:
         """
         if self._policy is None:
             return self._images
-        if not self._path(index).exists():
+        if not self._is_made(index):
             # Another run of this workspace has made room for its own copies.
             self.ensure_only([index], 1, Silent())
-        images: np.ndarray = np.load(self._path(index) / "images.npy", mmap_mode="r")
-        return images
+        return load_array(self._path(index) / "images.npy", mmap_mode="r")
 
     def ensure(self, copies: int, workers: int, progress: Progress) -> None:
         """Make those of the first `copies` copies that are not there yet.
@@ -215,10 +215,10 @@ class Bank:
 
     def _is_made(self, index: int) -> bool:
         try:
-            images = np.load(self._path(index) / "images.npy", mmap_mode="r")
+            images = load_array(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._images.shape)
+        return bool(images.shape == self._images.shape and images.dtype == self._images.dtype)
 
 
 def make_room(folder: Path, wanted: int) -> None:

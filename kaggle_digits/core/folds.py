@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
@@ -59,11 +60,13 @@ def make_folds(dataset: Dataset, count: int, seed: int, workspace: Workspace) ->
     require_rows_per_class(dataset, count)
     path = workspace.ensembles / "folds" / f"{dataset.digest}-{count}-seed{seed}.json"
     if path.exists():
-        of_row = np.asarray(read_json(path)["of_row"], dtype=np.int64)
+        mend = "Delete it: the same seed draws the same folds again."
+        given = read_artefact(path, lambda values: Fields(values).wholes("of_row"), "folds", mend)
+        of_row = np.asarray(given, dtype=np.int64)
         if of_row.shape != dataset.labels.shape or set(of_row.tolist()) != set(range(count)):
             raise ArtefactError(
                 f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
-                mend="Delete it, or start anew with --fresh.",
+                mend=mend,
             )
         return Folds(count, seed, of_row)
     folds = Folds(count, seed, _draw(dataset.labels, count, seed))

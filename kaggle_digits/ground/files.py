@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 
@@ -69,23 +68,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file (sorted keys, two spaces, newline at the end) whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of the workspace.
-
-    Raises:
-        ArtefactError: The file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is not there.") from error
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{path} cannot be read as JSON: {error}.",
-            mend="Delete it, or start anew with --fresh.",
-        ) from error
 
 
 @contextmanager
