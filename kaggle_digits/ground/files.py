@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
@@ -58,10 +58,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
         raise disk_error(error, path) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
         raise
 
 
@@ -181,6 +181,11 @@ def is_running(process: int) -> bool:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}{_TEMPORARY}{HOST}-{os.getpid()}")
+
+
+def _drop(temporary: Path) -> None:
+    with suppress(OSError):  # a read-only disk refuses even to remove what is not there
+        temporary.unlink()
 
 
 def _age(path: Path) -> float:

@@ -229,3 +229,18 @@ def test_a_full_disk_leaves_nothing_half_written(workspace, monkeypatch):
         write_bytes(place, b"other")
     assert not isinstance(error.value, ReadOnlyError)
     assert place.read_bytes() == b"whole" and os.listdir(workspace.root) == ["a.json"]
+
+
+def test_a_disk_that_refuses_everything_is_read_only_and_no_internal_error(workspace, monkeypatch):
+    """A read-only mount refuses even to remove a temporary that is not there."""
+    import builtins
+    import errno
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    workspace.root.mkdir()
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ReadOnlyError, match="Read-only file system"):
+        write_bytes(workspace.root / "a.json", b"{}")
