@@ -267,3 +267,17 @@ def test_a_number_is_a_finite_number(value):
 def test_what_is_no_array_is_one_kind_of_error(wrong):
     with pytest.raises(ValueError):
         load_array(io.BytesIO(ARRAYS[wrong]))
+
+
+@pytest.mark.parametrize("wrong", ARRAYS)
+def test_a_broken_copy_of_the_bank_is_made_anew(wrong, made, workspace):
+    from kaggle_digits.core.augmentation import Bank
+    from kaggle_digits.ground.progress import Silent
+
+    bank = Bank(load(made.folder, workspace), "light", 0, workspace)
+    bank.ensure(1, 1, Silent())
+    before = np.array(bank.copy(0))
+    (path,) = (workspace.cache / "bank").glob("*/copy-000/images.npy")
+    path.unlink()  # the old file is mapped still
+    path.write_bytes(ARRAYS[wrong])
+    assert np.array_equal(bank.copy(0), before)
