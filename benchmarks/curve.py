@@ -9,6 +9,7 @@ is the plain mean; nothing is chosen. A run that was interrupted counts its paus
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 
@@ -24,7 +25,6 @@ def main() -> None:
     from kaggle_digits.core.data import load
     from kaggle_digits.core.folds import make_folds
     from kaggle_digits.core.predictions import score
-    from kaggle_digits.ground.files import read_json
     from kaggle_digits.ground.workspace import Workspace
     from kaggle_digits.records.members import MemberStore
 
@@ -35,7 +35,7 @@ def main() -> None:
     folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
     pool, _ = make_pool(keys, store, dataset, folds)
     first = min((workspace.tuning / "trials").glob("*.json"), key=lambda path: path.name)
-    began = first.stat().st_mtime - read_json(first)["seconds"]
+    began = first.stat().st_mtime - json.loads(first.read_text())["seconds"]
     ended = {
         name: max(
             (store.path(key) / "member.json").stat().st_mtime

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
@@ -95,6 +96,7 @@ def cv_train(
             "--fresh was given with --add; one drops the members that the other adds to.",
             mend="Give one of them.",
         )
+    require_backend()
     preset, workspace = session.preset, session.workspace
     budget = None if time_budget is None else parse_duration(time_budget)
     with workspace.lock(workspace.ensembles):
@@ -232,6 +234,7 @@ def predict(
     The images must have the competition's height and width; colours are turned into grey. The
     networks are there if members were trained with `cv-train --keep-weights`.
     """
+    require_backend()
     from ensembles.prediction import predict_images, read_images, render, with_weights
     from kaggle_digits.records.members import MemberStore
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 
@@ -65,7 +66,7 @@ class Listed:
         judged = ["", "", ""]
         if score is not None:
             judged = [
-                f"{score['accuracy']:.4f} ± {score['accuracy_se']:.4f}",
+                accuracy_text(score["accuracy"], score["accuracy_se"], score.get("rows")),
                 f"{score['log_loss']:.4f} ± {score['log_loss_se']:.4f}",
                 f"{self.record['seconds']:.0f}",
             ]

@@ -13,6 +13,7 @@ from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Evaluation, PairedDifference, compare, row_results
 from ensembles.pool import Pool
 from kaggle_digits.core.predictions import score
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.progress import counted
 
 _SHOWN = 20
@@ -64,7 +65,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
     facts = {
         "blend": f"{blend.method} of {len(pool.members)} members "
         f"({counted(len(pool.names), 'set')}{_unequal(pool)})",
-        "OOF accuracy": f"{honest.accuracy:.5f} ± {honest.accuracy_se:.5f}",
+        "OOF accuracy": accuracy_text(honest.accuracy, honest.accuracy_se, honest.rows, 5),
         "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
     }
     if fitted != honest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import cast
 
 import click
 
+from kaggle_digits.ground.artefacts import FormError, read_artefact
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import duration, parse_duration
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
 from kaggle_digits.shell.console import Outcome
@@ -251,16 +253,21 @@ def examine(session: Session, *, gpu: bool = False) -> Outcome:
 @click.argument("file", type=_PATH)
 def adopt(session: Session, *, file: Path) -> Outcome:
     """Make the ranked configurations in FILE the workspace's best.json for this data."""
-    given = read_json(file)
-    if not isinstance(given, list) or not given:
-        raise ConfigurationError(f"{file} holds no list of ranked configurations.")
-    ranked = [to_ranked(entry) for entry in given]
+    ranked = read_artefact(
+        file, _ranked, "a list of ranked configurations", "Build and push the kernel again."
+    )
     api.adopt(ranked, session.dataset(), session.workspace, session.seed)
     return Outcome(
         values={"configurations": len(ranked)},
         facts={"configurations": str(len(ranked))},
         next_command=session.hint("cv-train"),
     )
+
+
+def _ranked(given: object) -> list[Ranked]:
+    if not isinstance(given, list) or not given:
+        raise FormError("its content is no list, or an empty one")
+    return [to_ranked(entry) for entry in given]
 
 
 def _data_folder(session: Session) -> Path:
@@ -281,7 +288,7 @@ def _next(words: str, folder: Path, name: str | None = None) -> str:
     line = f"kaggle-digits kernel {words}"
     if name is not None:
         return f"{line} --kernel {name}"
-    return line if folder == _FOLDER else f"{line} --dir {folder}"
+    return line if folder == _FOLDER else f"{line} --dir {shlex.quote(str(folder))}"
 
 
 for _made in (build, verify, push, status, fetch, examine, adopt):

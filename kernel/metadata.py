@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, did_you_mean
-from kaggle_digits.ground.files import read_json
 from kernel.bundle import MOST_BYTES
 
 FILE_NAME = "kernel-metadata.json"
@@ -139,10 +139,10 @@ def read_kernel(folder: Path) -> Kernel:
 def is_ours(path: Path, script: str) -> bool:
     """Say whether a metadata file names our script; one that is no JSON object does not."""
     try:
-        stored = read_json(path)
+        stored = read_artefact(path, lambda values: Fields(values).all(), "metadata", _BUILD)
     except ArtefactError:
         return False
-    return isinstance(stored, dict) and stored.get("code_file") == script
+    return stored.get("code_file") == script
 
 
 def check(metadata: Any) -> dict[str, Any]:
@@ -250,7 +250,4 @@ def _check_length(what: str, text: str) -> None:
 def _read(path: Path) -> Any:
     if not path.exists():
         raise ArtefactError(f"{path} is not there.", mend=_BUILD)
-    try:
-        return read_json(path)
-    except ArtefactError as error:
-        raise ArtefactError(error.message, mend=_BUILD) from error
+    return read_artefact(path, lambda values: Fields(values).all(), "a kernel's metadata", _BUILD)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from kaggle_digits.ground.artefacts import Fields, FormError
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
@@ -181,13 +182,14 @@ def to_ranked(values: Mapping[str, Any]) -> Ranked:
         ConfigurationError: It is none.
     """
     try:
+        fields = Fields(values)
         return Ranked(
-            TrainingConfig.from_json(values["config"]),
-            int(values["trial"]),
-            float(values["log_loss"]),
-            float(values["accuracy"]),
+            TrainingConfig.from_json(fields.mapping("config")),
+            fields.whole("trial"),
+            fields.number("log_loss"),
+            fields.number("accuracy"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except FormError as error:
         raise ConfigurationError(f"A ranked configuration cannot be read: {error}.") from error
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
-from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
+from submissions import asking
 from submissions.download import Downloaded
 from submissions.download import download as fetch
 from submissions.forecast import Forecast, forecast
-from submissions.leaderboard import Summary, read_board, summarise
+from submissions.leaderboard import Summary, summarise
 from submissions.ledger import Ledger, Record
 from submissions.noise import public_rows
 from submissions.scoreboard import LocalScore, LocalScoreboard, find_truth, score
@@ -243,7 +243,7 @@ def look_ahead(
     about = read_about(path, submission)
     if about == About():  # a copy of blend's file, perhaps, that lies elsewhere
         about = read_about(blended(place.workspace), submission)
-    with open_ledger(place.workspace) as ledger:
+    with open_ledger(place) as ledger:
         if ask:
             catch_up(service, ledger, place.workspace, place.progress)
         earlier = ledger.all(service.name, service.competition)
@@ -259,7 +259,7 @@ def plan(
     Raises:
         CallError: The service cannot be asked.
     """
-    with open_ledger(place.workspace) as ledger:
+    with open_ledger(place) as ledger:
         same = find_same(ledger, service, ahead.submission.digest)
     left = service.limits().left
     return Planned(
@@ -294,7 +294,7 @@ def submit(
         CallError: It was not submitted, or it is not known; the message says which.
         ServiceError: It was submitted, but could not be scored.
     """
-    with open_ledger(place.workspace) as ledger:
+    with open_ledger(place) as ledger:
         done = send(
             service,
             ledger,
@@ -334,7 +334,7 @@ def submissions(place: Place, service: Service, *, ask: bool = True, every: bool
         ArtefactError: The ledger cannot be used.
     """
     remark = None
-    with open_ledger(place.workspace) as ledger:
+    with open_ledger(place, reading=True) as ledger:
         if ask:
             try:
                 catch_up(service, ledger, place.workspace, place.progress)
@@ -344,33 +344,24 @@ def submissions(place: Place, service: Service, *, ask: bool = True, every: bool
     return Listed(tuple(records), remark)
 
 
-def leaderboard(place: Place, service: Service, *, share: float = SHARE) -> Summary:
+def leaderboard(
+    place: Place, service: Service, *, share: float = SHARE, ask: bool = True
+) -> Summary:
     """Read the public board, note our submissions' places on it, and compare CV and public score.
 
     Args:
         place: Gives data and workspace.
         service: Whose board.
         share: Part of the test rows that the public score is taken on.
+        ask: Ask it now; else what it said when it was last asked.
 
     Raises:
         CallError: The service cannot be asked, or its board cannot be read.
         ArtefactError: The ledger cannot be used.
     """
-    with open_ledger(place.workspace) as ledger:
-        catch_up(service, ledger, place.workspace, place.progress)
-        content = service.download_board()
-        board = None
-        if content is not None:
-            board = read_board(content)
-            write_bytes(place.workspace.submissions / f"board-{service.name}.zip", content)
-        teams = {sent.ref: sent.team for sent in service.submissions()}
-        records = []
-        for record in ledger.all(service.name, service.competition):
-            if record.public is not None and board is not None:
-                rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
-                if (record.rank, record.teams) != (rank, count):
-                    record = ledger.change(record, rank=rank, teams=count)
-            records.append(record)
+    look = asking.ask if ask else asking.remember
+    with open_ledger(place, reading=True) as ledger:
+        records, board = look(service, ledger, place.workspace, place.progress)
     known = [record.rows for record in records if record.rows]
     rows = max(known) if known else len(place.data().test_ids)
     return summarise(records, board, public_rows(rows, share))
@@ -381,13 +372,22 @@ def blended(workspace: Workspace) -> Path:
     return workspace.submissions / "submission.csv"
 
 
-def open_ledger(workspace: Workspace) -> Ledger:
+def open_ledger(place: Place, *, reading: bool = False) -> Ledger:
     """Open the workspace's ledger.
+
+    Args:
+        place: Gives the workspace.
+        reading: Go on with a copy where it cannot be written.
 
     Raises:
         ArtefactError: It is broken, cannot be written, or was made by a newer version.
     """
-    return Ledger(workspace.submissions / "ledger.sqlite")
+    ledger = Ledger(place.workspace.submissions / "ledger.sqlite", reading=reading)
+    if not ledger.is_kept:
+        place.progress.say(
+            "the workspace cannot be written: what is learnt now is shown, and not kept"
+        )
+    return ledger
 
 
 def _find(workspace: Workspace, file: Path | None) -> Path:

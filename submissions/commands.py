@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.errors import ArtefactError, ServiceError
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    ServiceError,
+)
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome
 from submissions import api, drawing, tables
 from submissions.api import SHARE, Ahead, Place, Planned
+from submissions.asking import write_if_possible
 from submissions.ledger import Record
 from submissions.sending import (
     Service,
@@ -74,9 +80,9 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
         facts=facts,
         next_command=session.hint(
             "submit"
-            + (f" {file}" if file else "")
+            + (f" {shlex.quote(str(file))}" if file else "")
             + (" --local" if local is not None else "")
-            + (f" --truth {truth}" if truth else "")
+            + (f" --truth {shlex.quote(str(truth))}" if truth else "")
         ),
     )
 
@@ -207,6 +213,7 @@ def submissions(
     help="Seconds between two questions of --watch.",
 )
 @click.option("--times", type=click.IntRange(1), help="End --watch after as many questions.")
+@click.option("--offline", is_flag=True, help="Show what was last seen, without asking Kaggle.")
 @_local
 @_competition
 @_share
@@ -216,6 +223,7 @@ def leaderboard(
     watch: bool = False,
     interval: float = 60.0,
     times: int | None = None,
+    offline: bool = False,
     local: bool = False,
     competition: str = "digit-recognizer",
     public_share: float = SHARE,
@@ -225,11 +233,16 @@ def leaderboard(
     CV against public score with the gap, whether chance explains it, rank, share of the board,
     and how well CV orders what Kaggle scores. A plot goes into the workspace.
     """
+    if offline and watch:
+        raise ConfigurationError(
+            "--watch was given with --offline; watching is asking again and again.",
+            mend="Leave one of them out.",
+        )
     place = _place(session)
     service = api.open_service(
         place, local=local, competition=competition, share=public_share, scoring=False
     )
-    summary = api.leaderboard(place, service, share=public_share)
+    summary = api.leaderboard(place, service, share=public_share, ask=not offline)
     asked = 1
     try:
         while watch and (times is None or asked < times):
@@ -247,14 +260,19 @@ def leaderboard(
     except KeyboardInterrupt:
         session.console.say("no longer watching")
     plot = session.workspace.submissions / "leaderboard.png"
-    drawing.draw_plot(plot, summary)
+    is_drawn = write_if_possible(lambda: drawing.draw_plot(plot, summary), session.console)
     return Outcome(
         values=summary.to_json()
-        | {"service": service.name, "competition": service.competition, "plot": str(plot)},
+        | {
+            "service": service.name,
+            "competition": service.competition,
+            "asked": not offline,
+            "plot": str(plot) if is_drawn else None,
+        },
         rows=tables.board_rows(summary, session.console.width) if summary.standings else (),
         drawing=drawing.draw_strips(summary.standings),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
-        written={"plot": str(plot)},
+        written={"plot": str(plot)} if is_drawn else {},
         next_command=None
         if summary.standings
         else session.hint("submit --local" if local else "submit"),

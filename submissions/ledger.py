@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 from kaggle_digits.ground.files import make_folder
 from kaggle_digits.kaggle_service.client import Sent
 
 _BUSY_SECONDS = 60.0
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,16 +177,28 @@ class Ledger:
 
     Args:
         path: The SQLite file; made, or brought up to date, when it is opened.
+        reading: Go on with a copy where the file cannot be written.
 
     Raises:
         ArtefactError: It is broken, cannot be written, or was made by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
-        make_folder(path.parent)
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         self._path = path
-        with self._errors():
-            self._open()
+        self._aside: TemporaryDirectory[str] | None = None
+        try:
+            make_folder(path.parent)
+            with self._errors():
+                self._open(path)
+        except ReadOnlyError:
+            if not reading:
+                raise
+            self._open_copy()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is changed here stays; not in a copy of a ledger that cannot be written."""
+        return self._aside is None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -192,6 +207,8 @@ class Ledger:
     def __exit__(self, *error: object) -> None:
         """Close the file."""
         self._base.close()
+        if self._aside is not None:
+            self._aside.cleanup()
 
     def add(self, record: Record) -> Record:
         """Write a new submission and return it with its number and time."""
@@ -301,8 +318,24 @@ class Ledger:
             ).fetchall()
         return [_record(row) for row in rows]
 
-    def _open(self) -> None:
-        self._base = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+    def _open_copy(self) -> None:
+        self._aside = TemporaryDirectory(prefix="kaggle-digits-")
+        # What a kill has left in the write-ahead log belongs to it.
+        for place in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+            try:
+                shutil.copyfile(place, Path(self._aside.name) / place.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise ArtefactError(
+                    f"The ledger {self._path} cannot be read: {error.strerror}.",
+                    mend="Check its permissions.",
+                ) from error
+        with self._errors():
+            self._open(Path(self._aside.name) / self._path.name)
+
+    def _open(self, path: Path) -> None:
+        self._base = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
             self._bring_up_to_date()
         except BaseException:
@@ -317,6 +350,8 @@ class Ledger:
                 "CREATE TABLE IF NOT EXISTS migrations "
                 "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied TEXT NOT NULL)"
             )
+            # What begins like this on a file that may only be read is an error only here.
+            self._base.execute("DELETE FROM migrations WHERE 0")
         for number, (name, statements) in enumerate(_MIGRATIONS, start=1):
             with self._change():  # the change and its record stand or fall together
                 applied = (
@@ -363,7 +398,9 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            raise ArtefactError(
+            primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            kind = ReadOnlyError if primary in _UNWRITABLE else ArtefactError
+            raise kind(
                 f"The ledger {self._path} cannot be used: {error}.",
                 mend="Check the disk; if the file is broken, move it away: the next call makes a "
                 "new one from Kaggle's list.",

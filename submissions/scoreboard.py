@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import DataError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
 from kaggle_digits.kaggle_service.transport import CallError, Patience
@@ -192,7 +194,14 @@ class LocalScoreboard:
 
     def _state(self) -> dict[str, list[dict[str, Any]]]:
         path = self._folder / "scores.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        return read_artefact(
+            path,
+            _build,
+            "the local scoreboard's scores",
+            "Move it away: the scoreboard begins anew.",
+        )
 
     def _entries(self) -> list[dict[str, Any]]:
         return list(self._state().get(self.competition, []))
@@ -214,3 +223,18 @@ def split_public(ids: Sequence[str], share: float) -> tuple[list[str], list[str]
     drawn = sorted(ids, key=lambda key: hashlib.sha256(f"public:{key}".encode()).digest())
     size = max(1, round(share * len(ids)))
     return drawn[:size], drawn[size:]
+
+
+def _build(values: object) -> dict[str, list[dict[str, Any]]]:
+    fields = Fields(values)
+    found = {name: fields.each(name) for name in fields.all()}
+    for entry in (entry for entries in found.values() for entry in entries):
+        entry.whole("ref")
+        for name in ("date", "message", "file_name"):
+            entry.text(name)
+        for name in ("public_score", "private_score"):
+            score = entry.text_or_none(name)
+            if score is not None and not re.fullmatch(r"\d+(\.\d+)?", score):
+                raise FormError(f"{name} is {score!r}; expected a score")
+        entry.text("public_score")
+    return {name: [entry.all() for entry in entries] for name, entries in found.items()}

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.files import read_json, write_bytes
+from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.errors import InUseError, ReadOnlyError
+from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
@@ -98,8 +100,8 @@ class About:
         if self.method is not None:
             parts.append(f"{self.method} of {len(self.members)}")
         if self.cv_accuracy is not None:
-            noise = f" ± {self.cv_accuracy_se:.5f}" if self.cv_accuracy_se is not None else ""
-            parts.append(f"CV {self.cv_accuracy:.5f}{noise}")
+            figure = accuracy_text(self.cv_accuracy, self.cv_accuracy_se, self.cv_rows, 5)
+            parts.append(f"CV {figure}")
         return ", ".join(parts)
 
 
@@ -131,24 +133,23 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
     account = path.with_suffix(".json")
     if not account.is_file():
         return About()
-    values = read_json(account)
-    if not isinstance(values, Mapping) or values.get("sha256") != submission.sha256:
-        return About()
-    try:
+
+    def build(values: object) -> About:
+        fields = Fields(values)
+        if fields.text("sha256") != submission.sha256:
+            return About()
         return About(
-            method=str(values["method"]),
-            members=tuple(str(name) for name in values["members"]),
-            cv_accuracy=float(values["oof_accuracy"]),
-            cv_accuracy_se=float(values["oof_accuracy_se"]),
-            cv_log_loss=float(values["oof_log_loss"]),
-            cv_log_loss_se=float(values["oof_log_loss_se"]),
-            cv_rows=int(values["rows"]),
-            data_digest=str(values["data_digest"]),
+            method=fields.text("method"),
+            members=tuple(fields.texts("members")),
+            cv_accuracy=fields.number("oof_accuracy"),
+            cv_accuracy_se=fields.number("oof_accuracy_se"),
+            cv_log_loss=fields.number("oof_log_loss"),
+            cv_log_loss_se=fields.number("oof_log_loss_se"),
+            cv_rows=fields.whole("rows"),
+            data_digest=fields.text("data_digest"),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(
-            f"{account} is not what `blend` writes: {error!r}.", mend="Run `blend` again."
-        ) from error
+
+    return read_artefact(account, build, "what `blend` writes", "Call `kaggle-digits blend` again.")
 
 
 def sent_copy(workspace: Workspace, digest: str) -> Path:
@@ -193,8 +194,10 @@ def catch_up(service: Service, ledger: Ledger, workspace: Workspace, progress: P
         try:
             with workspace.lock(sent_folder(workspace)):
                 settle(service, ledger, listed, progress)
-        except ArtefactError:
+        except InUseError:
             progress.say("another process is sending; its submission is left to it")
+        except ReadOnlyError as error:
+            progress.say(f"{error.message} An interrupted submission is not looked for.")
 
 
 def settle(service: Service, ledger: Ledger, listed: Sequence[Sent], progress: Progress) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
+from kaggle_digits.ground.figures import accuracy_text
 from submissions.forecast import Forecast
 from submissions.lattice import count_errors
 from submissions.leaderboard import Standing, Summary
@@ -29,7 +30,7 @@ def ledger_rows(records: Sequence[Record], width: int) -> list[list[str]]:
         "where": [record.service for record in records],
         "state": [record.state for record in records],
         "blend": [blend_of(record) for record in records],
-        "CV": [with_noise(record.cv_accuracy, record.cv_accuracy_se) for record in records],
+        "CV": [cv_of(record) for record in records],
         "log-loss": [with_noise(record.cv_log_loss, record.cv_log_loss_se) for record in records],
         "public": [record.public_score or "-" for record in records],
         "rank": [place_of(record) for record in records],
@@ -54,7 +55,7 @@ def board_rows(summary: Summary, width: int) -> list[list[str]]:
         "date (UTC)": [minute(record.when) for record in records],
         "ref": [str(record.ref or "-") for record in records],
         "blend": [blend_of(record) for record in records],
-        "CV": [with_noise(record.cv_accuracy, record.cv_accuracy_se) for record in records],
+        "CV": [cv_of(record) for record in records],
         "public": [record.public_score or record.state for record in records],
         "errors": ["-" if one.errors is None else str(one.errors) for one in ours],
         "gap": [f"{one.gap.value:+.5f}" if one.gap else "-" for one in ours],
@@ -227,6 +228,13 @@ def blend_of(record: Record) -> str:
     if record.method is None:
         return "elsewhere" if record.digest is None else "-"
     return f"{record.method} of {len(record.members)}"
+
+
+def cv_of(record: Record) -> str:
+    """Return the out-of-fold accuracy with its standard error, or what bounds its error."""
+    if record.cv_accuracy is None:
+        return "-"
+    return accuracy_text(record.cv_accuracy, record.cv_accuracy_se, record.cv_rows, 5)
 
 
 def with_noise(value: float | None, noise: float | None) -> str:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kaggle_digits.engine import Resources
     from tuning.study import Study, Trial
 
+from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.ground.figures import accuracy_text
+
 _SHOWN = 5
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -67,8 +70,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @resource_options("Trials trained at a time.  [default: 1, with all cores]")
 @click.option("--show", is_flag=True, help="Show the study as it is; train nothing.")
-@click.option("--export", type=_FILE, help="Write the study's trials to this CSV file.")
-@click.option("--plot", type=_FILE, help="Draw the study into this PNG file, and HTML beside it.")
+@click.option(
+    "--export",
+    type=_FILE,
+    help="Write the trials of the study to this CSV file: of the one that is there, unless "
+    "another option asks for a search.",
+)
+@click.option(
+    "--plot",
+    type=_FILE,
+    help="Draw it into this PNG file, and HTML beside it; of which study, as with --export.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log trials for TensorBoard.")
 @fresh_option
 def tune(
@@ -112,33 +124,42 @@ def tune(
         from tuning.plotting import require_plot
 
         require_plot(plot)
+    searches = (
+        space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
+        strategy != "hyperband", not portfolio, diverse, session.fresh,
+    )  # fmt: skip
+    if (export is not None or plot is not None) and not any(
+        one not in (None, False) for one in searches
+    ):
+        # Only to be seen, whatever made it: `run` searches by other settings than these defaults.
+        show = show or (session.workspace.tuning / "study.json").exists()
+    if not show:
+        require_backend()
     seconds = parse_duration(time_budget) if time_budget is not None else None
     resources = usual_resources(workers, threads, cluster)
+    if show:
+        # Nothing is held: it can be called while a search runs, and where nothing can be written.
+        return _written(session, _show(session), export, plot, tensorboard)
     with session.workspace.lock(session.workspace.tuning):
         from tuning.study import Study
 
-        study = Study(session.workspace)
-        if show:
-            outcome = _show(session, study)
-        else:
-            outcome = _search(
-                session,
-                study,
-                strategy=strategy,
-                space_file=space_file,
-                portfolio=portfolio,
-                trials=trials,
-                epochs=max_epochs,
-                seconds=seconds,
-                folds=folds or 0,
-                race=race,
-                diverse=diverse,
-                resources=resources,
-                tensorboard=tensorboard,
-                keep_other=keep_other,
-            )
-        _write(study, outcome, export, plot, tensorboard)
-    return outcome
+        outcome = _search(
+            session,
+            Study(session.workspace),
+            strategy=strategy,
+            space_file=space_file,
+            portfolio=portfolio,
+            trials=trials,
+            epochs=max_epochs,
+            seconds=seconds,
+            folds=folds or 0,
+            race=race,
+            diverse=diverse,
+            resources=resources,
+            tensorboard=tensorboard,
+            keep_other=keep_other,
+        )
+        return _written(session, outcome, export, plot, tensorboard)
 
 
 def _search(
@@ -236,7 +257,7 @@ def _search(
             "trials": f"{len(completed)} completed of {len(found.trials)}; "
             f"{found.rejected} configurations rejected (too dear, or tried before)",
             "best": f"log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, accuracy "
-            f"{best[0].accuracy:.4f} {flattered}",
+            f"{accuracy_text(best[0].accuracy, best[0].accuracy_se, best[0].rows)} {flattered}",
             "searched for": duration(found.seconds),
         },
         written={"configurations": str(path)},
@@ -244,17 +265,17 @@ def _search(
     )
 
 
-def _show(session: Session, study: Study) -> Outcome:
+def _show(session: Session) -> Outcome:
     from tuning.importance import importances
     from tuning.selection import ranked
     from tuning.showing import table, values
+    from tuning.study import Study
 
+    study = Study(session.workspace)
     settings = study.settings()
     trials = study.trials()
     best = ranked(trials, 1)
-    facts = {
-        "study": f"{settings['strategy']}, {settings['epochs']} epochs, seed {settings['seed']}"
-    }
+    facts = {"study": study.heading()}
     if best:
         facts["best trial"] = (
             f"{best[0].trial}: log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, "
@@ -287,12 +308,16 @@ def _show(session: Session, study: Study) -> Outcome:
     )
 
 
-def _write(
-    study: Study, outcome: Outcome, export: Path | None, plot: Path | None, tensorboard: bool
-) -> None:
+def _written(
+    session: Session, outcome: Outcome, export: Path | None, plot: Path | None, tensorboard: bool
+) -> Outcome:
+    if export is None and plot is None and not tensorboard:
+        return outcome
     from tuning import board, plotting, showing
+    from tuning.study import Study
 
-    trials: list[Trial] = study.trials()
+    study = Study(session.workspace)
+    trials = study.trials()
     written: dict[str, Any] = {}
     if export is not None:
         showing.export(trials, export)
@@ -306,29 +331,21 @@ def _write(
             board.log_trial(trial, logs)
         written["TensorBoard logs in"] = str(logs)
     outcome.written |= written
-    outcome.values |= {"written": written} if written else {}
+    outcome.values |= {"written": written}
+    return outcome
 
 
-_HEADER = (
-    "place", "trial", "log-loss", "accuracy", "folds", "family", "depth", "filters", "growth",
-    "kernel", "dropout", "learning rate", "augmentation",
-)  # fmt: skip
+_HEADER = ("place", "trial", "log-loss", "accuracy", "folds", "values")
 
 
 def _row(place: int, entry: Ranked) -> tuple[str, ...]:
-    config = entry.config
+    from tuning.showing import values
+
     return (
         str(place),
         str(entry.trial),
         f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
-        f"{entry.accuracy:.4f}",
+        accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
         str(entry.folds or "-"),
-        config.family,
-        str(config.depth),
-        str(config.filters),
-        f"{config.growth:g}",
-        str(config.kernel_size),
-        f"{config.dropout:g}",
-        f"{config.learning_rate:.2g}",
-        config.augmentation,
+        values(entry.config),
     )

@@ -21,6 +21,8 @@ _LOGARITHMIC = ("learning_rate", "weight_decay")
 _RESULT = "log-loss"
 _MOST_TICKS = 7
 _SPREAD = 0.06
+_NEAR = 0.045
+"""Texts beside an axis that are nearer than this to each other would overlap."""
 _COLOURS = ("#2c7fb8", "#7fcdbb", "#c7c7c7")
 """From the best trials to the worst ones."""
 
@@ -91,7 +93,7 @@ def figure(trials: Sequence[Trial]) -> Figure:
             label=f"trial {done[index].number}: "
             + ", ".join(f"{name} {_text(rows[index][name])}" for name in reversed(names)),
             places=tuple(
-                scales[name].place(rows[index][name]) + _spread(scales[name], index, len(done))
+                _spread(scales[name], scales[name].place(rows[index][name]), index, len(done))
                 for name in names
             ),
             rank=1 - place / (len(order) - 1),
@@ -174,15 +176,40 @@ class _Scale:
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Return places and texts."""
         if self._evenly:
-            return tuple((place, _text(value)) for value, place in self._places.items())
+            half = _SPREAD / 2
+            return _apart(
+                [
+                    (half + (1 - _SPREAD) * place, _text(value))
+                    for value, place in self._places.items()
+                ]
+            )
+        if self._high == self._low:
+            return ((0.5, _text(self._back(self._low))),)
         span = self._high - self._low
-        return tuple(
-            (place / 4, _text(self._back(self._low + span * place / 4))) for place in range(5)
+        return _apart(
+            [(place / 4, _text(self._back(self._low + span * place / 4))) for place in range(5)]
         )
 
 
-def _spread(scale: _Scale, index: int, count: int) -> float:
-    return _SPREAD * (index / (count - 1) - 0.5) if scale.is_even else 0.0
+def _spread(scale: _Scale, place: float, index: int, count: int) -> float:
+    """Return a place moved a little beside those of other trials, within the axis."""
+    if not scale.is_even:
+        return place
+    half = _SPREAD / 2
+    return half + (1 - _SPREAD) * place + _SPREAD * (index / (count - 1) - 0.5)
+
+
+def _apart(ticks: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    """Leave out texts that would stand on others or only say the same; both ends stay."""
+    kept: list[tuple[float, str]] = []
+    for place, text in ticks:
+        if kept and (place - kept[-1][0] < _NEAR or text == kept[-1][1]):
+            continue
+        kept.append((place, text))
+    last = ticks[-1]
+    if kept[-1] != last and last[1] != kept[-1][1]:
+        kept[-1] = last
+    return tuple(kept)
 
 
 def _text(value: Any) -> str:
@@ -211,12 +238,14 @@ def _png(laid_out: Figure) -> bytes:
         axes.axvline(index, color="#555555", linewidth=0.8, zorder=5)
         for place, text in axis.ticks:
             axes.annotate(
-                text, (index, place), xytext=(4, 0), textcoords="offset points", fontsize=7,
+                text, (index, place), parse_math=False,
+                xytext=(4, 0), textcoords="offset points", fontsize=7,
                 va="center", zorder=6,
                 bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.8},
             )  # fmt: skip
         axes.annotate(
-            axis.name.replace("_", "\n"), (index, -0.06), fontsize=8, ha="center", va="top",
+            axis.name.replace("_", "\n"), (index, -0.06), parse_math=False,
+            fontsize=8, ha="center", va="top",
             annotation_clip=False,
         )  # fmt: skip
     axes.set_xlim(-0.1, count - 1 + 0.45)
@@ -232,7 +261,7 @@ def _png(laid_out: Figure) -> bytes:
     return buffer.getvalue()
 
 
-_GAP, _HEIGHT, _LEFT, _TOP = 105, 420, 30, 40
+_GAP, _HEIGHT, _LEFT, _TOP = 105, 420, 40, 20
 
 
 def _html(laid_out: Figure) -> str:
@@ -252,8 +281,13 @@ def _html(laid_out: Figure) -> str:
     for index, axis in enumerate(laid_out.axes):
         parts.append(f'<line x1="{x(index)}" x2="{x(index)}" y1="{_TOP}" y2="{_TOP + _HEIGHT}"/>')
         parts.append(
-            f'<text class="name" x="{x(index)}" y="{_TOP + _HEIGHT + 22}">'
-            f"{html.escape(axis.name)}</text>"
+            '<text class="name">'
+            + "".join(
+                f'<tspan x="{x(index)}" y="{_TOP + _HEIGHT + 22 + 13 * row}">{html.escape(word)}'
+                "</tspan>"
+                for row, word in enumerate(axis.name.split("_"))
+            )
+            + "</text>"
         )
         parts += [
             f'<text x="{x(index) + 4}" y="{y(place) + 3}">{html.escape(text)}</text>'
@@ -261,7 +295,7 @@ def _html(laid_out: Figure) -> str:
         ]
     width = x(len(laid_out.axes) - 1) + 80
     return _PAGE.format(
-        trials=len(laid_out.lines), width=width, height=_TOP + _HEIGHT + 40, body="\n".join(parts)
+        trials=len(laid_out.lines), width=width, height=_TOP + _HEIGHT + 60, body="\n".join(parts)
     )
 
 
@@ -272,7 +306,7 @@ _PAGE = """<!DOCTYPE html>
 <title>Study of {trials} trials</title>
 <style>
 body {{ font: 14px sans-serif; margin: 1.5em; }}
-svg {{ font-size: 10px; }}
+svg {{ font-size: 10px; display: block; width: 100%; max-width: {width}px; height: auto; }}
 polyline {{ fill: none; stroke-width: 1.5; opacity: .7; }}
 polyline.on {{ stroke: #d95f0e; stroke-width: 3; opacity: 1; }}
 line {{ stroke: #555; pointer-events: none; }}
@@ -286,7 +320,7 @@ text.name {{ text-anchor: middle; font-size: 11px; font-weight: bold; }}
 <p>A line is a trial; blue the best tenth, green the better half. Log-loss at the right, lower is
 better. Point at a line to see its trial.</p>
 <p id="label"></p>
-<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">
+<svg viewBox="0 0 {width} {height}">
 {body}
 </svg>
 <script>

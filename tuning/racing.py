@@ -224,7 +224,8 @@ class Race:
         for digest in self._entries:
             for number in range(self._rounds):
                 scores = read_array(self._path(digest, number, "npy"))
-                if scores is not None:
+                rows = len(self._splits.race(number)[1])
+                if scores is not None and scores.shape == (2, rows):
                     self._scores[digest, number] = scores
                 elif self._path(digest, number, "json").exists():
                     self._scores[digest, number] = None

@@ -235,12 +235,14 @@ def _work(
 
 
 def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits) -> list[Ranked]:
+    labels = dataset.labels[splits.trial_rows]
+    shape = (len(labels), len(dataset.competition.classes))
     predictions = {}
     for entry in best:
         stored = study.predictions(entry.trial)
-        if stored is not None:
+        if stored is not None and stored.shape == shape:  # else as one that was not kept
             predictions[entry.trial] = stored
-    return diverse(best, predictions, dataset.labels[splits.trial_rows], len(best))
+    return diverse(best, predictions, labels, len(best))
 
 
 def _nothing(trials: list[Trial]) -> TrainingError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.files import write_bytes
 from tuning.study import Trial
 
@@ -66,7 +67,9 @@ def table(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
                 str(trial.number),
                 trial.state,
                 f"{trial.log_loss:.4f} ± {trial.log_loss_se or 0:.4f}" if scored else "",
-                f"{trial.accuracy:.4f}" if scored else "",
+                accuracy_text(trial.accuracy or 0.0, trial.accuracy_se, trial.rows)
+                if scored
+                else "",
                 str(trial.epochs),
                 _time(trial.seconds) if trial.seconds else "",
                 "; ".join(filter(None, [values(trial.config), trial.reason])),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kaggle_digits.core import hardware
 from kaggle_digits.ground import names
 from kaggle_digits.ground.config import TrainingConfig
 
@@ -157,6 +158,7 @@ class Space:
         """Return the space in Keras Tuner's form, its defaults nearest to the default config."""
         import contextlib
 
+        hardware.prepare()  # Keras Tuner imports Keras
         import keras_tuner
 
         space = keras_tuner.HyperParameters()

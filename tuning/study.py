@@ -15,9 +15,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, remove, write_bytes, write_json
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import remove, write_bytes, write_json
 from kaggle_digits.ground.stamps import differences, versions
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import ranking_path
@@ -26,6 +28,8 @@ RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
 _PUT_BACK = "Put the file back, give another --workspace, or start anew with `tune --fresh`."
+
+_MEND = "Start anew with `kaggle-digits tune --fresh`, or give another --workspace."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +88,38 @@ class Trial:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make a trial from `to_json`'s dictionary."""
-        return cls(
-            **(
-                dict(values)
-                | {
-                    "config": TrainingConfig.from_json(values["config"]),
-                    "history": tuple(values["history"]),
-                }
-            )
+        """Make a trial from `to_json`'s dictionary.
+
+        Raises:
+            FormError: It is none.
+            ConfigurationError: Its configuration cannot be.
+        """
+        fields = Fields(values)
+        fields.require_known(*cls.__slots__)
+        trial = cls(
+            number=fields.whole("number"),
+            config=TrainingConfig.from_json(fields.mapping("config")),
+            epochs=fields.whole("epochs", least=1),
+            state=fields.text("state"),
+            reason=fields.text("reason", ""),
+            log_loss=fields.number_or_none("log_loss"),
+            accuracy=fields.number_or_none("accuracy"),
+            log_loss_se=fields.number_or_none("log_loss_se"),
+            accuracy_se=fields.number_or_none("accuracy_se"),
+            rows=fields.whole("rows", 0),
+            seconds=fields.number("seconds", 0.0),
+            history=tuple(fields.numbers("history")),
+            values=fields.mapping("values", {}),
+            oracle=fields.mapping("oracle", {}),
+            rejected=fields.whole("rejected", 0),
         )
+        if trial.state not in (RUNNING, COMPLETED, FAILED):
+            raise FormError(
+                f"state is {trial.state!r}; expected {RUNNING}, {COMPLETED} or {FAILED}"
+            )
+        if trial.state == COMPLETED and (trial.log_loss is None or trial.accuracy is None):
+            raise FormError("it is completed without log_loss and accuracy")
+        return trial
 
 
 class Study:
@@ -151,10 +177,23 @@ class Study:
             raise ArtefactError(
                 f"There is no study in {self.folder}.", mend="Call `kaggle-digits tune` first."
             )
-        try:
-            return dict(read_json(path)["settings"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(f"{path} holds no study's settings.", mend=_PUT_BACK) from error
+        return read_artefact(
+            path, lambda values: Fields(values).mapping("settings"), "a study's settings", _MEND
+        )
+
+    def heading(self) -> str:
+        """Return strategy, epochs and seed in words.
+
+        Raises:
+            ArtefactError: There is no study, or its file is broken.
+        """
+        self.settings()
+
+        def build(values: object) -> str:
+            own = Fields(values).within("settings")
+            return f"{own.text('strategy')}, {own.whole('epochs')} epochs, seed {own.whole('seed')}"
+
+        return read_artefact(self._settings_path, build, "a study's settings", _MEND)
 
     def trials(self) -> list[Trial]:
         """Return the trials in order.
@@ -164,13 +203,7 @@ class Study:
         """
         found = []
         for number, path in enumerate(sorted((self.folder / "trials").glob("*.json"))):
-            try:
-                trial = Trial.from_json(read_json(path))
-            except (KeyError, TypeError, ValueError, ConfigurationError) as error:
-                raise ArtefactError(
-                    f"{path} is not a trial's record: {error}.",
-                    mend="Delete it and the trials after it, which are searched again.",
-                ) from error
+            trial = read_artefact(path, Trial.from_json, "a trial's record", _MEND)
             if trial.number != number:
                 raise ArtefactError(
                     f"Trial {number} is missing in {self.folder}.",
@@ -201,7 +234,14 @@ class Study:
     def spent(self) -> float:
         """Return the seconds of searching that all calls together have spent."""
         path = self.folder / "time.json"
-        return float(read_json(path)["seconds"]) if path.exists() else 0.0
+        if not path.exists():
+            return 0.0
+        return read_artefact(
+            path,
+            lambda values: Fields(values).number("seconds"),
+            "the time a search has taken",
+            f"Delete it: the time counts from 0 again. {_MEND}",
+        )
 
     def put_spent(self, seconds: float) -> None:
         """Store the seconds spent so far."""
@@ -244,7 +284,6 @@ def write_array(path: Path, values: np.ndarray) -> None:
 def read_array(path: Path) -> np.ndarray | None:
     """Read an .npy file; None if it is not there or is no array."""
     try:
-        values: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        return load_array(path)
+    except (OSError, ValueError):
         return None
-    return values

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import InUseError
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
@@ -164,11 +165,10 @@ class Bank:
         """
         if self._policy is None:
             return self._images
-        if not self._path(index).exists():
+        if not self._is_made(index):
             # Another run of this workspace has made room for its own copies.
             self.ensure([index], Silent())
-        images: np.ndarray = np.load(self._path(index) / "images.npy", mmap_mode="r")
-        return images
+        return load_array(self._path(index) / "images.npy", mmap_mode="r")
 
     def missing(self, copies: Iterable[int]) -> list[int]:
         """Return which of the copies with these numbers are not there; nothing is made."""
@@ -251,10 +251,10 @@ class Bank:
 
     def _is_made(self, index: int) -> bool:
         try:
-            images = np.load(self._path(index) / "images.npy", mmap_mode="r")
+            images = load_array(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._images.shape)
+        return bool(images.shape == self._images.shape and images.dtype == self._images.dtype)
 
 
 def make_room(folder: Path, wanted: int) -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.files import remove, write_bytes
 
 if TYPE_CHECKING:
     import keras
+
+
+_UNFIT = (
+    OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What a file that is no checkpoint, or half of one, makes NumPy raise."""
 
 
 @dataclass(slots=True)
@@ -55,16 +65,18 @@ class Checkpoint:
         """Bring a model to the checkpoint's state; a missing or unfit file means the start."""
         variables = _variables(model)
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                about = json.loads(str(stored["about"]))
+            # Opened here: NumPy would leave a file that is none open.
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                about = Fields(json.loads(str(stored["about"])))
+                state = Progressed(about.numbers("history"), about.number("seconds"))
                 arrays = [stored[f"v{i}"] for i in range(len(variables))]
-        except (OSError, ValueError, KeyError, EOFError):
+        except _UNFIT:
             return Progressed([], 0.0)
         if any(tuple(v.shape) != a.shape for v, a in zip(variables, arrays, strict=True)):
             return Progressed([], 0.0)
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
-        return Progressed(about["history"], about["seconds"])
+        return state
 
     def drop(self) -> None:
         """Remove the file."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
@@ -130,15 +131,13 @@ def _folder(workspace: Workspace) -> Path:
 
 
 def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
-    try:
-        of_row = np.asarray(read_json(path)["of_row"], dtype=np.int64)
-        fits = of_row.shape == dataset.labels.shape and set(of_row.tolist()) == set(range(count))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
+    mend = "Put the file back, or delete it: the same seed draws the same folds again."
+    given = read_artefact(path, lambda values: Fields(values).wholes("of_row"), "folds", mend)
+    of_row = np.asarray(given, dtype=np.int64)
+    if of_row.shape != dataset.labels.shape or set(of_row.tolist()) != set(range(count)):
         raise ArtefactError(
             f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
-            mend="Put the file back, or delete it: folds are drawn anew from the seed.",
+            mend=mend,
         )
     return Folds(count, seed, of_row)
 

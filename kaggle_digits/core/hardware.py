@@ -7,11 +7,12 @@ greetings on stdout and stderr are kept off by the shell, which owns the streams
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kaggle_digits.core import keras_settings
 from kaggle_digits.ground.config import PRECISION_VARIABLE
 from kaggle_digits.ground.names import AUTO, PRECISIONS, require_known
 
@@ -30,6 +31,8 @@ class Hardware:
         precision: Keras dtype policy.
         reason: Why this precision.
         threads: Threads of the CPU that computing may use.
+        settings: Keras' own settings, which are the same for everybody, and what of the
+            environment was left as it was.
     """
 
     backend: str
@@ -37,6 +40,7 @@ class Hardware:
     precision: str
     reason: str
     threads: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -61,8 +65,15 @@ _threads: int | None = None
 
 @cache
 def prepare() -> Hardware:
-    """Import Keras with everything set, once in a process, and say what it runs on."""
-    backend = _import_keras()
+    """Import Keras with everything set, once in a process, and say what it runs on.
+
+    Raises:
+        ConfigurationError: The backend is unknown or missing, or the precision is unknown.
+    """
+    settings = _import_keras()
+    import keras
+
+    backend = str(keras.backend.backend())
     threads = _threads or available_threads()
     accelerator, capability = _accelerator(backend, threads)
     wanted = os.environ.get(PRECISION_VARIABLE, AUTO)
@@ -73,17 +84,22 @@ def prepare() -> Hardware:
     import keras
 
     keras.mixed_precision.set_dtype_policy(precision)
-    return Hardware(backend, accelerator or "cpu", precision, reason, threads)
+    return Hardware(backend, accelerator or "cpu", precision, reason, threads, settings)
 
 
-def _import_keras() -> str:
-    """Import Keras with its surroundings set; return its backend's name."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+def _import_keras() -> dict[str, Any]:
+    """Import Keras with its surroundings set; return the settings that are recorded."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # JAX would take three quarters of a GPU's memory at once, and leave none to other workers.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # Whatever JAX has compiled is worth keeping, where the shell has named a folder for it.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    return keras_settings.load_keras()
+
+
+def _backend() -> str:
+    """Return the backend's name; Keras is imported for it, the number of threads stays open."""
+    _import_keras()
     import keras
 
     return str(keras.backend.backend())
@@ -147,12 +163,12 @@ def named_precision(name: str) -> str:
 
 def available_gpus() -> int:
     """Return how many GPUs the backend sees; the number of threads stays open."""
-    return len(_gpus(_import_keras()))
+    return len(_gpus(_backend()))
 
 
 def is_accelerated() -> bool:
     """Say whether the backend computes on something else than the CPU."""
-    backend = _import_keras()
+    backend = _backend()
     if backend != "jax":
         return bool(_gpus(backend))
     import jax

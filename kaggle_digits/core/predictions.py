@@ -100,13 +100,15 @@ def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str
         name: How the message names it.
 
     Raises:
-        ArtefactError: Wrong shape, not finite, negative, or rows that do not sum to 1.
+        ArtefactError: Wrong shape, no numbers, not finite, negative, or rows that do not sum to 1.
     """
     mend = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
     if probabilities.shape != shape:
         raise ArtefactError(
             f"{name} has shape {probabilities.shape}; expected {shape} (rows, classes).", mend=mend
         )
+    if probabilities.dtype.kind not in "fiu":
+        raise ArtefactError(f"{name} holds {probabilities.dtype}; expected numbers.", mend=mend)
     sums = probabilities.sum(axis=1, dtype=np.float64)
     # Written so that NaN fails too.
     bad = ~((np.abs(sums - 1) <= _ROW_SUM_TOLERANCE) & (probabilities.min(axis=1) >= 0))

@@ -14,13 +14,14 @@ All functions want the area's lock held.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.files import make_folder, read_json, remove, write_json
+from kaggle_digits.ground.files import make_folder, remove, write_json
 from kaggle_digits.ground.workspace import Workspace
 
 _MOVING, _ASIDE, _DROPPED = "aside-moving", "aside", "aside-dropped"
@@ -172,15 +173,17 @@ def _has_result(area: Path, contents: Contents) -> bool:
 
 
 def _read(path: Path) -> Contents:
-    stored = read_json(path)
-    try:
-        names: Sequence[str] = stored["names"]
-        return Contents(tuple(names), stored["what"], stored["result"], stored["results"])
-    except (KeyError, TypeError) as error:
-        raise ArtefactError(
-            f"{path} does not say what was put aside.",
-            mend=f"Move what is in {path.parent} back into {path.parent.parent} by hand.",
-        ) from error
+    def build(values: object) -> Contents:
+        fields = Fields(values)
+        texts = (fields.text(name) for name in ("what", "result", "results"))
+        return Contents(tuple(fields.texts("names")), *texts)
+
+    return read_artefact(
+        path,
+        build,
+        "the list of what was put aside",
+        f"Move what is in {path.parent} back into {path.parent.parent} by hand.",
+    )
 
 
 def _is_there(path: Path) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 
 
@@ -122,12 +123,24 @@ class Competition:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make the value from `to_json`'s dictionary."""
+        """Make the value from `to_json`'s dictionary.
+
+        Raises:
+            FormError: It is none.
+        """
+        fields = Fields(values)
+        form = fields.within("form")
         return cls(
-            height=values["height"],
-            width=values["width"],
-            classes=tuple(values["classes"]),
-            form=SubmissionFormat(**values["form"]),
+            height=fields.whole("height", least=1),
+            width=fields.whole("width", least=1),
+            classes=tuple(fields.texts("classes")),
+            form=SubmissionFormat(
+                id_column=form.text("id_column"),
+                label_column=form.text("label_column"),
+                newline=form.text("newline"),
+                final_newline=form.flag("final_newline"),
+                byte_order_mark=form.flag("byte_order_mark"),
+            ),
         )
 
 

@@ -48,7 +48,11 @@ class ArtefactError(KaggleDigitsError):
 
 
 class InUseError(ArtefactError):
-    """A part of the workspace is held by another process; it may be free later."""
+    """Another process holds what is asked for: to wait for, or to tell of (exit code 4)."""
+
+
+class ReadOnlyError(ArtefactError):
+    """A place may be read and not be written: what only reads goes on (exit code 4)."""
 
 
 class TrainingError(KaggleDigitsError):

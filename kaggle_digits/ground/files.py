@@ -1,8 +1,9 @@
 """The one atomic writer, and what else touches the disk.
 
 A file that is there is complete: it is written under a temporary name beside its place, flushed
-to the disk and renamed. A kill leaves at most a temporary, which carries its writer's process
-number and is swept away by the next locked use once that process is gone.
+to the disk and renamed. A kill leaves at most a temporary, which carries its writer's host and
+process number and is swept away by the next locked use on that host once the process is gone, or
+on any host when it is old.
 """
 
 from __future__ import annotations
@@ -10,16 +11,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ReadOnlyError
 
+HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "unnamed"
+"""This machine's name, in letters that a file's name can hold."""
+
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TEMPORARY = ".part-"
+_OLD_SECONDS = 86_400.0
+"""No file takes a day to write: a temporary of another host is left over by then."""
 
 
 def make_folder(path: Path) -> None:
@@ -61,10 +70,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
         raise disk_error(error, path) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
         raise
 
 
@@ -104,23 +113,6 @@ def require_output(path: Path, option: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file (sorted keys, two spaces, newline at the end) whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of the workspace.
-
-    Raises:
-        ArtefactError: The file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is not there.") from error
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{path} cannot be read as JSON: {error}.",
-            mend="Put the file back, or delete it and call what made it again.",
-        ) from error
 
 
 @contextmanager
@@ -205,10 +197,15 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporaries whose writer no longer runs."""
+    """Remove temporaries whose writer no longer runs; those of other hosts once they are old."""
     for leftover in list(folder.rglob(f"*{_TEMPORARY}*")):
-        writer = leftover.name.rpartition(_TEMPORARY)[2]
-        if writer.isdigit() and not _is_running(int(writer)):
+        host, _, writer = leftover.name.rpartition(_TEMPORARY)[2].rpartition("-")
+        if not writer.isdigit():
+            continue
+        if host == HOST:
+            if not is_running(int(writer)):
+                remove(leftover)
+        elif _age(leftover) > _OLD_SECONDS:
             remove(leftover)
 
 
@@ -219,9 +216,10 @@ def disk_error(error: OSError, path: Path) -> ArtefactError:
             f"No room on the disk while writing {path}; nothing half-written was left.",
             mend="Make room, or put --workspace on another disk, and call the command again.",
         )
-    return ArtefactError(
+    kind = ReadOnlyError if error.errno in _READ_ONLY else ArtefactError
+    return kind(
         f"{path} cannot be written: {error.strerror or error}.",
-        mend="Check the folder's permissions, or give another place.",
+        mend="Check its permissions, or give another --workspace (or --output).",
     )
 
 
@@ -242,11 +240,8 @@ def _is_stream(path: Path, number: int) -> bool:
     return os.path.abspath(path) in names
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}")
-
-
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Say whether a process of this host runs; True where that cannot be found out."""
     if sys.platform == "win32":
         return True  # there is no asking without the right to end it
     try:
@@ -256,3 +251,19 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_TEMPORARY}{HOST}-{os.getpid()}")
+
+
+def _drop(temporary: Path) -> None:
+    with suppress(OSError):  # a read-only disk refuses even to remove what is not there
+        temporary.unlink()
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0

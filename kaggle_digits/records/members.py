@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.aside import Contents, put_aside
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, whole_folder, write_bytes, write_json
+from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.plan import MemberKey, MemberPlan, plan_path, read_plan, write_plan
@@ -127,11 +129,15 @@ class MemberStore:
             Whether the predictions were the stored ones.
         """
         folder = self.path(member.key)
-        held_out, test = (np.load(folder / name, allow_pickle=False) for name in _ARRAYS)
+        try:
+            held_out, test = (load_array(folder / name) for name in _ARRAYS)
+        except (OSError, ValueError):
+            self.add(member, model)
+            return False
         if not (np.array_equal(held_out, member.held_out) and np.array_equal(test, member.test)):
             self.add(member, model)
             return False
-        kept = Member(member.key, held_out, test, read_json(folder / _ABOUT)["record"])
+        kept = Member(member.key, held_out, test, self._read(member.key)["record"])
         # The network last: while it is not there, the member simply has none.
         write_json(folder / _ABOUT, _about(kept, folder, model))
         write_bytes(folder / MODEL, model)
@@ -153,8 +159,8 @@ class MemberStore:
         arrays = []
         for name, count in zip(_ARRAYS, rows, strict=True):
             try:
-                array = np.load(folder / name, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                array = load_array(folder / name)
+            except (OSError, ValueError) as error:
                 raise ArtefactError(
                     f"{folder / name} cannot be read: {error}.", mend=_MEND
                 ) from error
@@ -196,10 +202,7 @@ class MemberStore:
         """
         keys = []
         for path in sorted(self.folder.glob(f"*/{_ABOUT}")):
-            try:
-                key = MemberKey.from_json(read_json(path)["key"])
-            except (KeyError, TypeError, ConfigurationError) as error:
-                raise ArtefactError(f"{path} is no member: {error}.", mend=_MEND) from error
+            key, _ = read_artefact(path, _build_member, "a member's record", _MEND)
             if key.name != path.parent.name:
                 raise ArtefactError(
                     f"{path.parent} holds another member than its name says.", mend=_MEND
@@ -249,8 +252,8 @@ class MemberStore:
 
     def _read(self, key: MemberKey) -> dict[str, Any]:
         folder = self.path(key)
-        about = read_json(folder / _ABOUT)
-        if not isinstance(about, dict) or about.get("key") != key.to_json():
+        stored, about = read_artefact(folder / _ABOUT, _build_member, "a member's record", _MEND)
+        if stored != key:
             raise ArtefactError(f"{folder} holds another member than its name says.", mend=_MEND)
         return about
 
@@ -284,6 +287,23 @@ def read_files(name: str, files: Mapping[str, bytes]) -> tuple[MemberKey, list[n
 
 
 _MEND = "Delete its folder and call `kaggle-digits cv-train` again."
+
+
+def _build_member(values: object) -> tuple[MemberKey, dict[str, Any]]:
+    """Make a member's key of its file, and hold what is read of the record against its form."""
+    fields = Fields(values)
+    key = MemberKey.from_json(fields.mapping("key"))
+    record = fields.within("record")
+    record.number("seconds")
+    if "score" in record:
+        score = record.within("score")
+        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
+            score.number(name)
+        score.whole("rows", 0)
+    sums = Fields(fields.mapping("sha256", {}), "sha256")
+    for name in (*_ARRAYS, MODEL):
+        sums.text_or_none(name)
+    return key, fields.all()
 
 
 def require_same(keys: Sequence[MemberKey], data: str, folds: str | None = None) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
@@ -111,19 +112,24 @@ class MemberKey:
         """Make a key from `to_json`'s dictionary.
 
         Raises:
-            ConfigurationError: It is none: a field is missing, unknown, or of another type.
+            FormError: It is none: a field is missing, unknown, or of another type.
+            ConfigurationError: Its configuration cannot be.
         """
-        try:
-            key = cls(**(dict(values) | {"config": TrainingConfig.from_json(values["config"])}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigurationError(f"no member's key ({error})") from error
-        for name in cls.__slots__:
-            value, usual = getattr(key, name), str if name in _TEXTS else int
-            if name != "config" and type(value) is not usual:
-                raise ConfigurationError(
-                    f"no member's key ({name} is {value!r}; expected {usual.__name__})"
-                )
-        return key
+        fields = Fields(values)
+        fields.require_known(*cls.__slots__)
+        return cls(
+            config=TrainingConfig.from_json(fields.mapping("config")),
+            fold=fields.whole("fold"),
+            seed=fields.whole("seed"),
+            epochs=fields.whole("epochs"),
+            copies=fields.whole("copies"),
+            data=fields.text("data"),
+            folds=fields.text("folds"),
+            bank=fields.text("bank"),
+            repeat=fields.whole("repeat", 0),
+            round=fields.whole("round", 0),
+            pseudo=fields.text("pseudo", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +165,20 @@ class MemberPlan:
         """Make a plan of what `plan.json` holds.
 
         Raises:
-            ConfigurationError: It is none.
+            FormError: It is none.
         """
-        try:
-            settings, members = stored["settings"], stored["members"]
-            if not isinstance(settings, dict) or not isinstance(members, list):
-                raise TypeError("settings and members are expected")
-            made = cls(dict(settings), tuple(map(MemberKey.from_json, members)))
-            # Looked at once, so that a plan that exists has them.
-            if made.folds < 2 or made.seed < 0:
-                raise ValueError(f"{made.folds} folds and seed {made.seed}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"it is not what this version writes ({error})") from error
-        return made
+        fields = Fields(stored)
+        settings = fields.within("settings")
+        # What an earlier version did not write is filled in by who reads it.
+        settings.whole("folds", least=2)
+        settings.whole("seed")
+        for name in ("epochs", "copies", "seeds", "kept"):
+            settings.whole(name, 0)
+        settings.flag("ended", False)
+        keys = tuple(MemberKey.from_json(key) for key in fields.items("members"))
+        if settings.whole("kept", 0) > len(keys):
+            raise FormError("settings.kept is more than there are members")
+        return cls(fields.mapping("settings"), keys)
 
 
 def plan_path(workspace: Workspace) -> Path:
@@ -190,14 +197,12 @@ def read_plan(path: Path) -> MemberPlan:
             f"{path} is not there: no members have been planned yet.",
             mend="Call `kaggle-digits cv-train` first.",
         )
-    stored = read_json(path)
-    try:
-        return MemberPlan.from_json(stored)
-    except ConfigurationError as error:
-        raise ArtefactError(
-            f"{path} is no plan of members: {error}.",
-            mend=f"Delete {path} and call `kaggle-digits cv-train`; the members stay.",
-        ) from error
+    return read_artefact(
+        path,
+        MemberPlan.from_json,
+        "a plan of members",
+        f"Delete {path} and call `kaggle-digits cv-train`; the members stay.",
+    )
 
 
 def write_plan(path: Path, plan: MemberPlan) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
 
@@ -91,28 +92,8 @@ def read_ranking(path: Path, data_digest: str | None) -> list[Ranked]:
             f"{path} is not there: no search has ended yet.",
             mend="Call `kaggle-digits tune` first.",
         )
-    stored = read_json(path)
-    try:
-        ranked = [
-            Ranked(
-                config=TrainingConfig.from_json(entry["config"]),
-                trial=int(entry["trial"]),
-                log_loss=float(entry["log_loss"]),
-                accuracy=float(entry["accuracy"]),
-                # Files of earlier versions have no errors.
-                log_loss_se=float(entry.get("log_loss_se", 0.0)),
-                accuracy_se=float(entry.get("accuracy_se", 0.0)),
-                rows=int(entry.get("rows", 0)),
-                folds=int(entry.get("folds", 0)),
-            )
-            for entry in stored["configurations"]
-        ]
-        made_on = stored["data"]
-    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
-        raise ArtefactError(
-            f"{path} is no ranking of configurations: {error}.",
-            mend="Call `kaggle-digits tune` again: it writes the ranking anew from the trials.",
-        ) from error
+    again = "Call `kaggle-digits tune` again: it writes the ranking anew from the trials."
+    made_on, ranked = read_artefact(path, _build, "a ranking of configurations", again)
     if data_digest is not None and made_on != data_digest:
         raise ArtefactError(
             f"{path} was made on other data (digest {made_on}, expected {data_digest}).",
@@ -124,3 +105,21 @@ def read_ranking(path: Path, data_digest: str | None) -> list[Ranked]:
             mend="Call `kaggle-digits tune` again, with more --trials.",
         )
     return ranked
+
+
+def _build(values: object) -> tuple[str, list[Ranked]]:
+    fields = Fields(values)
+    return fields.text("data"), [
+        Ranked(
+            config=TrainingConfig.from_json(entry.mapping("config")),
+            trial=entry.whole("trial"),
+            log_loss=entry.number("log_loss"),
+            accuracy=entry.number("accuracy"),
+            # Files of earlier versions have no errors.
+            log_loss_se=entry.number("log_loss_se", 0.0),
+            accuracy_se=entry.number("accuracy_se", 0.0),
+            rows=entry.whole("rows", 0),
+            folds=entry.whole("folds", 0),
+        )
+        for entry in fields.each("configurations")
+    ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from kaggle_digits import __version__
 from kaggle_digits.ground.errors import did_you_mean
+from kaggle_digits.shell import streams
+from kaggle_digits.shell.console import failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,29 @@ def load_command(name: str) -> click.Command:
 class LazyGroup(click.Group):
     """A group whose help is written from the table and whose commands are imported when called."""
 
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **given: Any
+    ) -> Any:
+        """Run a command; what is wrong with the usage is a JSON object too, where one is wanted."""
+        words = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode:
+            return super().main(words, standalone_mode=False, **given)
+        streams.open_what_is_closed()
+        try:
+            code = super().main(words, standalone_mode=False, **given)
+        except click.ClickException as error:
+            error.show()
+            _tell(words, error.format_message(), _usage(error), error.exit_code)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            print("error: interrupted before anything began.", file=sys.stderr)
+            _tell(words, "interrupted before anything began.", None, 130)
+            sys.exit(130)
+        except OSError as error:  # --help into a full disk
+            print(f"error: stdout cannot be written: {error.strerror}.", file=sys.stderr)
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the table's order, which is the order of use."""
         return list(COMMANDS)
@@ -85,13 +112,30 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.short_help) for name, entry in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def _tell(words: Sequence[str], message: str, mend: str | None, exit_code: int) -> None:
+    if "--json" in words:
+        print(json.dumps(failure(message, mend, exit_code)), flush=True)
+
+
+def _usage(error: click.ClickException) -> str | None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return None if context is None else f"Call `{context.command_path} --help`."
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # Of a wide terminal; click keeps to 80 columns otherwise, as it does in a narrow one.
+        "max_content_width": 120,
+    },
+)
 @click.version_option(__version__, prog_name="kaggle-digits")
 def cli() -> None:
     """Search, cross-validate, blend and submit for a Kaggle image-classification competition.
 
     Exit codes: 0 done, 2 usage or configuration, 3 data, 4 workspace artefacts, 1 anything else,
-    130 interrupted.
+    130 interrupted, 143 ended by SIGTERM.
     """
 
 

@@ -8,15 +8,16 @@ off the user's streams, and shows the outcome. The bare function stays reachable
 from __future__ import annotations
 
 import os
+import shlex
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,8 +29,8 @@ from kaggle_digits.ground.config import (
     load_presets,
 )
 from kaggle_digits.ground.errors import KaggleDigitsError
-from kaggle_digits.ground.files import make_folder
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ fresh_option = click.option(
     help="Start anew instead of going on; what is there goes once the new work has a result.",
 )
 """For commands that leave something to start anew from; the session holds its value."""
-_LOG_LIMIT = 4_000_000
+TERMINATED = 143
+"""The exit code after SIGTERM: 128 and the signal's number, as shells have it."""
 
 
 @dataclass(slots=True)
@@ -83,12 +85,16 @@ class Session:
         return time.monotonic() - self.started
 
     def hint(self, words: str) -> str:
-        """Return a command line for the user to call next, on the same data and workspace."""
+        """Return a command line to paste, on the same data and workspace.
+
+        Args:
+            words: Command and options; what a user chose among them is quoted by `shlex.quote`.
+        """
         line = f"kaggle-digits {words}"
         if self.data is not None:
-            line += f" --data {self.data}"
+            line += f" --data {shlex.quote(str(self.data))}"
         if self.workspace.root != Path("workspace"):
-            line += f" --workspace {self.workspace.root}"
+            line += f" --workspace {shlex.quote(str(self.workspace.root))}"
         return line
 
 
@@ -199,7 +205,8 @@ def _call(body: Body, given: dict[str, Any]) -> None:
     workspace = Workspace(given.pop("workspace"))
     # JAX compiles each network anew, for longer than a member trains on a fast GPU; so they share.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workspace.cache.absolute() / "compiled"))
-    with _libraries_kept_off(workspace) as (out, err), _terminated_like_interrupted():
+    log = workspace.root / "log.txt"
+    with streams.libraries_kept_off(log) as (out, err, is_logged), _terminated_like_interrupted():
         console = Console(out, err, quiet=quiet, as_json=as_json)
         session = Session(
             workspace=workspace,
@@ -210,84 +217,52 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             console=console,
             started=time.monotonic(),
         )
+        again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:
-            recover_workspace(workspace, console.say)
-            console.finish(body(session, **given))
+            with streams.remarks_shown(console.say):
+                recover_workspace(workspace, console.say)
+                outcome = body(session, **given)
+            console.finish(outcome)
         except KaggleDigitsError as error:
             console.fail(error.message, error.mend, error.exit_code)
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
-            again = " without --fresh" if session.fresh else ""
-            console.fail(
-                f"interrupted; what is finished is kept, the same command{again} goes on.",
-                None,
-                130,
-            )
+            console.fail(f"interrupted; what is finished is kept, {again}", None, 130)
             raise SystemExit(130) from None
+        except _Terminated as error:
+            console.fail(f"ended by SIGTERM; what is finished is kept, {again}", None, TERMINATED)
+            raise SystemExit(TERMINATED) from error
         except Exception as error:  # the last resort: a person is shown one line, the log the rest
             import traceback
 
             traceback.print_exc()
             console.fail(
                 f"internal error: {type(error).__name__}: {error}",
-                f"The details are at the end of {_log(workspace)}; please report them.",
+                f"The details are at the end of {log}; please report them."
+                if is_logged
+                else f"{log} cannot be written, so the details are not kept: call it again with "
+                "another --workspace, and please report them.",
                 1,
             )
             raise SystemExit(1) from None
 
 
-@contextmanager
-def _libraries_kept_off(workspace: Workspace) -> Iterator[tuple[TextIO, TextIO]]:
-    """Send what libraries write to stdout and stderr, C++ code's too, to the workspace's log.
-
-    Yields:
-        The user's own stdout and stderr, for the console alone.
-    """
-    try:
-        make_folder(workspace.root)
-        log = _log(workspace)
-        mode = "w" if log.exists() and log.stat().st_size > _LOG_LIMIT else "a"
-        handle = open(log, mode, encoding="utf-8")  # noqa: SIM115  closed below
-    except (OSError, KaggleDigitsError) as error:
-        print(f"error: the workspace cannot be written: {error}", file=sys.stderr)
-        print("  Give another folder with --workspace.", file=sys.stderr)
-        raise SystemExit(4) from None
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with (
-        handle,
-        os.fdopen(kept[0], "w", encoding="utf-8") as out,
-        os.fdopen(kept[1], "w", encoding="utf-8") as err,
-    ):
-        os.dup2(handle.fileno(), 1)
-        os.dup2(handle.fileno(), 2)
-        try:
-            # Python's own streams too, for callers that have put others in their place.
-            with redirect_stdout(handle), redirect_stderr(handle):
-                yield out, err
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            out.flush()
-            err.flush()
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
+class _Terminated(SystemExit):
+    """SIGTERM has come."""
 
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
     """Let SIGTERM unwind like Ctrl-C, so that worker processes end with their parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's, and so is what answers them
+        return
 
     def unwind(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Terminated(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, unwind)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _log(workspace: Workspace) -> Path:
-    return workspace.root / "log.txt"

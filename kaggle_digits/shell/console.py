@@ -7,14 +7,17 @@ when a task opens, some on the way, one at its end.
 from __future__ import annotations
 
 import json
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Task
+from kaggle_digits.shell.fitting import fit, least_width
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -102,21 +105,20 @@ class Console:
             return
         rich = self._rich(self._out)
         if outcome.rows:
-            from rich.table import Table
-            from rich.text import Text
-
-            header, *rows = outcome.rows
-            table = Table(box=None, header_style="bold", pad_edge=False)
-            for name in header:
-                table.add_column(name, overflow="fold")
-            for row in rows:
-                table.add_row(*map(Text, row))  # as it is: a cell may come from elsewhere
-            rich.print(table)
+            self._show_table(rich, outcome.rows)
         for line in outcome.drawing:
             rich.print(line, markup=False, highlight=False, soft_wrap=True)
         width = max((len(name) for name in (*outcome.facts, *outcome.written)), default=0)
         for name, value in outcome.facts.items():
-            rich.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+            lines = [value]
+            if self._out.isatty():
+                lines = textwrap.wrap(
+                    value, max(rich.width - width - 2, 20), break_on_hyphens=False
+                ) or [""]
+            for start, line in zip((name, *[""] * len(lines)), lines, strict=False):
+                rich.print(
+                    f"{start:<{width}}  {line}", markup=False, highlight=False, soft_wrap=True
+                )
         for name, path in outcome.written.items():
             rich.print(f"{name:<{width}}  {path}", markup=False, highlight=False, soft_wrap=True)
         if outcome.next_command:
@@ -130,8 +132,24 @@ class Console:
         if mend:
             print(f"  {mend}", file=self._err, flush=True)
         if self._as_json:
-            values: Mapping[str, Any] = {"error": message, "mend": mend, "exit_code": exit_code}
-            print(json.dumps(values), file=self._out, flush=True)
+            with suppress(KaggleDigitsError):  # where stdout is why, stderr has said it
+                print(json.dumps(failure(message, mend, exit_code)), file=self._out, flush=True)
+
+    def _show_table(self, rich: RichConsole, rows: Sequence[Sequence[str]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        fitted = fit(rows, rich.width)
+        for header, *body in fitted.parts:
+            table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+            for name, *cells in zip(header, *body, strict=True):
+                table.add_column(Text(name), overflow="fold", min_width=least_width([name, *cells]))
+            for row in body:
+                table.add_row(*map(Text, row))  # as it is: a cell may come from elsewhere
+            rich.print(table)
+        if fitted.same:
+            same = ", ".join(f"{name} {value}" for name, value in fitted.same.items())
+            rich.print(f"all: {same}", markup=False, highlight=False)
 
     def _rich(self, stream: TextIO) -> RichConsole:
         from rich.console import Console as RichConsole
@@ -170,12 +188,20 @@ class Console:
             TextColumn("{task.fields[note]}"),
             console=self._rich(self._err),
             transient=True,
+            # Else rich shows what libraries print between the bars.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         try:
             with self._bars as bars:
                 yield bars
         finally:
             self._bars = None
+
+
+def failure(message: str, mend: str | None, exit_code: int) -> dict[str, Any]:
+    """Return the JSON object of a command that ended without its result."""
+    return {"error": message, "mend": mend, "exit_code": exit_code}
 
 
 class _Pace:

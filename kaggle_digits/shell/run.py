@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.shell.cli import load_command
@@ -57,6 +58,7 @@ def run(
 
     if output is not None:
         require_output(output, "--output")
+    require_backend()
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
     # Before a search, which may take the place of another one.

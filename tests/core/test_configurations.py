@@ -13,7 +13,7 @@ import pytest
 from kaggle_digits.ground import files as files_module
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import require_room, whole_folder, write_bytes
+from kaggle_digits.ground.files import HOST, require_room, whole_folder, write_bytes
 from kaggle_digits.ground.stamps import differences
 
 
@@ -130,11 +130,11 @@ def test_leftovers_of_a_kill_are_swept(workspace):
     places = (workspace.tuning / "trials", workspace.cache / "checkpoints")
     for place in places:
         place.mkdir(parents=True)
-        (place / f"a.part-{ended.pid}").write_text("{")
-        (place / f"b.part-{os.getppid()}").write_text("{")
+        (place / f"a.part-{HOST}-{ended.pid}").write_text("{")
+        (place / f"b.part-{HOST}-{os.getppid()}").write_text("{")
     with workspace.lock(workspace.tuning):
         for place in places:
-            assert [path.name for path in place.iterdir()] == [f"b.part-{os.getppid()}"]
+            assert [path.name for path in place.iterdir()] == [f"b.part-{HOST}-{os.getppid()}"]
 
 
 def test_differences_are_named():

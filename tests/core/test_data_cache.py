@@ -19,6 +19,7 @@ import kaggle_digits
 from kaggle_digits.core.data import cache, load, source
 from kaggle_digits.core.data import dataset as dataset_module
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import HOST
 
 
 @pytest.fixture
@@ -278,7 +279,8 @@ def test_another_process_that_does_not_end(made, workspace, monkeypatch):
 
 
 def test_leftovers_of_a_kill_are_swept_away(made, workspace):
-    leftover = workspace.cache / "data" / "0123.part-99999999"  # above every process number
+    # Above every process number.
+    leftover = workspace.cache / "data" / f"0123.part-{HOST}-99999999"
     leftover.mkdir(parents=True)
     (leftover / "images.npy").write_bytes(b"half")
     load(made.folder, workspace)

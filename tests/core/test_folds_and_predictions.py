@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
@@ -10,7 +12,7 @@ from kaggle_digits.core import predictions
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import holdout, make_folds
 from kaggle_digits.ground.errors import ArtefactError, DataError
-from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.files import write_json
 
 
 def test_folds_are_stratified_and_cover_every_row_once(made, workspace):
@@ -42,7 +44,7 @@ def test_stored_folds_that_do_not_fit_are_refused(made, workspace):
     dataset = load(made.folder, workspace)
     make_folds(dataset, 3, 0, workspace)
     (path,) = (workspace.ensembles / "folds").glob("*.json")
-    write_json(path, read_json(path) | {"of_row": [0, 1, 2]})
+    write_json(path, json.loads(path.read_text()) | {"of_row": [0, 1, 2]})
     with pytest.raises(ArtefactError, match="does not fit the data's 30 rows"):
         make_folds(dataset, 3, 0, workspace)
 

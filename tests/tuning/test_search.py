@@ -117,7 +117,7 @@ def test_best_json_is_read_back_for_its_data_only(go, dataset, workspace, formul
     with pytest.raises(ArtefactError, match="was made on other data"):
         read_ranking(path, "0" * 16)
     write_json(path, {"data": dataset.digest, "configurations": [{"config": {"depth": 99}}]})
-    with pytest.raises(ArtefactError, match="no ranking of configurations"):
+    with pytest.raises(ArtefactError, match="not a ranking of configurations"):
         read_ranking(path, dataset.digest)
     path.write_text("{half")
     with pytest.raises(ArtefactError, match="cannot be read as JSON"):

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.data.source import Source
+from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import (
     make_folder,
-    read_json,
     require_room,
     whole_folder,
     write_json,
@@ -76,19 +77,19 @@ def fetch(digest: str, workspace: Workspace) -> Parsed | None:
     """Return an entry with its images memory-mapped and read-only; none where it is damaged."""
     folder = _area(workspace) / digest
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        competition = Competition.from_json(meta["competition"])
+        competition, ids, rows = read_artefact(
+            folder / "meta.json", _build, "parsed data's account", "It is made anew."
+        )
         shape = (competition.height, competition.width)
-        ids = tuple(meta["ids"])
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        test_images = np.load(folder / "test_images.npy", mmap_mode="r")
-        labels = np.load(folder / "labels.npy")
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        images = load_array(folder / "images.npy", mmap_mode="r")
+        test_images = load_array(folder / "test_images.npy", mmap_mode="r")
+        labels = load_array(folder / "labels.npy")
+    except (ArtefactError, OSError, ValueError):
         return None
     intact = (
         images.dtype == test_images.dtype == np.uint8
         and labels.dtype == np.int64
-        and images.shape == (meta.get("rows"), *shape)
+        and images.shape == (rows, *shape)
         and labels.shape == (len(images),)
         and test_images.shape == (len(ids), *shape)
         and 0 <= labels.min(initial=0) <= labels.max(initial=0) < len(competition.classes)
@@ -136,7 +137,8 @@ def alone(workspace: Workspace, say: Callable[[str], None]) -> Iterator[None]:
     Two commands started at once then parse once: the second finds what the first has made.
 
     Raises:
-        ArtefactError: The other process does not end, or the workspace cannot be written.
+        InUseError: The other process does not end.
+        ArtefactError: The workspace cannot be written.
     """
     area = _area(workspace)
     make_folder(area)
@@ -171,8 +173,18 @@ def _stamp(source: Source) -> list[Any]:
 
 def _sources(workspace: Workspace) -> dict[str, Any]:
     try:
-        known = read_json(_area(workspace) / "sources.json")
+        return read_artefact(
+            _area(workspace) / "sources.json",
+            lambda values: Fields(values).all(),
+            "a memory of files",
+            "It is made anew.",
+        )
     except ArtefactError:
         # Only a memory: without it the files are parsed once more.
         return {}
-    return known if isinstance(known, dict) else {}
+
+
+def _build(values: object) -> tuple[Competition, tuple[str, ...], int]:
+    fields = Fields(values)
+    competition = Competition.from_json(fields.mapping("competition"))
+    return competition, tuple(fields.texts("ids")), fields.whole("rows")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from kaggle_digits.core.data import cache
 from kaggle_digits.core.data.reading import Parsed, read_competition
 from kaggle_digits.core.data.source import Source, find
 from kaggle_digits.ground.competition import Competition, read_labels
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")
@@ -115,16 +116,25 @@ def load(
 
     Raises:
         DataError: The files are missing or broken.
-        ArtefactError: The cache cannot be written (no room, no permission).
+        ArtefactError: The cache cannot be written; where it may only be read, the data are read
+            without it.
     """
     if path is None and DEFAULT_FOLDER.is_dir():
         path = DEFAULT_FOLDER
     if path is not None:
         return _load(find(path), str(path), None, workspace, say)
     place = workspace.cache / "embedded"
-    if not demo.is_complete(place):
-        with cache.alone(workspace, say):
-            demo.embedded(place)
+    try:
+        if not demo.is_complete(place):
+            with cache.alone(workspace, say):
+                demo.embedded(place)
+        return _load_embedded(place, workspace, say)
+    except ReadOnlyError:
+        with TemporaryDirectory() as folder:
+            return _load_embedded(Path(folder), workspace, say)
+
+
+def _load_embedded(place: Path, workspace: Workspace, say: Callable[[str], None]) -> Dataset:
     folder, truth_file = demo.embedded(place)
     truth = read_labels(truth_file.read_bytes(), str(truth_file))
     return _load(find(folder), EMBEDDED, truth, workspace, say)
@@ -139,8 +149,13 @@ def _load(
 ) -> Dataset:
     found = _cached(source, workspace)
     if found is None:
-        with cache.alone(workspace, say):
-            found = _cached(source, workspace) or _read(source, workspace, say)
+        try:
+            with cache.alone(workspace, say):
+                found = _cached(source, workspace) or _read(source, workspace, say)
+        except ReadOnlyError:
+            # Who only looks is served all the same; who trains here is refused elsewhere.
+            parsed = read_competition(source, say)
+            found = cache.digest_of(parsed), parsed
     digest, parsed = found
     return Dataset(
         competition=parsed.competition,
