@@ -102,7 +102,7 @@ def _prepare(given: argparse.Namespace) -> tuple[Any, Any, Any]:
     workspace = Workspace(given.workspace)
     dataset = load(given.data, workspace)
     bank = Bank(dataset, "standard", 0, workspace)
-    bank.ensure(given.epochs if given.accuracy else 1, 2, Silent())
+    bank.ensure(range(given.epochs if given.accuracy else 1), Silent())
     return dataset, bank, TrainingConfig(family="stepped", growth=2.0)
 
 
@@ -132,22 +132,17 @@ def _speed(given: argparse.Namespace) -> dict[str, float]:
 
 
 def _engine_speed(given: argparse.Namespace, dataset: Any, config: Any) -> float:
-    from ensembles.executors import Team
-    from ensembles.workshop import Workshop
-    from kaggle_digits.core.processes import workers_here
-
-    from kaggle_digits.core.folds import make_folds
+    from ensembles.member_training import measure_pace
+    from kaggle_digits.engine import Resources, Task, open_engine
     from kaggle_digits.ground.progress import Silent
     from kaggle_digits.ground.workspace import Workspace
 
-    workspace = Workspace(given.workspace)
-    workers = workers_here(len(dataset.images))
-    folds = make_folds(dataset, 5, 0, workspace)
-    team = Team(Workshop(dataset, folds, workspace, False), workers, Silent())
-    try:
-        return workers * team.measure(config, given.seconds).images_per_second
-    finally:
-        team.close()
+    with open_engine(dataset, Workspace(given.workspace), Resources(), Silent()) as engine:
+        tasks = [
+            Task(f"measuring {number}", measure_pace, (config, 0, given.seconds))
+            for number in range(engine.workers)
+        ]
+        return sum(float(done.result().images_per_second) for done in engine.run(tasks))
 
 
 def _plain_network(config: Any, dataset: Any) -> Any:

@@ -22,10 +22,11 @@ from search_kills import make_data
 
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from kaggle_digits.core.data import load
+from kaggle_digits.engine import Resources
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
-from tuning.budget import Budget
+from tuning.budget import SearchTime
 from tuning.coordination import Goals
 from tuning.narrowing import narrow
 from tuning.search import SearchSettings, search
@@ -108,8 +109,9 @@ def searched(
         workspace,
         settings,
         Goals(count, 0),
-        lambda spent: Budget(None, spent, time.monotonic(), races=False),
+        lambda spent: SearchTime(None, spent, time.monotonic(), races=False),
         watch,
+        Resources(workers=1),
         watcher=lambda _: watch.note(),
     )
 
@@ -117,7 +119,12 @@ def searched(
 def cross_validated(dataset: Dataset, workspace: Workspace, count: int, watch: Watch) -> None:
     """Train so many members, or a few more: whole fold sets."""
     settings = CrossValidationSettings(
-        folds=_FOLDS, epochs=2, copies=1, seed=0, seeds=-(-count // _FOLDS)
+        folds=_FOLDS,
+        epochs=2,
+        copies=1,
+        seed=0,
+        seeds=-(-count // _FOLDS),
+        resources=Resources(workers=1),
     )
     cross_validate([_CONFIG], dataset, workspace, settings, watch)
 

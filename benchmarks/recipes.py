@@ -63,7 +63,6 @@ def _run(
 ) -> dict[str, Any]:
     from kaggle_digits.core.architecture import megamacs
     from kaggle_digits.core.augmentation import Bank
-    from kaggle_digits.core.hardware import available_threads
     from kaggle_digits.core.jobs import TrainingJob
     from kaggle_digits.core.predictions import score
     from kaggle_digits.core.training import train
@@ -74,7 +73,7 @@ def _run(
     path = workspace.root / "runs" / f"{config.digest}-{folds.count}-{fold}-{seed}-{epochs}.json"
     if not path.exists():
         bank = Bank(dataset, config.augmentation, 0, workspace)
-        bank.ensure(epochs, available_threads(), Silent())
+        bank.ensure(range(epochs), Silent())
         job = TrainingJob(
             path.stem, config, folds.training_rows(fold), rows, epochs, epochs, seed, False
         )
