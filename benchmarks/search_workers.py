@@ -31,7 +31,8 @@ def search(words: list[str], trials: int, workspace: Path, workers: int, cores: 
                 f"import os; os.sched_setaffinity(0, {cores[:workers]}); "
                 "from kaggle_digits.shell.cli import main; main()",
                 "tune", "--json", "--quiet", "--strategy", "random", "--race", "0",
-                "--trials", str(count), "--workers", str(workers), "--threads", "1", "--workspace", str(workspace),
+                "--trials", str(count), "--workers", str(workers), "--threads", "1",
+                "--workspace", str(workspace),
                 *words,
             ],
             check=True, stdout=subprocess.DEVNULL,

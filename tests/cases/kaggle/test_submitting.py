@@ -19,7 +19,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import Ledger, Record
-from submissions.sending import About, Submitted, mend, submit
+from submissions.sending import About, Submitted, submit
 from submissions.validation import SubmissionFile, validate
 
 
