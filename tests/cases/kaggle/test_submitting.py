@@ -19,7 +19,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.ledger import Ledger, Record
-from submissions.sending import About, Submitted, submit
+from submissions.sending import About, Submitted, catch_up, submit
 from submissions.validation import SubmissionFile, validate
 
 
@@ -113,7 +113,7 @@ def test_every_later_call_looks_for_it_and_says_until_when(desk: Desk, standing:
     lose_the_answer(desk, standing)
     desk.heard.said.clear()
     with desk.ledger as ledger:
-        mend(desk.service, ledger, desk.workspace, desk.heard)  # as `submissions` does
+        catch_up(desk.service, ledger, desk.workspace, desk.heard)  # as `submissions` does
     (said,) = desk.heard.said
     until = datetime.fromisoformat(desk.records()[0].created) + timedelta(hours=1)
     assert f"From {until:%Y-%m-%d %H:%M} UTC on" in said
@@ -137,7 +137,7 @@ def test_force_sends_it_again_and_the_first_is_still_looked_for(desk: Desk, stan
     assert done.sent
     record_it_late(desk)
     with desk.ledger as ledger:
-        mend(desk.service, ledger, desk.workspace, desk.heard)
+        catch_up(desk.service, ledger, desk.workspace, desk.heard)
     first, second = sorted(desk.records(), key=lambda record: record.id)
     assert {first.ref, second.ref} == {entry.ref for entry in desk.server.entries}
     assert "unknown" not in (first.state, second.state)
