@@ -223,7 +223,7 @@ def predict(
     store = MemberStore(session.workspace)
     planned = store.read_plan()[1]
     kept = with_weights(store, planned, dataset.digest)
-    new = read_images(paths, competition)
+    new = read_images(paths, competition, session.console.say)
     if len(kept) < len(planned):
         session.console.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
     classes = competition.classes

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from ensembles.members import MemberKey, MemberStore, require_same
-from kaggle_digits.core.data.columns import Layout, read_header
-from kaggle_digits.core.data.pixels import find_grid, shorten
-from kaggle_digits.core.data.source import Source
+from kaggle_digits.core.data.columns import arrange_one, read_header
+from kaggle_digits.core.data.source import Source, open_packed
 from kaggle_digits.core.data.table import read_table
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
-from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
+from kaggle_digits.ground.filenames import is_table
 from kaggle_digits.ground.progress import Progress
-
-_LABEL_NAMES = frozenset({"label", "labels"})
+from kaggle_digits.ground.shapes import ImageShape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,12 +35,17 @@ class NewImages:
     images: np.ndarray
 
 
-def read_images(paths: Sequence[Path], competition: Competition) -> NewImages:
+def read_images(
+    paths: Sequence[Path],
+    competition: Competition,
+    say: Callable[[str], None] = lambda text: None,
+) -> NewImages:
     """Read new images and check that they look like the competition's.
 
     Args:
         paths: Each a PNG, a folder of them, or a CSV in the form of test.csv.
         competition: Gives the size; the background must be as dark as there.
+        say: Told of what is left out.
 
     Returns:
         The images in the order of the paths; those of a folder in the order of their names. Images
@@ -53,7 +55,7 @@ def read_images(paths: Sequence[Path], competition: Competition) -> NewImages:
         DataError: A path is not there, is of another kind, is broken, or its images have another
             size.
     """
-    parts = [_read(path, competition) for path in paths]
+    parts = [_read(path, competition, say) for path in paths]
     return NewImages(
         tuple(name for part in parts for name in part.names),
         np.concatenate([part.images for part in parts]),
@@ -133,7 +135,7 @@ def render(new: NewImages, probabilities: np.ndarray, classes: Sequence[str]) ->
     return out.getvalue().encode()
 
 
-def _read(path: Path, competition: Competition) -> NewImages:
+def _read(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
         if not files:
@@ -148,8 +150,8 @@ def _read(path: Path, competition: Competition) -> NewImages:
         )
     if path.suffix.lower() == ".png":
         return NewImages((path.name,), _read_png(path, competition)[np.newaxis])
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, competition)
+    if is_table(path.name):
+        return _read_csv(path, competition, say)
     raise DataError(
         f"{path} is neither a folder, nor a PNG, nor a CSV.",
         mend="Save images as PNG, or as rows of a CSV in the form of test.csv.",
@@ -182,41 +184,21 @@ def _read_png(path: Path, competition: Competition) -> np.ndarray:
     return grey
 
 
-def _read_csv(path: Path, competition: Competition) -> NewImages:
-    @contextmanager
-    def opener(name: str) -> Iterator[IO[bytes]]:
-        try:
-            with open(path.with_name(name), "rb") as stream:
-                yield stream
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    source = Source(path.parent, {"test": path.name}, (), opener)
+def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
+    source = Source(path.parent, {"test": path.name}, (), lambda name: open_packed(path))
     with source.open("test") as stream:
         header = read_header(stream, path.name)
-    grid = find_grid(header, path.name)
-    _require_size((grid.height, grid.width), competition, str(path))
-    others = [name for name in header if name not in set(grid.names)]
-    labels = _LABEL_NAMES | {competition.form.label_column.casefold()}
-    if len(others) > 1 or any(name.casefold() in labels for name in others):
-        raise DataError(
-            f"{path} has {shorten(others)} beside the pixels; expected at most one column, the id, "
-            "as in test.csv.",
-            mend="Remove the others.",
-        )
-    place = {name: position for position, name in enumerate(header)}
-    table = read_table(
-        source,
-        "test",
-        Layout(
-            columns=header,
-            pixels=tuple(place[name] for name in grid.names),
-            height=grid.height,
-            width=grid.width,
-            label=None,
-            id=place[others[0]] if others else None,
-        ),
-    )
+    size = ImageShape(competition.height, competition.width)
+    label = competition.form.label_column
+    try:
+        layout, remarks = arrange_one(header, path.name, size, label)
+    except ConfigurationError:
+        # Their own size, for the message.
+        layout, remarks = arrange_one(header, path.name, None, label)
+    _require_size((layout.height, layout.width), competition, str(path))
+    table = read_table(source, "test", layout)
+    for remark in remarks:
+        say(remark)
     if table.ids is None:
         return NewImages(tuple(str(row + 1) for row in range(len(table.images))), table.images)
     require_distinct_ids(table.ids, path.name)
@@ -229,7 +211,7 @@ def _require_size(size: Sequence[int], competition: Competition, name: str) -> N
         raise DataError(
             f"{name} has images of {height}×{width} pixels (height × width); expected "
             f"{competition.height}×{competition.width}, as in the competition.",
-            mend="Scale or cut them to that size, with the background black.",
+            mend="Scale or cut them to that size, with the background as there.",
         )
 
 

@@ -13,9 +13,9 @@ from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Difference, Evaluation, compare, row_results
 from ensembles.pool import Pool
 from kaggle_digits.core.predictions import score
+from kaggle_digits.ground.errors import shorten
 from kaggle_digits.ground.progress import counted
 
-_SHOWN = 20
 _METHOD_HEADER = [
     "method", "OOF accuracy", "OOF log-loss", "with T", "T", "fitted", "fitted log-loss",
     "images against mean", "log-loss against mean", "s",
@@ -76,7 +76,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         facts["temperature"] = f"{blend.temperature:.3f}"
     if blend.rule.weights is not None and len(set(blend.rule.weights)) > 1:
         shares = sorted(zip(blend.rule.weights, pool.names, strict=True), reverse=True)
-        facts["weights"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares[:_SHOWN])
+        facts["weights"] = shorten([f"{name} {weight:.3f}" for weight, name in shares])
     return facts
 
 
@@ -173,7 +173,7 @@ def member_lines(found: Diversity) -> list[str]:
             f"{log_loss(standing.effect):>27}  {alike}  {shared}  {standing.verdict}"
         )
     rows = found.missed_by_all
-    shown = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", …" if len(rows) > _SHOWN else "")
+    shown = shorten(list(map(str, rows.tolist())))
     lines += [
         "brings: mean of all less mean without it, both calibrated, 95 % interval; agrees, "
         "overlap: share of equal answers and of common errors, mean over the others",

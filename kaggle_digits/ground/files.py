@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
         ArtefactError: The file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is not there.") from error
     except (OSError, ValueError) as error:

@@ -27,8 +27,9 @@ from kaggle_digits.ground.config import (
     Preset,
     load_presets,
 )
-from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.files import make_folder
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell.console import Console, Outcome
 
@@ -45,12 +46,13 @@ class Session:
 
     Args:
         workspace: Where all state lives.
-        data: The --data path; None for the default.
+        data: The --data path; None for the workspace's own data, or the default.
         preset: The plan behind --preset.
         seed: The --seed; 0 is a seed like any other.
         fresh: Start anew: drop what earlier calls of this command left.
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
+        image_shape: The --image-shape; None for what the workspace or the files show.
     """
 
     workspace: Workspace
@@ -60,6 +62,7 @@ class Session:
     fresh: bool
     console: Console
     started: float
+    image_shape: ImageShape | None = None
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -67,7 +70,7 @@ class Session:
         if self._dataset is None:
             from kaggle_digits.core.data import load
 
-            self._dataset = load(self.data, self.workspace, self.console.say)
+            self._dataset = load(self.data, self.workspace, self.console.say, self.image_shape)
         return self._dataset
 
     @property
@@ -121,8 +124,15 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--data"],
             type=click.Path(path_type=Path),
-            help="Folder with train.csv and test.csv, or the competition's zip. "
-            "Default: data/ if it is there, else the embedded digits.",
+            help="Folder with train.csv and test.csv, or the competition's zip. Default: what "
+            "the workspace was made from; at first data/ if it is there, else the embedded digits.",
+        ),
+        click.Option(
+            ["--image-shape"],
+            metavar="HEIGHTxWIDTH",
+            callback=_parse_shape,
+            help="Shape of the images where the columns' names do not give it. Default: as the "
+            "workspace was made; at first square.",
         ),
         click.Option(
             ["--workspace"],
@@ -158,6 +168,15 @@ def shared_options() -> list[click.Parameter]:
     ]
 
 
+def _parse_shape(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> ImageShape | None:
+    try:
+        return None if text is None else ImageShape.parse(text)
+    except ConfigurationError as error:
+        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
+
+
 def _call(body: Body, given: dict[str, Any]) -> None:
     quiet, as_json = given.pop("quiet"), given.pop("as_json")
     # Before anything loads Keras, and for the processes that this one starts.
@@ -175,6 +194,7 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             fresh=given.pop("fresh"),
             console=console,
             started=time.monotonic(),
+            image_shape=given.pop("image_shape"),
         )
         try:
             console.finish(body(session, **given))

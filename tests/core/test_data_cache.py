@@ -27,9 +27,9 @@ def parses(monkeypatch) -> list[str]:
     counted: list[str] = []
     parse = dataset_module.read_competition
 
-    def count(source, say):
+    def count(source, say, shape):
         counted.append(source.path.name)
-        return parse(source, say)
+        return parse(source, say, shape)
 
     monkeypatch.setattr(dataset_module, "read_competition", count)
     return counted
@@ -249,8 +249,8 @@ def test_waits_for_another_process_and_takes_what_it_made(made, workspace, parse
         # What the other process would have done meanwhile.
         from kaggle_digits.core.data import cache, source
 
-        dataset_module._read(source.find(made.folder), workspace, lambda text: None)
-        assert cache.remembered(source.find(made.folder), workspace)
+        dataset_module._read(source.find(made.folder), workspace, lambda text: None, None)
+        assert cache.remembered(source.find(made.folder), workspace, None)
     waiting.join(30)
     assert len(found) == 1
     assert len(parses) == 1

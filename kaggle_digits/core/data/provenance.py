@@ -1,0 +1,145 @@
+"""Which data a workspace was made from: kept in `data.json`, gone on from, never mixed.
+
+A forgotten `--data` must not make a second study of other images beside the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
+from kaggle_digits.ground.files import read_json, write_json
+from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The data of a workspace.
+
+    Args:
+        path: Absolute path of the folder or zip; None for the embedded data.
+        name: How messages name them.
+        digest: Of what the files mean.
+        image_shape: The shape that was asked for, as `4x16`; None where none was.
+    """
+
+    path: str | None
+    name: str
+    digest: str
+    image_shape: str | None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: Path) -> Self:
+        """Make the value from what a workspace holds.
+
+        Raises:
+            ArtefactError: It has other fields or values of other types.
+        """
+        known = {"path": (str, type(None)), "name": (str,), "digest": (str,)}
+        known |= {"image_shape": (str, type(None))}
+        fits = isinstance(values, dict) and set(known) <= set(values)
+        if not fits or not all(isinstance(values[name], kinds) for name, kinds in known.items()):
+            raise _broken(where)
+        made = cls(**{name: values[name] for name in known})
+        try:
+            made.shape  # noqa: B018  it is parsed
+        except ConfigurationError as error:
+            raise _broken(where) from error
+        return made
+
+    @property
+    def shape(self) -> ImageShape | None:
+        """The shape that was asked for."""
+        return None if self.image_shape is None else ImageShape.parse(self.image_shape)
+
+    def where(self) -> Path | None:
+        """Return where the files are; None for the embedded data.
+
+        Raises:
+            DataError: They are no longer there.
+        """
+        if self.path is None:
+            return None
+        path = Path(self.path)
+        if not path.exists():
+            raise DataError(
+                f"This workspace was made from {path}, which is no longer there.",
+                mend="Give --data the place where the files are now.",
+            )
+        return path
+
+
+def read_provenance(workspace: Workspace) -> Provenance | None:
+    """Return the data that a workspace was made from; None for a new workspace.
+
+    Raises:
+        ArtefactError: The record is broken.
+    """
+    path = _record(workspace)
+    return Provenance.from_json(read_json(path), path) if path.is_file() else None
+
+
+def settle(workspace: Workspace, known: Provenance | None, given: Provenance) -> None:
+    """Keep what a workspace is made from, and refuse other data once something was made.
+
+    Args:
+        workspace: The workspace.
+        known: What it was made from so far.
+        given: What was loaded now.
+
+    Raises:
+        ArtefactError: It holds results of other data.
+    """
+    if known == given:
+        return
+    if known is not None and known.digest != given.digest and holds_results(workspace):
+        raise _refusal(workspace, known, given)
+    # A workspace that can only be read is read all the same.
+    with suppress(ArtefactError):
+        write_json(_record(workspace), asdict(given))
+
+
+def holds_results(workspace: Workspace) -> bool:
+    """Say whether anything in a workspace was made from its data."""
+    places = (workspace.tuning, workspace.ensembles, workspace.submissions)
+    return any(
+        entry.name not in ("folds", "ledger.sqlite") and not entry.name.startswith(".")
+        for place in places
+        if place.is_dir()
+        for entry in place.iterdir()
+    )
+
+
+def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
+    if known.path == given.path and known.image_shape == given.image_shape:
+        return ArtefactError(
+            f"The files of {known.name} have changed since {workspace.root} was made from them "
+            f"(digest {known.digest}, now {given.digest}).",
+            mend="Put the former files back, or give another --workspace.",
+        )
+    return ArtefactError(
+        f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
+        mend="Leave --data and --image-shape out to go on with the former, or give another "
+        "--workspace for the latter.",
+    )
+
+
+def _described(one: Provenance) -> str:
+    shape = f", images of {one.image_shape}" if one.image_shape else ""
+    return f"{one.name} (digest {one.digest}{shape})"
+
+
+def _broken(path: Path) -> ArtefactError:
+    return ArtefactError(
+        f"{path} is no record of a workspace's data.",
+        mend="Delete it, and give --data once more.",
+    )
+
+
+def _record(workspace: Workspace) -> Path:
+    return workspace.root / "data.json"
