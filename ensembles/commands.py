@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.ground.config import RARE
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Silent, counted
@@ -67,6 +68,12 @@ _SHOWN = 20
     type=click.Choice(["soft", "hard"]),
     help="The probabilities, or the class alone.  [default: soft]",
 )
+@click.option(
+    "--rare",
+    type=click.Choice(RARE),
+    help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
+    "leave them out.  [default: refuse them]",
+)
 def cv_train(
     session: Session,
     *,
@@ -80,6 +87,7 @@ def cv_train(
     workers: int | None = None,
     time_budget: str | None = None,
     pseudo_label: bool | None = None,
+    rare: str | None = None,
     **pseudo: float | int | str | None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
@@ -123,6 +131,7 @@ def cv_train(
             pseudo=rule,
             budget=budget,
             workers=workers,
+            rare=rare,
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
@@ -305,21 +314,29 @@ def blend(
         dataset = session.dataset()
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
-        folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
+        folds = make_folds(
+            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
+        )
         brought = [read_extra(entry, dataset) for entry in files]
         pool, missing = make_pool(keys, store, dataset, folds, brought)
         if missing:
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
-        for doubt in doubts(pool, dataset.labels):
+        labels = dataset.labels[pool.rows]
+        if len(labels) < len(dataset.labels):
+            console.say(
+                f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
+                "fold; the figures are of the others"
+            )
+        for doubt in doubts(pool, labels):
             console.say(f"blend: {doubt}")
         names = METHODS if compare or method == "auto" else (method,)
         progress = console if len(names) > 1 else Silent()
-        evaluations = evaluate_methods(names, pool, dataset.labels, folds, progress)
-        made = make_blend(method, evaluations, pool, dataset.labels, temperature=temperature)
+        evaluations = evaluate_methods(names, pool, labels, folds, progress)
+        made = make_blend(method, evaluations, pool, labels, temperature=temperature)
         about = account(made, pool, dataset, folds)
-        predictions = write_predictions(made, about, dataset, workspace)
+        predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
-        shown = compared(evaluations, made, pool, dataset.labels) if compare else None
+        shown = compared(evaluations, made, pool, labels) if compare else None
     return Outcome(
         values={
             "submission": str(path),

@@ -45,6 +45,8 @@ class CrossValidationSettings:
         workers: Members trained at a time; None for what suits this machine. No part of the plan:
             members are the same whoever trains them, but for the rounding that other numbers of
             threads bring.
+        rare: What to do with classes of fewer rows than folds, one of `ground.config.RARE`; None to
+            refuse them.
     """
 
     folds: int
@@ -57,6 +59,7 @@ class CrossValidationSettings:
     pseudo: PseudoRule | None = None
     budget: float | None = None
     workers: int | None = 1
+    rare: str | None = None
 
     @property
     def rounds(self) -> int:
@@ -81,6 +84,7 @@ class CrossValidationSettings:
             copies=self.copies if epochs else plan["copies"],
             # All of the plan's members help; one of a plan from before there were seeds.
             seeds=seeds or (plan.get("seeds", 1) if self.pseudo else 1),
+            rare=self.rare or plan.get("rare"),
         )
 
     def to_json(self, configs: Sequence[TrainingConfig]) -> dict[str, Any]:
@@ -94,6 +98,8 @@ class CrossValidationSettings:
             "configurations": [config.digest for config in configs],
             "pseudo": self.pseudo.to_json() if self.pseudo else None,
             "budget": self.budget,
+            # Left out where it is not asked for, as in plans from before it came.
+            **({"rare": self.rare} if self.rare else {}),
         }
 
 
@@ -150,7 +156,7 @@ def cross_validate(
     for config in configs:
         plan(config, dataset.competition.height, dataset.competition.width)
         find_policy(config.augmentation)
-    folds = make_folds(dataset, settings.folds, settings.seed, workspace)
+    folds = make_folds(dataset, settings.folds, settings.seed, workspace, settings.rare)
     workshop = Workshop(dataset, folds, workspace, settings.keep_weights)
     with closing(OnDemand(workshop, settings.workers, progress, clock)) as executor:
         trainer = Trainer(
@@ -305,6 +311,7 @@ class _Campaign:
             "copies": settings.copies,
             "seed": settings.seed,
             "seeds": settings.seeds,
+            **({"rare": settings.rare} if settings.rare else {}),
             "request": self._request,
             "kept": len(kept),
             "ended": ended,

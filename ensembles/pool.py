@@ -29,6 +29,7 @@ class Pool:
         names: Of the entries, all different.
         members: The members in them, by name; an extra counts as one.
         oof: Each row's softmax by members that never saw it, float32 [entries, rows, classes].
+        rows: Those rows' places in train.csv, ascending, int64 [rows]: all that are in a fold.
         test: Mean over the entry's members, float64 [entries, test rows, classes].
         extras: Those entries that were made elsewhere; the last ones.
     """
@@ -36,6 +37,7 @@ class Pool:
     names: tuple[str, ...]
     members: tuple[str, ...]
     oof: np.ndarray
+    rows: np.ndarray
     test: np.ndarray
     extras: tuple[Extra, ...]
 
@@ -76,18 +78,18 @@ def make_pool(
         )
     names = (*sets, *(extra.name for extra in extras))
     _require_distinct(names)
-    rows, classes = len(dataset.labels), len(dataset.competition.classes)
-    oof = np.empty((len(names), rows, classes), dtype=np.float32)
+    rows, classes = folds.judged_rows, len(dataset.competition.classes)
+    oof = np.empty((len(names), len(rows), classes), dtype=np.float32)
     test = np.empty((len(names), len(dataset.test_images), classes))
     for place, group in enumerate(sets.values()):
         oof[place], test[place] = _read_set(group, store, folds, len(dataset.test_images), classes)
     for place, extra in enumerate(extras, start=len(sets)):
-        oof[place], test[place] = extra.oof, extra.test
+        oof[place], test[place] = extra.oof[rows], extra.test
     members = (
         *(key.name for group in sets.values() for key in group),
         *(extra.name for extra in extras),
     )
-    return Pool(names, members, oof, test, tuple(extras)), missing
+    return Pool(names, members, oof, rows, test, tuple(extras)), missing
 
 
 def _whole_sets(
@@ -120,7 +122,8 @@ def _read_set(
         oof[held_out] += member.held_out
         count[held_out] += 1
         test += member.test
-    return oof / count, test / len(keys)
+    rows = folds.judged_rows
+    return oof[rows] / count[rows], test / len(keys)
 
 
 def _require_distinct(names: Sequence[str]) -> None:

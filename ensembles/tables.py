@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,12 @@ def compared(
         evaluations: Of all methods, `mean` first.
         blend: What was chosen.
         pool: What was joined.
-        labels: int64 [rows].
+        labels: int64 [rows], of the pool's rows.
     """
     temperature = blend.temperature is not None
     differences = against_mean(evaluations, labels, temperature=temperature)
     found = diversity(pool.names, pool.oof, labels)
+    found = replace(found, missed_by_all=pool.rows[found.missed_by_all])
     return Compared(
         method_rows(evaluations, differences, blend.method, temperature=temperature),
         member_lines(found),
@@ -91,7 +92,7 @@ def doubts(pool: Pool, labels: np.ndarray) -> list[str]:
     """
     share = float(np.bincount(labels).max() / len(labels))
     guessing = share + 3 * (share * (1 - share) / len(labels)) ** 0.5
-    found = [(extra.name, score(extra.oof, labels).accuracy) for extra in pool.extras]
+    found = [(extra.name, score(extra.oof[pool.rows], labels).accuracy) for extra in pool.extras]
     return [
         f"{name} is right on {accuracy:.1%} of the training rows, no better than guessing; are its "
         "rows those of train.csv in their order?"

@@ -80,7 +80,7 @@ def add_members(
                 mend=f"Call `kaggle-digits cv-train` with {what} {ours}, or give another "
                 "--workspace.",
             )
-    folds = make_folds(dataset, count, seed, workspace)
+    folds = make_folds(dataset, count, seed, workspace, settings.get("rare"))
     keys = [_check(member, dataset, folds) for member in arrived]
     added, known = [], []
     for member in arrived:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaggle_digits.ground.config import RARE
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.ranking import Ranked, ranking_path
@@ -62,6 +63,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--diverse", is_flag=True, help="Order best.json by different errors, not by rank alone."
 )
+@click.option("--rare", type=click.Choice(RARE), help="As in cv-train; a search trains on them.")
 @click.option("--workers", type=click.IntRange(1), help="Processes here, each with its cores.")
 @click.option("--chief", metavar="HOST:PORT", help="Serve this search to workers elsewhere.")
 @click.option("--worker", metavar="HOST:PORT", help="Work for the chief that serves there.")
@@ -81,6 +83,7 @@ def tune(
     folds: int | None = None,
     race: int | None = None,
     diverse: bool = False,
+    rare: str | None = None,
     workers: int | None = None,
     chief: str | None = None,
     worker: str | None = None,
@@ -125,6 +128,7 @@ def tune(
                 folds=folds or 0,
                 race=race,
                 diverse=diverse,
+                rare=rare,
                 workers=workers,
                 chief=chief,
                 tensorboard=tensorboard,
@@ -145,6 +149,7 @@ def _search(
     folds: int,
     race: int | None,
     diverse: bool,
+    rare: str | None,
     workers: int | None,
     chief: str | None,
     tensorboard: bool,
@@ -192,6 +197,7 @@ def _search(
         session.console,
         staff,
         wants_diverse=diverse,
+        rare=rare,
         watcher=(lambda trial: log_trial(trial, logs)) if tensorboard else None,
     )
     path = ranking_path(workspace)

@@ -19,6 +19,9 @@ from kaggle_digits.ground.stamps import digest
 OPTIMIZERS = ("adamw", "sgd")
 AUTO = "auto"
 PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
+RARE = ("keep-in-train", "drop")
+"""What can be done with classes of fewer rows than folds: train on them always, or never."""
+
 PRECISION_VARIABLE = "KAGGLE_DIGITS_PRECISION"
 """The environment variable that hands the precision down to worker processes."""
 

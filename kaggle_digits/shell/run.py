@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from kaggle_digits.ground.config import RARE
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
@@ -22,6 +23,7 @@ _TRAINING_SHARE = 0.97
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
+@click.option("--rare", type=click.Choice(RARE), help="As in cv-train.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -43,6 +45,7 @@ def run(
     top_k: int | None,
     folds: int | None,
     epochs: int | None,
+    rare: str | None,
     workers: int | None,
     time_budget: str | None,
     output: Path | None,
@@ -51,8 +54,12 @@ def run(
 
     Called again, it goes on from what is complete.
     """
+    from kaggle_digits.core.folds import require_rows_per_class
+
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
+    # What the members will refuse is refused before the search.
+    require_rows_per_class(session.dataset(), folds or preset.folds, rare)
     session.console.say("tune: searching configurations")
     tuned = _body("tune")(
         session,
@@ -60,6 +67,7 @@ def run(
         trials=trials or preset.trials,
         workers=workers,
         time_budget=_share(seconds, _SEARCH_SHARE),
+        rare=rare,
         # What would race is trained and scored on all rows right after.
         race=0,
     )
@@ -70,6 +78,7 @@ def run(
         top_k=top_k,
         folds=folds,
         epochs=epochs,
+        rare=rare,
         workers=workers,
         time_budget=_share(left, _TRAINING_SHARE),
     )
