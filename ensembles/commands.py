@@ -14,6 +14,7 @@ from kaggle_digits.ground.ranking import ranking_path
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome, duration
 
+INVERT = ("auto", "yes", "no")
 METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack", "auto")
 _SHOWN = 20
 
@@ -216,14 +217,28 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     show_default=True,
     help="Where the labels and probabilities go.",
 )
+@click.option(
+    "--invert",
+    type=click.Choice(INVERT),
+    default="auto",
+    show_default=True,
+    help="Invert the images; auto: those that are like the training images only so.",
+)
 def predict(
-    session: Session, *, paths: tuple[Path, ...], output: Path = Path("predictions.csv")
+    session: Session,
+    *,
+    paths: tuple[Path, ...],
+    output: Path = Path("predictions.csv"),
+    invert: str = "auto",
 ) -> Outcome:
     """Write the probabilities of each class for new images, averaged over the planned members.
 
-    The images must have the competition's height and width; colours are turned into grey. The
-    networks are there if members were trained with `cv-train --keep-weights`.
+    The images must have the competition's height and width; colours are turned into grey,
+    transparent parts into the training images' background. Images that are not like the training
+    images are named; if none is, nothing is predicted. The networks are there if members were
+    trained with `cv-train --keep-weights`.
     """
+    from ensembles.likeness import Training, fit
     from ensembles.members import MemberStore
     from ensembles.prediction import predict_images, read_images, render, with_weights
 
@@ -233,10 +248,13 @@ def predict(
     planned = store.read_plan()[1]
     kept = with_weights(store, planned, dataset.digest)
     new = read_images(paths, competition, session.console.say)
+    seen = fit(new.names, new.grey, new.opaque, Training(dataset.images), invert)
+    for remark in seen.remarks():
+        session.console.say(f"predict: {remark}")
     if len(kept) < len(planned):
         session.console.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
     classes = competition.classes
-    found = predict_images(store, kept, new.images, len(classes), session.console)
+    found = predict_images(store, kept, seen.images, len(classes), session.console)
     write_bytes(output, render(new, found, classes))
     best = found.argmax(axis=1).tolist()
     table = [
@@ -248,11 +266,23 @@ def predict(
             "predictions": str(output),
             "images": len(new.names),
             "members": len(kept),
+            "inverted": list(seen.inverted),
+            "scaled": list(seen.scaled),
+            "unlike_training": list(seen.odd),
             "labels": {} if len(table) > _SHOWN else {name: label for name, label, _ in table},
             "seconds": round(session.seconds, 1),
         },
         rows=[["image", "label", "probability"], *table] if len(table) <= _SHOWN else (),
-        facts={"members": f"{len(kept)} of {len(planned)}"},
+        facts={"members": f"{len(kept)} of {len(planned)}"}
+        | {
+            name: f"{len(found)} of {len(new.names)} images"
+            for name, found in (
+                ("inverted", seen.inverted),
+                ("scaled", seen.scaled),
+                ("unlike training", seen.odd),
+            )
+            if found
+        },
         written={"predictions": f"{output} ({len(new.names)} images)"},
     )
 
@@ -304,10 +334,11 @@ def blend(
             write_predictions,
             write_submission,
         )
+        from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
         from ensembles.members import MemberStore
         from ensembles.pool import make_pool
-        from ensembles.tables import blend_facts, compared, doubts
+        from ensembles.tables import blend_facts, compared
         from kaggle_digits.core.folds import make_folds
 
         files = [parse_extra(text) for text in extras]
@@ -327,7 +358,8 @@ def blend(
                 f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
                 "fold; the figures are of the others"
             )
-        for doubt in doubts(pool, labels):
+        doubts = refuse_unsound(pool, labels)
+        for doubt in doubts:
             console.say(f"blend: {doubt}")
         names = METHODS if compare or method == "auto" else (method,)
         progress = console if len(names) > 1 else Silent()
@@ -344,10 +376,11 @@ def blend(
             **about,
             "members": len(pool.members),
             "rows": len(dataset.test_ids),
+            "doubts": doubts,
             "seconds": round(session.seconds, 1),
         }
         | (shown.values if shown else {}),
-        facts=blend_facts(made, pool),
+        facts=blend_facts(made, pool) | ({"doubt": "; ".join(doubts)} if doubts else {}),
         rows=shown.rows if shown else (),
         drawing=shown.lines if shown else (),
         written={"submission": f"{path} ({len(dataset.test_ids)} rows)"},

@@ -28,11 +28,13 @@ class NewImages:
 
     Args:
         names: File names, or the ids of a CSV file; n of them.
-        images: uint8 [n, height, width].
+        grey: uint8 [n, height, width].
+        opaque: How much each pixel covers what it is laid on, 255 for all of it; as `grey`.
     """
 
     names: tuple[str, ...]
-    images: np.ndarray
+    grey: np.ndarray
+    opaque: np.ndarray
 
 
 def read_images(
@@ -44,12 +46,12 @@ def read_images(
 
     Args:
         paths: Each a PNG, a folder of them, or a CSV in the form of test.csv.
-        competition: Gives the size; the background must be as dark as there.
+        competition: Gives the size.
         say: Told of what is left out.
 
     Returns:
         The images in the order of the paths; those of a folder in the order of their names. Images
-        in colour are turned into grey, transparent ones are laid on black.
+        in colour are turned into grey.
 
     Raises:
         DataError: A path is not there, is of another kind, is broken, or its images have another
@@ -58,7 +60,8 @@ def read_images(
     parts = [_read(path, competition, say) for path in paths]
     return NewImages(
         tuple(name for part in parts for name in part.names),
-        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.grey for part in parts]),
+        np.concatenate([part.opaque for part in parts]),
     )
 
 
@@ -142,14 +145,16 @@ def _read(path: Path, competition: Competition, say: Callable[[str], None]) -> N
             raise DataError(
                 f"{path} has no PNG files.", mend="Give a folder of PNG files, a PNG, or a CSV."
             )
-        images = [_read_png(file, competition) for file in files]
-        return NewImages(tuple(file.name for file in files), np.stack(images))
+        read = [_read_png(file, competition) for file in files]
+        grey, opaque = zip(*read, strict=True)
+        return NewImages(tuple(file.name for file in files), np.stack(grey), np.stack(opaque))
     if not path.exists():
         raise DataError(
             f"There is nothing at {path}.", mend="Give a folder of PNG files, a PNG, or a CSV."
         )
     if path.suffix.lower() == ".png":
-        return NewImages((path.name,), _read_png(path, competition)[np.newaxis])
+        one, cover = _read_png(path, competition)
+        return NewImages((path.name,), one[np.newaxis], cover[np.newaxis])
     if is_table(path.name):
         return _read_csv(path, competition, say)
     raise DataError(
@@ -158,8 +163,8 @@ def _read(path: Path, competition: Competition, say: Callable[[str], None]) -> N
     )
 
 
-def _read_png(path: Path, competition: Competition) -> np.ndarray:
-    """Return uint8 [height, width]."""
+def _read_png(path: Path, competition: Competition) -> tuple[np.ndarray, np.ndarray]:
+    """Return grey and opacity, uint8 [height, width] each."""
     import cv2
 
     try:
@@ -175,13 +180,13 @@ def _read_png(path: Path, competition: Competition) -> np.ndarray:
             mend="Save it as an 8-bit PNG.",
         )
     _require_size(image.shape[:2], competition, str(path))
+    opaque = np.full(image.shape[:2], 255, np.uint8)
     if image.ndim == 3 and image.shape[2] == 4:
-        opaque = image[..., 3:].astype(np.float32) / 255
-        image = np.rint(image[..., :3] * opaque).astype(np.uint8)
+        opaque = np.ascontiguousarray(image[..., 3])
+        image = np.ascontiguousarray(image[..., :3])
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    grey: np.ndarray = np.ascontiguousarray(image)
-    return grey
+    return np.ascontiguousarray(image), opaque
 
 
 def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
@@ -199,10 +204,11 @@ def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) 
     table = read_table(source, "test", layout)
     for remark in remarks:
         say(remark)
-    if table.ids is None:
-        return NewImages(tuple(str(row + 1) for row in range(len(table.images))), table.images)
-    require_distinct_ids(table.ids, path.name)
-    return NewImages(tuple(table.ids), table.images)
+    names = table.ids
+    if names is None:
+        names = [str(row + 1) for row in range(len(table.images))]
+    require_distinct_ids(names, path.name)
+    return NewImages(tuple(names), table.images, np.full_like(table.images, 255))
 
 
 def _require_size(size: Sequence[int], competition: Competition, name: str) -> None:

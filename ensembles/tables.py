@@ -12,7 +12,6 @@ from ensembles.blending import Blend
 from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Difference, Evaluation, compare, row_results
 from ensembles.pool import Pool
-from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.errors import shorten
 from kaggle_digits.ground.progress import counted
 
@@ -79,26 +78,6 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         shares = sorted(zip(blend.rule.weights, pool.names, strict=True), reverse=True)
         facts["weights"] = shorten([f"{name} {weight:.3f}" for weight, name in shares])
     return facts
-
-
-def doubts(pool: Pool, labels: np.ndarray) -> list[str]:
-    """Return a remark on each extra that is no better than guessing: its rows may be in disorder.
-
-    Guessing is naming the most frequent class; three standard errors above it still count as it.
-
-    Args:
-        pool: What is joined.
-        labels: int64 [rows].
-    """
-    share = float(np.bincount(labels).max() / len(labels))
-    guessing = share + 3 * (share * (1 - share) / len(labels)) ** 0.5
-    found = [(extra.name, score(extra.oof[pool.rows], labels).accuracy) for extra in pool.extras]
-    return [
-        f"{name} is right on {accuracy:.1%} of the training rows, no better than guessing; are its "
-        "rows those of train.csv in their order?"
-        for name, accuracy in found
-        if accuracy <= guessing
-    ]
 
 
 def against_mean(
