@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.core.data.provenance import holds_results, read_provenance
 from kaggle_digits.ground.errors import (
     ArtefactError,
     ConfigurationError,
@@ -314,6 +313,8 @@ def leaderboard(
 
 def _run_on(session: Session, folder: Path, competition: str) -> str:
     """Return how to run on a folder: elsewhere, where the workspace was made from other data."""
+    from kaggle_digits.core.data.provenance import holds_results, read_provenance
+
     known = read_provenance(session.workspace)
     if known is None or known.path == str(folder.resolve()) or not holds_results(session.workspace):
         return session.hint("run" if known is None or session.data else f"run --data {folder}")

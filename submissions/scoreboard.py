@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.core.data.labels import class_of
-from kaggle_digits.core.data.truth import labels_of_test
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.files import read_json, write_json
@@ -72,6 +70,9 @@ def find_truth(path: Path | None, dataset: Dataset) -> Mapping[str, str] | None:
     """
     if path is None:
         return dataset.truth
+    from kaggle_digits.core.data.labels import class_of
+    from kaggle_digits.core.data.truth import labels_of_test
+
     truth = labels_of_test(path, dataset)
     if truth is None:
         truth = read_labels(read_file(path), str(path))
