@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from ensembles.extra import ExtraFiles, read_extra
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds, require_rows_per_class
 from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import cli
 from tuning.scoring import ScoringSettings, Splits
 
@@ -113,8 +115,15 @@ def test_the_whole_way_with_a_rare_class(make, tmp_path, capfd, rare) -> None:
     oof = np.load(folder / "oof.npy")
     assert oof.shape == (40, 3) and np.allclose(oof[0], 1 / 3) and not np.allclose(oof[1], 1 / 3)
     assert json.loads((folder / "blend.json").read_text())["rows"] == 39
-    # What was written is what --extra takes.
-    extra = f"{folder / 'oof.npy'},{folder / 'test.npy'},again"
-    code, _, err = call(capfd, "blend", "--extra", extra, *place)
+    # What was written has the form that --extra takes.
+    dataset = load(made.folder, Workspace(tmp_path / "w"))
+    files = ExtraFiles("again", folder / "oof.npy", folder / "test.npy")
+    np.testing.assert_allclose(read_extra(files, dataset).oof, oof, atol=1e-6)
+    # An extra has answers for all rows; those in no fold do not count.
+    sure = 0.05 + 0.85 * np.eye(3)[dataset.labels]
+    np.save(tmp_path / "oof.npy", sure / sure.sum(axis=1, keepdims=True))
+    extra = f"{tmp_path / 'oof.npy'},{folder / 'test.npy'},friend"
+    code, out, err = call(capfd, "blend", "--extra", extra, "--json", *place)
     assert code == 0, err
+    assert json.loads(out)["members"] == 3
     assert call(capfd, "check", *place)[0] == 0
