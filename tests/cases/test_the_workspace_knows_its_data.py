@@ -127,8 +127,8 @@ def test_the_same_files_in_another_shape_are_other_data(made, workspace) -> None
 
 @pytest.mark.parametrize(
     "content",
-    ["null", "[]", "{}", '"x"', "{", '{"path": 1, "name": "", "digest": "", "image_shape": null}',
-     '{"path": null, "name": "x", "digest": "y", "image_shape": "round"}'],
+    ["null", "[]", "{}", '"x"', "{", '{"path": 1, "digest": "", "image_shape": null}',
+     '{"path": null, "digest": "y", "image_shape": "round"}'],
 )  # fmt: skip
 def test_a_record_of_another_form_is_named(made, workspace, content) -> None:
     load(made.folder, workspace)

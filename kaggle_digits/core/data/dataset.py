@@ -11,6 +11,7 @@ import numpy as np
 from kaggle_digits.core import demo
 from kaggle_digits.core.data import cache
 from kaggle_digits.core.data.provenance import (
+    EMBEDDED,
     Provenance,
     holds_results,
     read_provenance,
@@ -25,9 +26,6 @@ from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")
 """What is read when no path is given, if it is there."""
-
-EMBEDDED = "embedded digits"
-"""How messages name the data that come with the package."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,13 +89,11 @@ def load(
     if shape is None and known is not None and (is_known or holds_results(workspace)):
         shape = known.shape
     if path is not None:
-        name = known.name if known is not None and is_known else str(path)
-        dataset = _load(find(path), name, None, workspace, say, shape)
+        dataset = _load(find(path), str(path), None, workspace, say, shape)
     else:
         dataset = _load_embedded(workspace, say, shape)
     given = Provenance(
         path=_absolute(path),
-        name=dataset.name,
         digest=dataset.digest,
         image_shape=str(shape) if shape else None,
     )

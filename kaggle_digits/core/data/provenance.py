@@ -16,6 +16,9 @@ from kaggle_digits.ground.files import read_json, write_json
 from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 
+EMBEDDED = "embedded digits"
+"""How messages name the data that come with the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -23,13 +26,11 @@ class Provenance:
 
     Args:
         path: Absolute path of the folder or zip; None for the embedded data.
-        name: How messages name them.
         digest: Of what the files mean.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
     """
 
     path: str | None
-    name: str
     digest: str
     image_shape: str | None
 
@@ -40,7 +41,7 @@ class Provenance:
         Raises:
             ArtefactError: It has other fields or values of other types.
         """
-        known = {"path": (str, type(None)), "name": (str,), "digest": (str,)}
+        known = {"path": (str, type(None)), "digest": (str,)}
         known |= {"image_shape": (str, type(None))}
         fits = isinstance(values, dict) and set(known) <= set(values)
         if not fits or not all(isinstance(values[name], kinds) for name, kinds in known.items()):
@@ -51,6 +52,11 @@ class Provenance:
         except ConfigurationError as error:
             raise _broken(where) from error
         return made
+
+    @property
+    def name(self) -> str:
+        """How messages name the data."""
+        return self.path or EMBEDDED
 
     @property
     def shape(self) -> ImageShape | None:
