@@ -61,7 +61,7 @@ def evaluate_methods(
     Args:
         names: Of the methods; `METHODS` has them.
         pool: What is joined.
-        labels: int64 [rows], class indices.
+        labels: int64 [rows], class indices of the pool's rows.
         folds: Those that weights are fitted and judged on in turn; members may be of others.
         progress: Told of every method.
 
@@ -75,9 +75,10 @@ def evaluate_methods(
         require_known("method", name, METHODS)
     wanted = [method for name, method in METHODS.items() if name in names]
     evaluations = []
+    fold_of_row = folds.of_row[pool.rows]
     with progress.task("blend", len(wanted), "methods") as task:
         for method in wanted:
-            evaluations.append(evaluate(method, pool.oof, labels, folds.of_row))
+            evaluations.append(evaluate(method, pool.oof, labels, fold_of_row))
             task.advance(note=method.name)
     return evaluations
 
@@ -149,12 +150,18 @@ def figures(prefix: str, score: Score) -> dict[str, float]:
 
 
 def write_predictions(
-    blend: Blend, about: Mapping[str, Any], dataset: Dataset, workspace: Workspace
+    blend: Blend,
+    about: Mapping[str, Any],
+    rows: np.ndarray,
+    dataset: Dataset,
+    workspace: Workspace,
 ) -> Path:
     """Write a blend's probabilities, in the form that `--extra` reads.
 
     Args:
         blend: Whose.
+        rows: The places in train.csv that its out-of-fold rows have, int64; the others, which
+            nobody judges, get the same probability for every class.
         about: Its account.
         dataset: Gives the classes.
         workspace: `ensembles/blend/` takes oof.npy and test.npy (float32 [rows, classes]) and
@@ -163,9 +170,12 @@ def write_predictions(
     Returns:
         The folder.
     """
+    classes = blend.oof.shape[1]
+    oof = np.full((len(dataset.labels), classes), 1 / classes, dtype=np.float32)
+    oof[rows] = blend.oof
     path = workspace.ensembles / "blend"
     with whole_folder(path) as folder:
-        np.save(folder / "oof.npy", blend.oof.astype(np.float32))
+        np.save(folder / "oof.npy", oof)
         np.save(folder / "test.npy", blend.test.astype(np.float32))
         write_json(folder / "blend.json", {**about, "classes": list(dataset.competition.classes)})
     return path

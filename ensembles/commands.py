@@ -67,6 +67,12 @@ _SHOWN = 20
     type=click.Choice(names.PSEUDO_TARGETS),
     help="The probabilities, or the class alone.  [default: soft]",
 )
+@click.option(
+    "--rare",
+    type=click.Choice(names.RARE),
+    help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
+    "leave them out.  [default: refuse them]",
+)
 @fresh_option
 def cv_train(
     session: Session,
@@ -83,6 +89,7 @@ def cv_train(
     cluster: str | None = None,
     time_budget: str | None = None,
     pseudo_label: bool | None = None,
+    rare: str | None = None,
     **pseudo: float | int | str | None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
@@ -137,6 +144,7 @@ def cv_train(
             pseudo=rule,
             budget=budget,
             resources=Resources(workers, threads, cluster),
+            rare=rare,
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
@@ -226,15 +234,29 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     show_default=True,
     help="Where the labels and probabilities go.",
 )
+@click.option(
+    "--invert",
+    type=click.Choice(names.INVERT),
+    default="auto",
+    show_default=True,
+    help="Invert the images; auto: those that are like the training images only so.",
+)
 def predict(
-    session: Session, *, paths: tuple[Path, ...], output: Path = Path("predictions.csv")
+    session: Session,
+    *,
+    paths: tuple[Path, ...],
+    output: Path = Path("predictions.csv"),
+    invert: str = "auto",
 ) -> Outcome:
     """Write the probabilities of each class for new images, averaged over the planned members.
 
-    The images must have the competition's height and width; colours are turned into grey. The
-    networks are there if members were trained with `cv-train --keep-weights`.
+    The images must have the competition's height and width; colours are turned into grey,
+    transparent parts into the training images' background. Images that are not like the training
+    images are named; if none is, nothing is predicted. The networks are there if members were
+    trained with `cv-train --keep-weights`.
     """
     require_backend()
+    from ensembles.likeness import Training, fit
     from ensembles.prediction import predict_images, read_images, render, with_weights
     from kaggle_digits.records.members import MemberStore
 
@@ -244,11 +266,14 @@ def predict(
     store = MemberStore(session.workspace)
     planned = store.read_plan()[1]
     kept = with_weights(store, planned, dataset.digest)
-    new = read_images(paths, competition)
+    new = read_images(paths, competition, session.console.say)
+    seen = fit(new.names, new.grey, new.opaque, Training(dataset.images), invert)
+    for remark in seen.remarks():
+        session.console.say(f"predict: {remark}")
     if len(kept) < len(planned):
         session.console.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
     classes = competition.classes
-    found = predict_images(store, kept, new.images, len(classes), session.console)
+    found = predict_images(store, kept, seen.images, len(classes), session.console)
     write_bytes(output, render(new, found, classes))
     best = found.argmax(axis=1).tolist()
     table = [
@@ -260,11 +285,23 @@ def predict(
             "predictions": str(output),
             "images": len(new.names),
             "members": len(kept),
+            "inverted": list(seen.inverted),
+            "scaled": list(seen.scaled),
+            "unlike_training": list(seen.odd),
             "labels": {} if len(table) > _SHOWN else {name: label for name, label, _ in table},
             "seconds": round(session.seconds, 1),
         },
         rows=[["image", "label", "probability"], *table] if len(table) <= _SHOWN else (),
-        facts={"members": f"{len(kept)} of {len(planned)}"},
+        facts={"members": f"{len(kept)} of {len(planned)}"}
+        | {
+            name: f"{len(found)} of {len(new.names)} images"
+            for name, found in (
+                ("inverted", seen.inverted),
+                ("scaled", seen.scaled),
+                ("unlike training", seen.odd),
+            )
+            if found
+        },
         written={"predictions": f"{output} ({len(new.names)} images)"},
     )
 
@@ -318,9 +355,10 @@ def blend(
             write_predictions,
             write_submission,
         )
+        from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
         from ensembles.pool import make_pool, other_folds
-        from ensembles.tables import blend_facts, compared, doubts
+        from ensembles.tables import blend_facts, compared
         from kaggle_digits.core.folds import make_folds
         from kaggle_digits.records.members import MemberStore
 
@@ -328,22 +366,31 @@ def blend(
         dataset = session.dataset()
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
-        folds = make_folds(dataset, settings["folds"], settings["seed"], workspace)
+        folds = make_folds(
+            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
+        )
         brought = [read_extra(entry, dataset) for entry in files]
         others = other_folds(keys, folds, dataset, workspace)
         pool, missing = make_pool(keys, store, dataset, folds, brought, others)
         if missing:
             console.say(f"blend: {len(missing)} of {len(keys)} planned members are not trained yet")
-        for doubt in doubts(pool, dataset.labels):
+        labels = dataset.labels[pool.rows]
+        if len(labels) < len(dataset.labels):
+            console.say(
+                f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
+                "fold; the figures are of the others"
+            )
+        doubts = refuse_unsound(pool, labels)
+        for doubt in doubts:
             console.say(f"blend: {doubt}")
         judged = names.METHODS if compare or method == names.AUTO else (method,)
         progress = console if len(judged) > 1 else Silent()
-        evaluations = evaluate_methods(judged, pool, dataset.labels, folds, progress)
-        made = make_blend(method, evaluations, pool, dataset.labels, temperature=temperature)
+        evaluations = evaluate_methods(judged, pool, labels, folds, progress)
+        made = make_blend(method, evaluations, pool, labels, temperature=temperature)
         about = account(made, pool, dataset, folds)
-        predictions = write_predictions(made, about, dataset, workspace)
+        predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
-        shown = compared(evaluations, made, pool, dataset.labels) if compare else None
+        shown = compared(evaluations, made, pool, labels) if compare else None
     return Outcome(
         values={
             "submission": str(path),
@@ -351,10 +398,11 @@ def blend(
             **about,
             "members": len(pool.members),
             "rows": len(dataset.test_ids),
+            "doubts": doubts,
             "seconds": round(session.seconds, 1),
         }
         | (shown.values if shown else {}),
-        facts=blend_facts(made, pool),
+        facts=blend_facts(made, pool) | ({"doubt": "; ".join(doubts)} if doubts else {}),
         rows=shown.rows if shown else (),
         drawing=shown.lines if shown else (),
         written={"submission": f"{path} ({len(dataset.test_ids)} rows)"},

@@ -31,7 +31,7 @@ def read_config(path: Path) -> TrainingConfig:
             f"--config was given as {path}; expected a file whose name ends in .toml or .json."
         )
     try:
-        values = reader(path.read_text(encoding="utf-8"))
+        values = reader(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
             f"--config {path} cannot be read: {error.strerror or error}.",

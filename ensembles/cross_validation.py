@@ -42,6 +42,8 @@ class CrossValidationSettings:
         budget: Seconds that all of it may take; None for no limit.
         resources: Who trains. No part of the plan: members are the same whoever trains them, but
             for the rounding that other numbers of threads bring.
+        rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
+            them.
     """
 
     folds: int
@@ -54,6 +56,7 @@ class CrossValidationSettings:
     pseudo: PseudoRule | None = None
     budget: float | None = None
     resources: Resources = Resources()
+    rare: str | None = None
 
     @property
     def rounds(self) -> int:
@@ -78,6 +81,7 @@ class CrossValidationSettings:
             copies=self.copies if epochs else plan["copies"],
             # All of the plan's members help; one of a plan from before there were seeds.
             seeds=seeds or (plan.get("seeds", 1) if self.pseudo else 1),
+            rare=self.rare or plan.get("rare"),
         )
 
     def to_json(self, configs: Sequence[TrainingConfig]) -> dict[str, Any]:
@@ -91,6 +95,8 @@ class CrossValidationSettings:
             "configurations": [config.digest for config in configs],
             "pseudo": self.pseudo.to_json() if self.pseudo else None,
             "budget": self.budget,
+            # Left out where it is not asked for, as in plans from before it came.
+            **({"rare": self.rare} if self.rare else {}),
         }
 
 
@@ -146,7 +152,7 @@ def cross_validate(
         TrainingError: A member diverged or ran out of memory.
     """
     started = clock()
-    folds = make_folds(dataset, settings.folds, settings.seed, workspace)
+    folds = make_folds(dataset, settings.folds, settings.seed, workspace, settings.rare)
     with open_engine(dataset, workspace, settings.resources, progress) as engine:
         trainer = Trainer(
             dataset,
@@ -319,6 +325,7 @@ class _Campaign:
             "copies": settings.copies,
             "seed": settings.seed,
             "seeds": settings.seeds,
+            **({"rare": settings.rare} if settings.rare else {}),
             "request": self._request,
             "kept": len(kept),
             "ended": ended,

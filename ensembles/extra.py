@@ -20,7 +20,12 @@ import numpy as np
 from ensembles.prediction import IMAGE, LABEL, PROBABILITY
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import decode, is_whole_number, require_distinct_ids
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    DataError,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -166,8 +171,8 @@ def _read_table(
         others = [place for place, name in enumerate(header) if name not in classes]
         if sorted(header) != sorted([*classes, *(header[place] for place in others[:1])]):
             raise DataError(
-                f"{path} has the columns {_shortened(header)}; expected one for each class "
-                f"({_shortened(classes)}), and at most one more, of ids; or those of `predict`.",
+                f"{path} has the columns {_listed(header)}; expected one for each class "
+                f"({_listed(classes)}), and at most one more, of ids; or those of `predict`.",
                 mend="Write a header line with the class names.",
             )
         columns = [header.index(name) for name in classes]
@@ -207,7 +212,7 @@ def _order(found: Sequence[str], path: Path, ids: tuple[str, ...] | None) -> np.
         known = f"{first} to {len(found) - 1 + first}, the rows of train.csv in their order"
         found = [str(int(name)) if is_whole_number(name) else name for name in found]
     else:
-        known = f"those of the test rows, {_shortened(ids)}"
+        known = f"those of the test rows, {_listed(ids)}"
     place = {name: number for number, name in enumerate(found)}
     wanted = set(ids)
     unknown = next((name for name in found if name not in wanted), None)
@@ -219,6 +224,5 @@ def _order(found: Sequence[str], path: Path, ids: tuple[str, ...] | None) -> np.
     return np.array([place[name] for name in ids])
 
 
-def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:12]))
-    return (shown or "none") if len(names) <= 12 else f"{shown}, … {names[-1]!r}"
+def _listed(names: Sequence[str]) -> str:
+    return shorten(list(map(repr, names))) or "none"

@@ -24,7 +24,8 @@ class Order:
 
     Args:
         key: Which one.
-        held_out_rows: int32, the rows of its fold, ascending; it trains on all others.
+        train_rows: int32, the rows it trains on, ascending.
+        held_out_rows: int32, the rows of its fold, ascending.
         bank_seed: Fixes the copies it is trained on.
         keeps_weights: Whether its network is wanted as well.
         labels: Its pseudo-labels; None for none.
@@ -32,6 +33,7 @@ class Order:
     """
 
     key: MemberKey
+    train_rows: np.ndarray
     held_out_rows: np.ndarray
     bank_seed: int
     keeps_weights: bool
@@ -80,7 +82,7 @@ def train_member(site: Site, order: Order) -> Made:
         TrainingJob(
             name=f"member {short(key)}",
             config=key.config,
-            train_rows=np.setdiff1d(np.arange(len(dataset.labels)), rows),
+            train_rows=order.train_rows.astype(np.int64),
             held_out_rows=rows.astype(np.int64),
             epochs=key.epochs,
             copies=key.copies,

@@ -35,6 +35,7 @@ class Pool:
         names: Of the entries, all different.
         members: The members in them, by name; an extra counts as one.
         oof: Each row's softmax by members that never saw it, float32 [entries, rows, classes].
+        rows: Those rows' places in train.csv, ascending, int64 [rows]: all that are in a fold.
         test: Mean over the entry's members, float64 [entries, test rows, classes].
         extras: Those entries that were made elsewhere; the last ones.
         folds: The number of folds of each fold set among the entries.
@@ -43,6 +44,7 @@ class Pool:
     names: tuple[str, ...]
     members: tuple[str, ...]
     oof: np.ndarray
+    rows: np.ndarray
     test: np.ndarray
     extras: tuple[Extra, ...]
     folds: tuple[int, ...] = ()
@@ -88,20 +90,25 @@ def make_pool(
         )
     names = (*sets, *(extra.name for extra in extras))
     _require_distinct(names)
-    rows, classes = len(dataset.labels), len(dataset.competition.classes)
-    oof = np.empty((len(names), rows, classes), dtype=np.float32)
+    # A class that is rare among ten folds need not be among four.
+    rows = folds.judged_rows
+    for group in sets.values():
+        rows = np.intersect1d(rows, known[group[0].folds].judged_rows)
+    classes = len(dataset.competition.classes)
+    oof = np.empty((len(names), len(rows), classes), dtype=np.float32)
     test = np.empty((len(names), len(dataset.test_images), classes))
     for place, group in enumerate(sets.values()):
         own = known[group[0].folds]
-        oof[place], test[place] = _read_set(group, store, own, len(dataset.test_images), classes)
+        whole, test[place] = _read_set(group, store, own, len(dataset.test_images), classes)
+        oof[place] = whole[rows]
     for place, extra in enumerate(extras, start=len(sets)):
-        oof[place], test[place] = extra.oof, extra.test
+        oof[place], test[place] = extra.oof[rows], extra.test
     members = (
         *(key.name for group in sets.values() for key in group),
         *(extra.name for extra in extras),
     )
     counts = tuple(known[group[0].folds].count for group in sets.values())
-    return Pool(names, members, oof, test, tuple(extras), counts), missing
+    return Pool(names, members, oof, rows, test, tuple(extras), counts), missing
 
 
 def other_folds(
@@ -165,7 +172,7 @@ def _read_set(
         oof[held_out] += member.held_out
         count[held_out] += 1
         test += member.test
-    return oof / count, test / len(keys)
+    return oof / np.maximum(count, 1), test / len(keys)
 
 
 def _require_distinct(names: Sequence[str]) -> None:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from kaggle_digits.core.data.columns import Layout, read_header
-from kaggle_digits.core.data.pixels import find_grid, shorten
-from kaggle_digits.core.data.source import Source
+from kaggle_digits.core.data.columns import arrange_one, read_header
+from kaggle_digits.core.data.source import Source, open_packed
 from kaggle_digits.core.data.table import read_table
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
-from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
+from kaggle_digits.ground.filenames import is_table
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.records.members import MemberStore, require_same
 from kaggle_digits.records.plan import MemberKey
 
 IMAGE, LABEL, PROBABILITY = "image", "label", "p_"
 """The columns of the table: its first two names, and what stands before a class in the others."""
-
-_LABEL_NAMES = frozenset({"label", "labels"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,32 +32,40 @@ class NewImages:
 
     Args:
         names: File names, or the ids of a CSV file; n of them.
-        images: uint8 [n, height, width].
+        grey: uint8 [n, height, width].
+        opaque: How much each pixel covers what it is laid on, 255 for all of it; as `grey`.
     """
 
     names: tuple[str, ...]
-    images: np.ndarray
+    grey: np.ndarray
+    opaque: np.ndarray
 
 
-def read_images(paths: Sequence[Path], competition: Competition) -> NewImages:
+def read_images(
+    paths: Sequence[Path],
+    competition: Competition,
+    say: Callable[[str], None] = lambda text: None,
+) -> NewImages:
     """Read new images and check that they look like the competition's.
 
     Args:
         paths: Each a PNG, a folder of them, or a CSV in the form of test.csv.
-        competition: Gives the size; the background must be as dark as there.
+        competition: Gives the size.
+        say: Told of what is left out.
 
     Returns:
         The images in the order of the paths; those of a folder in the order of their names. Images
-        in colour are turned into grey, transparent ones are laid on black.
+        in colour are turned into grey.
 
     Raises:
         DataError: A path is not there, is of another kind, is broken, or its images have another
             size.
     """
-    parts = [_read(path, competition) for path in paths]
+    parts = [_read(path, competition, say) for path in paths]
     return NewImages(
         tuple(name for part in parts for name in part.names),
-        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.grey for part in parts]),
+        np.concatenate([part.opaque for part in parts]),
     )
 
 
@@ -137,31 +142,33 @@ def render(new: NewImages, probabilities: np.ndarray, classes: Sequence[str]) ->
     return out.getvalue().encode()
 
 
-def _read(path: Path, competition: Competition) -> NewImages:
+def _read(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
         if not files:
             raise DataError(
                 f"{path} has no PNG files.", mend="Give a folder of PNG files, a PNG, or a CSV."
             )
-        images = [_read_png(file, competition) for file in files]
-        return NewImages(tuple(file.name for file in files), np.stack(images))
+        read = [_read_png(file, competition) for file in files]
+        grey, opaque = zip(*read, strict=True)
+        return NewImages(tuple(file.name for file in files), np.stack(grey), np.stack(opaque))
     if not path.exists():
         raise DataError(
             f"There is nothing at {path}.", mend="Give a folder of PNG files, a PNG, or a CSV."
         )
     if path.suffix.lower() == ".png":
-        return NewImages((path.name,), _read_png(path, competition)[np.newaxis])
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, competition)
+        one, cover = _read_png(path, competition)
+        return NewImages((path.name,), one[np.newaxis], cover[np.newaxis])
+    if is_table(path.name):
+        return _read_csv(path, competition, say)
     raise DataError(
         f"{path} is neither a folder, nor a PNG, nor a CSV.",
         mend="Save images as PNG, or as rows of a CSV in the form of test.csv.",
     )
 
 
-def _read_png(path: Path, competition: Competition) -> np.ndarray:
-    """Return uint8 [height, width]."""
+def _read_png(path: Path, competition: Competition) -> tuple[np.ndarray, np.ndarray]:
+    """Return grey and opacity, uint8 [height, width] each."""
     import cv2
 
     try:
@@ -177,54 +184,35 @@ def _read_png(path: Path, competition: Competition) -> np.ndarray:
             mend="Save it as an 8-bit PNG.",
         )
     _require_size(image.shape[:2], competition, str(path))
+    opaque = np.full(image.shape[:2], 255, np.uint8)
     if image.ndim == 3 and image.shape[2] == 4:
-        opaque = image[..., 3:].astype(np.float32) / 255
-        image = np.rint(image[..., :3] * opaque).astype(np.uint8)
+        opaque = np.ascontiguousarray(image[..., 3])
+        image = np.ascontiguousarray(image[..., :3])
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    grey: np.ndarray = np.ascontiguousarray(image)
-    return grey
+    return np.ascontiguousarray(image), opaque
 
 
-def _read_csv(path: Path, competition: Competition) -> NewImages:
-    @contextmanager
-    def opener(name: str) -> Iterator[IO[bytes]]:
-        try:
-            with open(path.with_name(name), "rb") as stream:
-                yield stream
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    source = Source(path.parent, {"test": path.name}, (), opener)
+def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
+    source = Source(path.parent, {"test": path.name}, (), lambda name: open_packed(path))
     with source.open("test") as stream:
         header = read_header(stream, path.name)
-    grid = find_grid(header, path.name)
-    _require_size((grid.height, grid.width), competition, str(path))
-    others = [name for name in header if name not in set(grid.names)]
-    labels = _LABEL_NAMES | {competition.form.label_column.casefold()}
-    if len(others) > 1 or any(name.casefold() in labels for name in others):
-        raise DataError(
-            f"{path} has {shorten(others)} beside the pixels; expected at most one column, the id, "
-            "as in test.csv.",
-            mend="Remove the others.",
-        )
-    place = {name: position for position, name in enumerate(header)}
-    table = read_table(
-        source,
-        "test",
-        Layout(
-            columns=header,
-            pixels=tuple(place[name] for name in grid.names),
-            height=grid.height,
-            width=grid.width,
-            label=None,
-            id=place[others[0]] if others else None,
-        ),
-    )
-    if table.ids is None:
-        return NewImages(tuple(str(row + 1) for row in range(len(table.images))), table.images)
-    require_distinct_ids(table.ids, path.name)
-    return NewImages(tuple(table.ids), table.images)
+    size = ImageShape(competition.height, competition.width)
+    label = competition.form.label_column
+    try:
+        layout, remarks = arrange_one(header, path.name, size, label)
+    except ConfigurationError:
+        # Their own size, for the message.
+        layout, remarks = arrange_one(header, path.name, None, label)
+    _require_size((layout.height, layout.width), competition, str(path))
+    table = read_table(source, "test", layout)
+    for remark in remarks:
+        say(remark)
+    names = table.ids
+    if names is None:
+        names = [str(row + 1) for row in range(len(table.images))]
+    require_distinct_ids(names, path.name)
+    return NewImages(tuple(names), table.images, np.full_like(table.images, 255))
 
 
 def _require_size(size: Sequence[int], competition: Competition, name: str) -> None:
@@ -233,7 +221,7 @@ def _require_size(size: Sequence[int], competition: Competition, name: str) -> N
         raise DataError(
             f"{name} has images of {height}×{width} pixels (height × width); expected "
             f"{competition.height}×{competition.width}, as in the competition.",
-            mend="Scale or cut them to that size, with the background black.",
+            mend="Scale or cut them to that size, with the background as there.",
         )
 
 

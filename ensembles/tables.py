@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,10 @@ from ensembles.blending import Blend
 from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Evaluation, PairedDifference, compare, row_results
 from ensembles.pool import Pool
-from kaggle_digits.core.predictions import score
+from kaggle_digits.ground.errors import shorten
 from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.progress import counted
 
-_SHOWN = 20
 _METHOD_HEADER = [
     "method", "OOF accuracy", "OOF log-loss", "with T", "T", "fitted", "fitted log-loss",
     "images against mean", "log-loss against mean", "s",
@@ -47,11 +46,12 @@ def compared(
         evaluations: Of all methods, `mean` first.
         blend: What was chosen.
         pool: What was joined.
-        labels: int64 [rows].
+        labels: int64 [rows], of the pool's rows.
     """
     temperature = blend.temperature is not None
     differences = against_mean(evaluations, labels, temperature=temperature)
     found = diversity(pool.names, pool.oof, labels)
+    found = replace(found, missed_by_all=pool.rows[found.missed_by_all])
     return Compared(
         method_rows(evaluations, differences, blend.method, temperature=temperature),
         member_lines(found),
@@ -77,7 +77,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         facts["temperature"] = f"{blend.temperature:.3f}"
     if blend.rule.weights is not None and len(set(blend.rule.weights)) > 1:
         shares = sorted(zip(blend.rule.weights, pool.names, strict=True), reverse=True)
-        facts["weights"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares[:_SHOWN])
+        facts["weights"] = shorten([f"{name} {weight:.3f}" for weight, name in shares])
     return facts
 
 
@@ -86,26 +86,6 @@ def _unequal(pool: Pool) -> str:
     if len(counts) < 2:
         return ""
     return f", of {', '.join(map(str, counts[:-1]))} and {counts[-1]} folds"
-
-
-def doubts(pool: Pool, labels: np.ndarray) -> list[str]:
-    """Return a remark on each extra that is no better than guessing: its rows may be in disorder.
-
-    Guessing is naming the most frequent class; three standard errors above it still count as it.
-
-    Args:
-        pool: What is joined.
-        labels: int64 [rows].
-    """
-    share = float(np.bincount(labels).max() / len(labels))
-    guessing = share + 3 * (share * (1 - share) / len(labels)) ** 0.5
-    found = [(extra.name, score(extra.oof, labels).accuracy) for extra in pool.extras]
-    return [
-        f"{name} is right on {accuracy:.1%} of the training rows, no better than guessing; are its "
-        "rows those of train.csv in their order?"
-        for name, accuracy in found
-        if accuracy <= guessing
-    ]
 
 
 def against_mean(
@@ -183,7 +163,7 @@ def member_lines(found: Diversity) -> list[str]:
             f"{log_loss(contribution.effect):>27}  {alike}  {shared}  {contribution.verdict}"
         )
     rows = found.missed_by_all
-    shown = ", ".join(map(str, rows[:_SHOWN].tolist())) + (", …" if len(rows) > _SHOWN else "")
+    shown = shorten(list(map(str, rows.tolist())))
     lines += [
         "brings: mean of all less mean without it, both calibrated, 95 % interval; agrees, "
         "overlap: share of equal answers and of common errors, mean over the others",

@@ -227,8 +227,11 @@ class Trainer:
                 labels = self.pseudo_labels(key.round, key.fold)
                 about = self._about(key, labels)
                 self.make_copies(key.config.augmentation, key.copies, test=True)
-            rows = self.folds.held_out_rows(key.fold).astype(np.int32)
-            order = Order(key, rows, self.folds.seed, self._keep_weights, labels, about)
+            rows, others = (
+                rows.astype(np.int32)
+                for rows in (self.folds.held_out_rows(key.fold), self.folds.training_rows(key.fold))
+            )
+            order = Order(key, others, rows, self.folds.seed, self._keep_weights, labels, about)
             yield Work(f"member {key.name}", train_member, (order,))
 
     def _keep(self, outcome: Outcome) -> MemberKey:

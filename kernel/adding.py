@@ -65,7 +65,7 @@ def add_members(
             its plan names.
         DataError: A class has fewer rows than their folds.
     """
-    folds = make_folds(dataset, plan.folds, plan.seed, workspace)
+    folds = make_folds(dataset, plan.folds, plan.seed, workspace, plan.settings.get("rare"))
     keys = [_check(member, dataset, folds) for member in arrived]
     store = MemberStore(workspace)
     added, known = [], []

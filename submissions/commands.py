@@ -12,6 +12,7 @@ from kaggle_digits.ground.errors import (
     ArtefactError,
     ConfigurationError,
     ServiceError,
+    shorten,
 )
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.shell.command import Session, command, fresh_option
@@ -44,7 +45,9 @@ _share: Decorator = click.option(
     help="Part of the test rows that the public score is taken on.",
 )
 _truth: Decorator = click.option(
-    "--truth", type=_FILE, help="CSV with the true label of each test id."
+    "--truth",
+    type=_FILE,
+    help="CSV with the true label of each test id, or a test file with labels.",
 )
 
 
@@ -102,11 +105,11 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
     return Outcome(
         values={"folder": str(folder), "files": found.files, "fetched": found.fetched},
         facts={
-            "files": f"{', '.join(found.files)} ({total / 1e6:,.1f} MB)",
+            "files": f"{shorten(list(found.files))} ({total / 1e6:,.1f} MB)",
             "state": "downloaded and checked" if found.fetched else "all there already",
         },
         written={"data": str(folder)} if found.fetched else {},
-        next_command=session.hint("run"),
+        next_command=_run_on(session, folder, competition),
     )
 
 
@@ -277,6 +280,16 @@ def leaderboard(
         if summary.standings
         else session.hint("submit --local" if local else "submit"),
     )
+
+
+def _run_on(session: Session, folder: Path, competition: str) -> str:
+    """Return how to run on a folder: elsewhere, where the workspace was made from other data."""
+    from kaggle_digits.core.data.provenance import holds_results, read_provenance
+
+    known = read_provenance(session.workspace)
+    if known is None or known.path == str(folder.resolve()) or not holds_results(session.workspace):
+        return session.hint("run" if known is None or session.data else f"run --data {folder}")
+    return f"kaggle-digits run --data {folder} --workspace {competition}"
 
 
 def _place(session: Session) -> Place:

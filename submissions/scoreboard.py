@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.competition import read_labels
-from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
@@ -63,7 +63,8 @@ def find_truth(path: Path | None, dataset: Dataset) -> Mapping[str, str] | None:
     """Return the class of each test id, from a file or from the embedded data; None if unknown.
 
     Args:
-        path: A CSV of two columns, id and label, with every test id; None for the data's own.
+        path: A CSV of two columns, id and label, with every test id, or a test file that has
+            labels beside its pixels; None for the data's own.
         dataset: The competition's data.
 
     Raises:
@@ -71,18 +72,25 @@ def find_truth(path: Path | None, dataset: Dataset) -> Mapping[str, str] | None:
     """
     if path is None:
         return dataset.truth
-    truth = read_labels(read_file(path), str(path))
+    from kaggle_digits.core.data.labels import class_of
+    from kaggle_digits.core.data.truth import labels_of_test
+
+    truth = labels_of_test(path, dataset)
+    if truth is None:
+        truth = read_labels(read_file(path), str(path))
     for key in dataset.test_ids:
         if key not in truth:
             raise DataError(
                 f"{path} has no label for the id {key!r}; expected all {len(dataset.test_ids)} "
                 "test ids."
             )
-        if truth[key] not in dataset.competition.classes:
+        label = class_of(truth[key], dataset.competition.classes)
+        if label is None:
             raise DataError(
                 f"{path} has the label {truth[key]!r} for the id {key!r}; expected one of "
-                f"{', '.join(dataset.competition.classes)}."
+                f"{shorten(dataset.competition.classes)}."
             )
+        truth[key] = label
     return {key: truth[key] for key in dataset.test_ids}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.ground.competition import SubmissionFormat, decode, read_labels
-from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.errors import DataError, shorten
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -172,8 +172,7 @@ def _check_labels(labels: Sequence[str], classes: Sequence[str], name: str) -> N
     for line, label in enumerate(labels, start=2):
         if label not in known:
             raise DataError(
-                f"{name} line {line} has the label {label!r}; expected one of "
-                f"{', '.join(classes)}.",
+                f"{name} line {line} has the label {label!r}; expected one of {shorten(classes)}.",
                 mend=_mend_label(label, known),
             )
 

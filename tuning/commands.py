@@ -68,6 +68,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--diverse", is_flag=True, help="Order best.json by different errors, not by rank alone."
 )
+@click.option(
+    "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
+)
 @resource_options("Trials trained at a time.  [default: 1, with all cores]")
 @click.option("--show", is_flag=True, help="Show the study as it is; train nothing.")
 @click.option(
@@ -95,6 +98,7 @@ def tune(
     folds: int | None = None,
     race: int | None = None,
     diverse: bool = False,
+    rare: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -155,6 +159,7 @@ def tune(
             folds=folds or 0,
             race=race,
             diverse=diverse,
+            rare=rare,
             resources=resources,
             tensorboard=tensorboard,
             keep_other=keep_other,
@@ -175,6 +180,7 @@ def _search(
     folds: int,
     race: int | None,
     diverse: bool,
+    rare: str | None,
     resources: Resources,
     tensorboard: bool,
     keep_other: bool,
@@ -229,6 +235,7 @@ def _search(
             session.console,
             resources,
             wants_diverse=diverse,
+            rare=rare,
             watcher=watch,
         )
     path = ranking_path(workspace)

@@ -29,7 +29,7 @@ def read_space(path: Path) -> Space:
             outside the declared space.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"--space was given as {path}, which cannot be read: {error}.",

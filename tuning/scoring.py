@@ -20,7 +20,7 @@ import numpy as np
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.calibration import best_temperature, temper
-from kaggle_digits.core.folds import holdout
+from kaggle_digits.core.folds import holdout, rows_of_rare
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.training import train
 from kaggle_digits.engine import Site
@@ -113,7 +113,13 @@ class Splits:
         self._labels = labels
         self._settings = settings
         held_out = settings.rows // 2
-        train_rows, held_out_rows = holdout(labels, settings.rows, held_out, settings.seed)
+        # Rows of classes too rare to be spread are in every training part, and judged by none.
+        is_rare = rows_of_rare(labels, max(2, settings.folds))
+        self._rare_rows = np.flatnonzero(is_rare)
+        common = np.flatnonzero(~is_rare)
+        train_rows, held_out_rows = (
+            common[part] for part in holdout(labels[common], settings.rows, held_out, settings.seed)
+        )
         if settings.folds:
             sample = np.sort(np.concatenate([train_rows, held_out_rows]))
             fewest = min(Counter(labels[sample].tolist()).values())
@@ -121,16 +127,18 @@ class Splits:
                 raise DataError(
                     f"A class has {fewest} rows among the {len(sample)} that trials use; "
                     f"{settings.folds} folds need {settings.folds} or more.",
-                    mend="Give fewer --folds.",
+                    mend=f"Give --folds {fewest}." if fewest >= 2 else "Leave --folds out.",
                 )
-            self.trial = _folds(labels, sample, settings.folds, settings.seed)
+            splits = _folds(labels, sample, settings.folds, settings.seed)
         else:
-            self.trial = [(train_rows, held_out_rows)]
+            splits = [(train_rows, held_out_rows)]
+        self.trial = [self._with_rare(split) for split in splits]
         # The race's rows are none of those the racers were chosen by, where the data has enough.
-        others = np.setdiff1d(np.arange(len(labels)), held_out_rows)
+        others = np.setdiff1d(common, held_out_rows)
         wanted = settings.rows + held_out
-        if len(others) < wanted or len(np.unique(labels[others])) < len(np.unique(labels)):
-            others = np.arange(len(labels))
+        classes = len(np.unique(labels[common]))
+        if len(others) < wanted or np.sum(np.bincount(labels[others]) >= 2) < classes:
+            others = common
         if len(others) > wanted + held_out:
             chosen, _ = holdout(labels[others], wanted, held_out, settings.seed)
             others = others[chosen]
@@ -150,7 +158,13 @@ class Splits:
             self._partitions[repeat] = _folds(
                 self._labels, self._race_rows, self.race_folds, self.race_seed(number)
             )
-        return self._partitions[repeat][fold]
+        return self._with_rare(self._partitions[repeat][fold])
+
+    def _with_rare(self, split: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        train_rows, held_out_rows = split
+        if len(self._rare_rows):
+            train_rows = np.sort(np.concatenate([train_rows, self._rare_rows]))
+        return train_rows, held_out_rows
 
     def race_seed(self, number: int) -> int:
         """Return the seed that all networks of a round are trained with."""

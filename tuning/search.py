@@ -114,6 +114,7 @@ def search(
     *,
     wants_diverse: bool = False,
     watcher: Callable[[Trial], None] | None = None,
+    rare: str | None = None,
 ) -> Found:
     """Go on with the workspace's study until its goals are reached or its time is spent.
 
@@ -127,6 +128,8 @@ def search(
         resources: Who trains.
         wants_diverse: Order the best by what they add to an average, not by rank alone.
         watcher: Called with every trial that has ended.
+        rare: What is to be done with classes too rare to hold out some of; None to refuse them. A
+            search trains on them either way.
 
     Returns:
         What the study has come to; `best.json` holds its best as well.
@@ -137,7 +140,7 @@ def search(
         DataError: A class has too few rows.
         TrainingError: Too many trials in a row failed.
     """
-    require_rows_per_class(dataset, 2)
+    require_rows_per_class(dataset, max(2, settings.folds), rare)
     study = Study(workspace)
     past = study.open(settings.to_json(dataset))
     splits = Splits(dataset.labels, settings.scoring)

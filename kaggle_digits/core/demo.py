@@ -13,8 +13,10 @@ import numpy as np
 
 from kaggle_digits.ground.competition import SubmissionFormat
 from kaggle_digits.ground.files import require_room, whole_folder, write_bytes
+from kaggle_digits.ground.shapes import ImageShape
 
 _SIDE = 28
+SHAPE = ImageShape(_SIDE, _SIDE)
 _INNER = 22
 """Side of the scaled digit in pixels; the rest is black margin, as in the competition."""
 

@@ -7,21 +7,25 @@ between two calls on one workspace.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.artefacts import Fields, read_artefact
-from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.errors import ArtefactError, DataError, shorten
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+
+
+_OF_RARE = dict(zip(names.RARE, (-1, -2), strict=True))
+"""The fold that rows of rare classes are marked with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +35,8 @@ class Folds:
     Args:
         count: Number of folds.
         seed: The seed they were drawn with.
-        of_row: int64 [rows], each row's fold, 0 to count - 1.
+        of_row: int64 [rows], each row's fold, 0 to count - 1; -1 for rows that all folds train
+            on, -2 for rows that none does: they are in no fold and never judged.
     """
 
     count: int
@@ -40,11 +45,16 @@ class Folds:
 
     def training_rows(self, fold: int) -> np.ndarray:
         """Return the rows outside a fold, ascending, int64."""
-        return np.flatnonzero(self.of_row != fold)
+        return np.flatnonzero((self.of_row != fold) & (self.of_row != _OF_RARE["drop"]))
 
     def held_out_rows(self, fold: int) -> np.ndarray:
         """Return the rows of a fold, ascending, int64."""
         return np.flatnonzero(self.of_row == fold)
+
+    @property
+    def judged_rows(self) -> np.ndarray:
+        """The rows that are held out once, ascending, int64: all but those of rare classes."""
+        return np.flatnonzero(self.of_row >= 0)
 
     @property
     def digest(self) -> str:
@@ -52,18 +62,32 @@ class Folds:
         return digest(self.of_row.tolist())
 
 
-def make_folds(dataset: Dataset, count: int, seed: int, workspace: Workspace) -> Folds:
+def make_folds(
+    dataset: Dataset, count: int, seed: int, workspace: Workspace, rare: str | None = None
+) -> Folds:
     """Return the workspace's folds for a data set, drawn the first time and read back later.
+
+    Args:
+        dataset: The data.
+        count: Number of folds.
+        seed: Fixes the draw.
+        workspace: Where they are stored.
+        rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None
+            to refuse them.
 
     Raises:
         DataError: A class has fewer rows than there are folds.
         ArtefactError: The stored folds do not fit the data.
     """
-    require_rows_per_class(dataset, count)
-    path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}.json"
+    require_rows_per_class(dataset, count, rare)
+    is_rare = rows_of_rare(dataset.labels, count)
+    of_rare = f"-{rare}" if is_rare.any() else ""
+    path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}{of_rare}.json"
     if path.exists():
         return _read(path, dataset, count, seed)
-    folds = Folds(count, seed, _draw(dataset.labels, count, seed))
+    of_row = np.full(len(dataset.labels), _OF_RARE.get(rare or "", 0), dtype=np.int64)
+    of_row[~is_rare] = _draw(dataset.labels[~is_rare], count, seed)
+    folds = Folds(count, seed, of_row)
     write_json(path, {"folds": count, "seed": seed, "of_row": folds.of_row.tolist()})
     return folds
 
@@ -75,27 +99,58 @@ def stored_folds(dataset: Dataset, workspace: Workspace) -> list[Folds]:
         ArtefactError: Stored folds do not fit the data.
     """
     found = []
+    of_rare = "|".join(_OF_RARE)
     for path in sorted(_folder(workspace).glob(f"{dataset.digest}-*-seed*.json")):
-        named = re.fullmatch(rf"{dataset.digest}-(\d+)-seed(\d+)\.json", path.name)
+        form = rf"{dataset.digest}-(\d+)-seed(\d+)(?:-(?:{of_rare}))?\.json"
+        named = re.fullmatch(form, path.name)
         if named is not None:
             found.append(_read(path, dataset, int(named[1]), int(named[2])))
     return found
 
 
-def require_rows_per_class(dataset: Dataset, count: int) -> None:
+def rows_of_rare(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return which rows are of a class of fewer than `count` rows, bool [rows]."""
+    found: np.ndarray = np.bincount(labels)[labels] < count
+    return found
+
+
+def require_rows_per_class(dataset: Dataset, count: int, rare: str | None = None) -> None:
     """Refuse data with too few rows of a class to be spread over all folds.
 
+    Args:
+        dataset: The data.
+        count: Number of folds.
+        rare: What is to be done with such classes, one of `names.RARE`; None to refuse
+            them.
+
     Raises:
-        DataError: The class is named.
+        DataError: The classes are named; or too few are left without them.
     """
-    rows = Counter(dataset.labels.tolist())
-    for index, label in enumerate(dataset.competition.classes):
-        if rows[index] < count:
-            raise DataError(
-                f"Class {label!r} has {rows[index]} rows in train.csv; "
-                f"{count} folds need {count} or more of each class.",
-                mend="Give fewer --folds.",
-            )
+    rows = np.bincount(dataset.labels, minlength=len(dataset.competition.classes))
+    few = [
+        f"{label!r} ({rows[index]})"
+        for index, label in enumerate(dataset.competition.classes)
+        if rows[index] < count
+    ]
+    if not few:
+        return
+    fewest = int(rows.min())
+    if len(rows) - len(few) < 2:
+        raise DataError(
+            f"{len(few)} of the {len(rows)} classes in train.csv have fewer rows than the {count} "
+            f"folds: {shorten(few)}; expected two classes of {count} rows at least.",
+            mend=f"Give --folds {fewest}." if fewest >= 2 else "Add rows to the classes.",
+        )
+    if rare is None:
+        kept = (
+            "--rare keep-in-train trains on them in every fold and never judges them, --rare drop "
+            "leaves them out"
+        )
+        raise DataError(
+            f"{'Class' if len(few) == 1 else 'Classes'} with fewer rows in train.csv than the "
+            f"{count} folds: {shorten(few)}; expected {count} or more of each class.",
+            mend=f"{kept}; or give --folds {fewest}." if fewest >= 2 else f"{kept}.",
+        )
 
 
 def holdout(
@@ -112,6 +167,9 @@ def holdout(
     Returns:
         Two ascending int64 arrays of rows. Where the data has fewer rows than both samples want,
         they share what is there in the same proportion.
+
+    Raises:
+        DataError: There are fewer rows than classes in one of the samples.
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
@@ -119,6 +177,13 @@ def holdout(
     if train + held_out >= rows:
         held_out = round(rows * held_out / (train + held_out))
         train = rows - held_out
+    classes = len(np.unique(labels))
+    if min(train, held_out) < classes:
+        raise DataError(
+            f"train.csv has {rows} rows of {classes} classes; too few to hold out some of each "
+            "class.",
+            mend="Add rows, or leave the rarest classes out.",
+        )
     split = StratifiedShuffleSplit(
         n_splits=1, train_size=train, test_size=held_out, random_state=seed
     )
@@ -134,7 +199,8 @@ def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
     mend = "Put the file back, or delete it: the same seed draws the same folds again."
     given = read_artefact(path, lambda values: Fields(values).wholes("of_row"), "folds", mend)
     of_row = np.asarray(given, dtype=np.int64)
-    if of_row.shape != dataset.labels.shape or set(of_row.tolist()) != set(range(count)):
+    known, found = {*range(count), *_OF_RARE.values()}, set(of_row.tolist())
+    if of_row.shape != dataset.labels.shape or not set(range(count)) <= found <= known:
         raise ArtefactError(
             f"{path} does not fit the data's {len(dataset.labels)} rows and {count} folds.",
             mend=mend,

@@ -6,7 +6,9 @@ Every message says what was given and what was expected; `mend` says how to put 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_LONGEST = 60
 
 
 class KaggleDigitsError(Exception):
@@ -73,7 +75,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     if near:
         return f"Did you mean {near[0]!r}?"
-    return "Known are: " + ", ".join(names) + "."
+    return f"Known are: {shorten(names)}."
+
+
+def shorten(names: Sequence[str], most: int = 10) -> str:
+    """Return the first names, comma-separated, and how many more there are.
+
+    Args:
+        names: What a message lists; each is cut after 60 characters.
+        most: How many are shown, ten at most.
+    """
+    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in names[:most]]
+    more = f" (+{len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(shown) + more
 
 
 def _rebuild(kind: type[KaggleDigitsError], message: str, mend: str | None) -> KaggleDigitsError:

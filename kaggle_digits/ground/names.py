@@ -43,3 +43,10 @@ def require_known(what: str, given: str, known: Iterable[str]) -> None:
     names = tuple(known)
     if given not in names:
         raise ConfigurationError(f"{what} was given as {given!r}.", mend=did_you_mean(given, names))
+
+
+RARE = ("keep-in-train", "drop")
+"""What can be done with classes of fewer rows than folds: train on them always, or never."""
+
+INVERT = (AUTO, "yes", "no")
+"""Whether new images are inverted before they are predicted."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kaggle_digits.ground.errors import shorten
 from kaggle_digits.kaggle_service.adapter import make_adapter
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
@@ -207,7 +208,7 @@ class KaggleKernels(KaggleClient):
         for field in _INVALID:
             names = getattr(answer, field)
             if names:
-                shown = clean(", ".join(map(str, names)), self._secrets)
+                shown = clean(shorten(list(map(str, names))), self._secrets)
                 raise CallError(
                     f"Kaggle saved the kernel without its {field.replace('_', ' ')}: {shown}",
                     mend="Mend kernel-metadata.json (build again), and push again.",

@@ -28,7 +28,8 @@ from kaggle_digits.ground.config import (
     Preset,
     load_presets,
 )
-from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
@@ -53,13 +54,14 @@ class Session:
 
     Args:
         workspace: Where all state lives.
-        data: The --data path; None for the default.
+        data: The --data path; None for the workspace's own data, or the default.
         preset: The plan behind --preset.
         seed: The --seed; 0 is a seed like any other.
         fresh: Start anew, of commands that take `fresh_option`: what earlier calls of the command
             left goes once there is something in its place.
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
+        image_shape: The --image-shape; None for what the workspace or the files show.
     """
 
     workspace: Workspace
@@ -69,6 +71,7 @@ class Session:
     fresh: bool
     console: Console
     started: float
+    image_shape: ImageShape | None = None
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -76,7 +79,7 @@ class Session:
         if self._dataset is None:
             from kaggle_digits.core.data import load
 
-            self._dataset = load(self.data, self.workspace, self.console.say)
+            self._dataset = load(self.data, self.workspace, self.console.say, self.image_shape)
         return self._dataset
 
     @property
@@ -133,8 +136,15 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--data"],
             type=click.Path(path_type=Path),
-            help="Folder with train.csv and test.csv, or the competition's zip. "
-            "Default: data/ if it is there, else the embedded digits.",
+            help="Folder with train.csv and test.csv, or the competition's zip. Default: what "
+            "the workspace was made from; at first data/ if it is there, else the embedded digits.",
+        ),
+        click.Option(
+            ["--image-shape"],
+            metavar="HEIGHTxWIDTH",
+            callback=_parse_shape,
+            help="Shape of the images where the columns' names do not give it. Default: as the "
+            "workspace was made; at first square.",
         ),
         click.Option(
             ["--workspace"],
@@ -167,6 +177,15 @@ def shared_options() -> list[click.Parameter]:
         click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout."),
         click.Option(["--quiet", "-q"], is_flag=True, help="No progress on stderr."),
     ]
+
+
+def _parse_shape(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> ImageShape | None:
+    try:
+        return None if text is None else ImageShape.parse(text)
+    except ConfigurationError as error:
+        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
 
 
 def resource_options(workers: str) -> Callable[[Body], Body]:
@@ -216,6 +235,7 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             fresh=given.pop("fresh", False),
             console=console,
             started=time.monotonic(),
+            image_shape=given.pop("image_shape"),
         )
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.ground import names
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.shell.cli import load_command
@@ -24,6 +25,7 @@ _TRAINING_SHARE = 0.97
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
+@click.option("--rare", type=click.Choice(names.RARE), help="As in cv-train.")
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",
@@ -42,6 +44,7 @@ def run(
     top_k: int | None,
     folds: int | None,
     epochs: int | None,
+    rare: str | None,
     workers: int | None,
     threads: int | None,
     cluster: str | None,
@@ -61,8 +64,8 @@ def run(
     require_backend()
     preset = session.preset
     seconds = parse_duration(time_budget) if time_budget is not None else None
-    # Before a search, which may take the place of another one.
-    require_rows_per_class(session.dataset(), folds or preset.folds)
+    # What the members will refuse is refused before a search, which may take the place of another.
+    require_rows_per_class(session.dataset(), folds or preset.folds, rare)
     session.console.say("tune: searching configurations")
     tuned = _body("tune")(
         session,
@@ -72,6 +75,7 @@ def run(
         threads=threads,
         cluster=cluster,
         time_budget=_share(seconds, _SEARCH_SHARE),
+        rare=rare,
         # What would race is trained and scored on all rows right after.
         race=0,
         keep_other=True,
@@ -83,6 +87,7 @@ def run(
         top_k=top_k,
         folds=folds,
         epochs=epochs,
+        rare=rare,
         workers=workers,
         threads=threads,
         cluster=cluster,

@@ -28,9 +28,9 @@ def parses(monkeypatch) -> list[str]:
     counted: list[str] = []
     parse = dataset_module.read_competition
 
-    def count(source, say):
+    def count(source, say, shape):
         counted.append(source.path.name)
-        return parse(source, say)
+        return parse(source, say, shape)
 
     monkeypatch.setattr(dataset_module, "read_competition", count)
     return counted
@@ -257,8 +257,8 @@ def test_waits_for_another_process_and_takes_what_it_made(made, workspace, parse
     def finish() -> None:
         assert told == ["waiting for another process that reads data into this workspace"]
         if clock.now > 1:
-            dataset_module._read(source.find(made.folder), workspace, lambda text: None)
-            assert cache.remembered(source.find(made.folder), workspace)
+            dataset_module._read(source.find(made.folder), workspace, lambda text: None, None)
+            assert cache.remembered(source.find(made.folder), workspace, None)
             other.close()
 
     clock = Clock(finish)

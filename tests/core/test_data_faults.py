@@ -34,8 +34,6 @@ def chunk(request, monkeypatch):
     ("value", "says"),
     [
         ("3.5", "holds '3.5'; expected a whole number from 0 to 255"),
-        ("3.0", "holds '3.0'; expected a whole number"),
-        ("1e2", "holds '1e2'; expected a whole number"),
         ("x", "holds 'x'; expected a whole number"),
         ("True", "holds 'True'; expected a whole number"),
         ("1_0", "holds '1_0'; expected a whole number"),
@@ -131,7 +129,7 @@ def test_all_labels_missing(made, workspace):
     refused(made.folder, workspace, "train.csv line 2 has no label")
 
 
-@pytest.mark.parametrize("label", ["x", "O", "1.0", "2.5", "-"])
+@pytest.mark.parametrize("label", ["x", "O", "2.5", "-"])
 def test_unknown_label(made, workspace, label):
     made.set("train.csv", 17, 0, label)
     refused(
@@ -154,12 +152,6 @@ def test_unknown_label_after_a_blank_line(made, workspace):
     lines = (made.folder / "train.csv").read_text().splitlines()
     (made.folder / "train.csv").write_text("\n".join([*lines[:5], "", *lines[5:]]))
     refused(made.folder, workspace, "train.csv line 11 has the unknown label 'x'")
-
-
-def test_a_class_written_with_a_point(made, workspace):
-    for row in range(2, 30, 3):
-        made.set("train.csv", row + 2, 0, "2.0")
-    refused(made.folder, workspace, "train.csv line 4 has the unknown label '2.0'")
 
 
 def test_one_class_only(make, workspace):
@@ -250,20 +242,18 @@ def test_no_label_column(made, workspace):
 
 def test_two_label_columns(made, workspace):
     rows = made.rows_of("train.csv")
+    rows[0][0] = "sort"
     made.write("train.csv", [[*row, "kind" if n == 0 else "1"] for n, row in enumerate(rows)])
-    refused(made.folder, workspace, "train.csv has 2 label columns (label, kind)")
+    refused(made.folder, workspace, "train.csv has 2 label columns (sort, kind)")
 
 
-def test_label_column_in_test(made, workspace):
+def test_two_id_columns_in_test(made, workspace):
     rows = made.rows_of("test.csv")
-    made.write("test.csv", [["label" if n == 0 else "1", *row] for n, row in enumerate(rows)])
-    refused(made.folder, workspace, "test.csv has the label column 'label' too")
-
-
-def test_two_more_columns_in_test(made, workspace):
-    rows = made.rows_of("test.csv")
-    made.write("test.csv", [[f"{w}{n}" for w in "ab"] + row for n, row in enumerate(rows)])
-    refused(made.folder, workspace, "test.csv has 2 columns (a0, b0) beside the pixels")
+    made.write(
+        "test.csv",
+        [[f"{w}{n}" if n else w for w in ("id", "ImageId")] + row for n, row in enumerate(rows)],
+    )
+    refused(made.folder, workspace, "test.csv has 2 columns (id, ImageId) beside the pixels")
 
 
 def test_test_has_other_pixel_columns(made, workspace):

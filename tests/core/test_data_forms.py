@@ -224,7 +224,11 @@ def test_default_is_the_data_folder(make, workspace, tmp_path, monkeypatch):
 def test_progress_is_told(made, workspace):
     told: list[str] = []
     load(made.folder, workspace, told.append)
-    assert told == ["reading train.csv", "reading test.csv"]
+    assert told == [
+        "reading train.csv",
+        "reading test.csv",
+        "16 pixels are read as 4×4, height × width; --image-shape gives another shape, such as 2x8",
+    ]
 
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "digit-recognizer.zip"

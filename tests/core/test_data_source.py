@@ -73,7 +73,8 @@ def test_several_folders_in_a_zip(made, workspace, tmp_path):
     path = made.zipped(tmp_path / "a.zip", inside="one/")
     with zipfile.ZipFile(path, "a") as archive:
         archive.write(made.folder / "train.csv", "two/train.csv")
-    assert "CSV files in several folders: one, two" in refusal(path, workspace).message
+    message = refusal(path, workspace).message
+    assert "2 files that could be train.csv: one/train.csv, two/train.csv" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"label,pixel0\n1,2\n", b"\x00" * 100])

@@ -219,14 +219,14 @@ def test_a_blend_is_an_extra_for_others(values, members, workspace, tmp_path):
         assert told[f"{part}_sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_extras_in_disorder_raise_a_doubt(values, blend, workspace, tmp_path, competition):
+def test_extras_in_disorder_are_refused(values, blend, workspace, tmp_path, competition):
     values()
     folder = workspace.ensembles / "blend"
     # One row too far: three classes in turn, so that nearly every answer is the neighbour's.
     np.save(tmp_path / "oof.npy", np.roll(np.load(folder / "oof.npy"), 1, axis=0))
     np.save(tmp_path / "test.npy", np.load(folder / "test.npy"))
-    code, _, err = blend("--extra", f"{tmp_path / 'oof.npy'},{tmp_path / 'test.npy'}")
-    assert code == 0
+    code, out, err = blend("--extra", f"{tmp_path / 'oof.npy'},{tmp_path / 'test.npy'}")
+    assert code == 3 and out == ""
     # How many of the rolled answers happen to be right hangs on the machine's rounding.
     assert re.search(
         r"oof is right on 1?\d\.\d% of the training rows, no better than guessing", err

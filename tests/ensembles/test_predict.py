@@ -41,11 +41,11 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     new = read_images([tmp_path], SHAPE)
     assert new.names == ("a.png", "b.png", "c.PNG")
-    assert new.images.dtype == np.uint8
-    assert np.array_equal(new.images, [wanted[2], wanted[0], wanted[1]])
+    assert new.grey.dtype == np.uint8
+    assert np.array_equal(new.grey, [wanted[2], wanted[0], wanted[1]])
 
 
-def test_colours_become_grey_and_transparency_black(tmp_path) -> None:
+def test_colours_become_grey_and_transparency_is_kept(tmp_path) -> None:
     grey = draw(0)
     alike = save(tmp_path / "alike.png", np.dstack([grey] * 3))
     red = np.zeros((4, 6, 3), np.uint8)
@@ -54,9 +54,11 @@ def test_colours_become_grey_and_transparency_black(tmp_path) -> None:
     new = read_images(
         [alike, save(tmp_path / "r.png", red), save(tmp_path / "c.png", clear)], SHAPE
     )
-    assert np.array_equal(new.images[0], grey)
-    assert new.images[1].tolist() == np.full((4, 6), 60).tolist()  # 0.299 × 200
-    assert np.array_equal(new.images[2], np.where(grey > 99, grey, 0))
+    assert np.array_equal(new.grey[0], grey)
+    assert new.grey[1].tolist() == np.full((4, 6), 60).tolist()  # 0.299 × 200
+    assert new.opaque[:2].min() == 255
+    assert np.array_equal(new.grey[2], grey)
+    assert np.array_equal(new.opaque[2], np.where(grey > 99, 255, 0))
 
 
 @pytest.mark.parametrize("with_ids", [False, True])
@@ -65,7 +67,7 @@ def test_a_csv_in_the_form_of_test_csv(tmp_path, make, workspace, with_ids) -> N
     made = make(height=4, width=4, **form)
     dataset = load(made.folder, workspace)
     new = read_images([made.folder / "test.csv"], dataset.competition)
-    assert np.array_equal(new.images, dataset.test_images)
+    assert np.array_equal(new.grey, dataset.test_images)
     assert new.names == (dataset.test_ids if with_ids else tuple(str(n + 1) for n in range(12)))
 
 
@@ -104,23 +106,24 @@ def test_a_folder_without_images_is_named(tmp_path) -> None:
         read_images([tmp_path], SHAPE)
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "says"),
-    [
-        ("label", "3", "has label beside the pixels; expected at most one column, the id"),
-        ("id", "7", "has the id '7' twice"),
-    ],
-)
-def test_a_csv_in_the_form_of_train_csv_or_with_doubled_ids(
-    tmp_path, make, workspace, column, value, says
-) -> None:
-    made = make(height=4, width=4, id_column=column, ids=[value] * 12)
-    with pytest.raises(DataError, match=says):
+def test_a_csv_with_doubled_ids(make) -> None:
+    made = make(height=4, width=4, id_column="id", ids=["7"] * 12)
+    with pytest.raises(DataError, match="has the id '7' twice"):
         read_images([made.folder / "test.csv"], Competition(4, 4, ("a",), SubmissionFormat()))
 
 
+def test_a_csv_in_the_form_of_train_csv_is_read_without_its_labels(make) -> None:
+    made = make(height=4, width=4)
+    told: list[str] = []
+    form = Competition(4, 4, ("a",), SubmissionFormat())
+    new = read_images([made.folder / "train.csv"], form, told.append)
+    assert np.array_equal(new.grey, made.images.reshape(-1, 4, 4))
+    assert told == ["train.csv: left out what is no pixel or id: label"]
+
+
 def test_the_file_has_a_line_for_each_image() -> None:
-    new = NewImages(("one.png", 'a,"b.png'), np.zeros((2, 4, 6), np.uint8))
+    blank = np.zeros((2, 4, 6), np.uint8)
+    new = NewImages(("one.png", 'a,"b.png'), blank, blank)
     content = render(new, np.asarray([[0.25, 0.5, 0.25], [0.9, 0.05, 0.05]]), ("a", "b", "c"))
     assert content.decode() == (
         "image,label,p_a,p_b,p_c\n"
@@ -171,9 +174,9 @@ def test_networks_say_on_test_csv_what_their_members_said_in_training(kept) -> N
     new = read_images([folder / "test.csv"], dataset.competition)
     members = [store.load(key, (20, 15), 2) for key in keys]
     for member in members:
-        found = predict_images(store, [member.key], new.images, 2, Silent())
+        found = predict_images(store, [member.key], new.grey, 2, Silent())
         np.testing.assert_allclose(found, member.test, atol=1e-5)
-    found = predict_images(store, keys, new.images, 2, Silent())
+    found = predict_images(store, keys, new.grey, 2, Silent())
     np.testing.assert_allclose(found, np.mean([m.test for m in members], axis=0), atol=1e-5)
     assert len(keys) == 4 and np.ptp([m.test[0, 0] for m in members]) > 1e-4
 

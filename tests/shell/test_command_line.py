@@ -146,7 +146,7 @@ def test_more_folds_than_rows_of_a_class_ends_with_3(capfd, made, tmp_path):
         capfd, "cv-train", "--data", made.folder, "--workspace", tmp_path / "w", "--folds", "11"
     )
     assert code == 3
-    assert "Class '0' has 10 rows in train.csv; 11 folds need 11 or more" in err
+    assert "fewer rows than the 11 folds: '0' (10)" in err and "--folds 10" in err
 
 
 def test_a_workspace_that_cannot_be_written_ends_with_4(capfd, tmp_path):

@@ -29,10 +29,14 @@ from kaggle_digits.ground.files import (
     whole_folder,
     write_json,
 )
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 
 _VERSION = 1
-"""Of the parser and the files here; another one makes every entry anew."""
+"""Of the files here; another one makes every entry anew."""
+
+_READER = 2
+"""Of the way files are read; another one reads them once more."""
 
 _PATIENCE = 300.0
 """Seconds to wait for another process that reads data into the same workspace."""
@@ -48,16 +52,16 @@ def digest_of(parsed: Parsed) -> str:
     return state.hexdigest()[:16]
 
 
-def remembered(source: Source, workspace: Workspace) -> str | None:
+def remembered(source: Source, workspace: Workspace, shape: ImageShape | None) -> str | None:
     """Return the digest that these files gave, unless they have changed or are new."""
-    entry = _sources(workspace).get(_key(source))
+    entry = _sources(workspace).get(_key(source, shape))
     if isinstance(entry, dict) and entry.get("stamp") == _stamp(source):
         digest = entry.get("digest")
         return digest if isinstance(digest, str) else None
     return None
 
 
-def remember(source: Source, workspace: Workspace, digest: str) -> None:
+def remember(source: Source, workspace: Workspace, digest: str, shape: ImageShape | None) -> None:
     """Note which digest these files gave, and forget files whose entry is gone.
 
     Raises:
@@ -69,7 +73,7 @@ def remember(source: Source, workspace: Workspace, digest: str) -> None:
         for key, entry in _sources(workspace).items()
         if isinstance(entry, dict) and (area / str(entry.get("digest")) / "meta.json").exists()
     }
-    known[_key(source)] = {"stamp": _stamp(source), "digest": digest}
+    known[_key(source, shape)] = {"stamp": _stamp(source), "digest": digest}
     write_json(area / "sources.json", known)
 
 
@@ -163,12 +167,13 @@ def _area(workspace: Workspace) -> Path:
     return workspace.cache / "data"
 
 
-def _key(source: Source) -> str:
-    return str(source.path.resolve())
+def _key(source: Source, shape: ImageShape | None) -> str:
+    place = str(source.path.resolve())
+    return place if shape is None else f"{place} as {shape}"
 
 
 def _stamp(source: Source) -> list[Any]:
-    return [_VERSION, *(list(entry) for entry in source.stamp)]
+    return [_READER, *(list(entry) for entry in source.stamp)]
 
 
 def _sources(workspace: Workspace) -> dict[str, Any]:

@@ -5,15 +5,42 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
-from kaggle_digits.core.data.pixels import PixelGrid, find_grid, require_same_pixels, shorten
+from kaggle_digits.core.data.pixels import (
+    PixelGrid,
+    find_grid,
+    other_shapes,
+    require_same_pixels,
+    shape_of,
+)
 from kaggle_digits.ground.competition import is_whole_number
-from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.errors import DataError, shorten
+from kaggle_digits.ground.shapes import ImageShape
 
-_LABEL_NAMES = frozenset({"label", "labels", "class", "target", "digit", "letter"})
+LABEL_NAMES = frozenset({"label", "labels", "class", "target", "digit", "letter"})
+_ID_NAMES = frozenset({"id", "ids", "index", "key", "name", "file", "filename", "image"})
+_SEPARATORS = (",", ";", "\t", "|")
+_LEAST_PACKED = 4
+"""Numbers in a field from which on it is an image, not a remark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """How a table begins.
+
+    Args:
+        columns: The columns' names.
+        separator: What stands between fields.
+        first: The fields of the first line after the header; none where there is no such line.
+    """
+
+    columns: tuple[str, ...]
+    separator: str
+    first: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +54,8 @@ class Layout:
         width: Image width in pixels.
         label: Position of the label column, where there is one.
         id: Position of the id column, where there is one.
+        separator: What stands between fields.
+        packed: Whether all pixels of an image stand in one column, with blanks between them.
     """
 
     columns: tuple[str, ...]
@@ -35,6 +64,25 @@ class Layout:
     width: int
     label: int | None
     id: int | None
+    separator: str = ","
+    packed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What the columns of train and test are for.
+
+    Args:
+        train: Of the labelled images; it has a label column.
+        test: Of the images to label; it has none.
+        is_named_id: Whether test's id column is known to be one by its name.
+        remarks: What a user should know: columns left out, the shape that was chosen.
+    """
+
+    train: Layout
+    test: Layout
+    is_named_id: bool
+    remarks: tuple[str, ...]
 
 
 def text_of(stream: IO[bytes]) -> io.TextIOWrapper:
@@ -45,7 +93,7 @@ def text_of(stream: IO[bytes]) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def read_header(stream: IO[bytes], name: str) -> tuple[str, ...]:
+def read_header(stream: IO[bytes], name: str) -> Header:
     """Read a table's header.
 
     Args:
@@ -57,8 +105,9 @@ def read_header(stream: IO[bytes], name: str) -> tuple[str, ...]:
     """
     try:
         with text_of(stream) as text:
-            rows = (row for row in csv.reader(text) if "".join(row).strip())
+            separator, rows = _split(text)
             header = tuple(field.strip() for field in next(rows, ()))
+            first = _first(rows)
     except csv.Error as error:
         raise DataError(f"{name} has no readable header: {error}.") from error
     if not header:
@@ -83,20 +132,31 @@ def read_header(stream: IO[bytes], name: str) -> tuple[str, ...]:
         )
     if doubled:
         raise DataError(
-            f"{name} has doubled columns: {shorten(doubled)}; expected each name once.",
+            f"{name} has doubled columns: {shorten(doubled, 3)}; expected each name once.",
             mend="Remove or rename the second one.",
         )
-    return header
+    return Header(header, separator, first)
+
+
+def separator_of(line: str) -> str:
+    """Return what stands between a header line's fields: what makes most of them, else commas."""
+    counts = {mark: _count_fields(line, mark) for mark in _SEPARATORS}
+    most = max(counts.values())
+    if most > 1:
+        return next(mark for mark in _SEPARATORS if counts[mark] == most)
+    # Names may hold blanks, so these are looked at last.
+    return " " if _count_fields(line.strip(), " ") > 1 else ","
 
 
 def arrange(
-    train: tuple[str, ...],
-    test: tuple[str, ...],
+    train: Header,
+    test: Header,
     *,
     train_name: str,
     test_name: str,
-    label_hint: str | None,
-) -> tuple[Layout, Layout]:
+    sample: tuple[str, str] | None,
+    shape: ImageShape | None,
+) -> Arrangement:
     """Say what the columns of train and test are for.
 
     Args:
@@ -104,47 +164,53 @@ def arrange(
         test: Header of the images to label.
         train_name: How messages name the first file.
         test_name: How messages name the second file.
-        label_hint: The sample submission's label column, where there is one.
+        sample: The sample submission's columns, id and label, where there is one.
+        shape: Of the images, where the user gives it.
 
     Returns:
-        The layouts of train and of test, with pixels in the same image order.
+        The layouts, with pixels in the same image order. Columns that are none of pixels, label
+        and id are left out, and so is test's label.
 
     Raises:
         DataError: Pixel columns are missing, doubled or no rectangle, the files' pixels differ,
-            or label and id are not one column each.
+            or label or id cannot be told.
+        ConfigurationError: The images are not of the shape that was asked for.
     """
-    grid = find_grid(train, train_name)
-    require_same_pixels(grid, test, train_name, test_name)
+    packed = _packed_column(train)
+    if packed is not None:
+        grid = _packed_grid(train, test, packed, train_name, test_name, shape)
+    else:
+        grid = find_grid(train.columns, train_name, shape)
+        require_same_pixels(grid, test.columns, train_name, test_name)
     pixels = frozenset(grid.names)
-    train_extra = [name for name in train if name not in pixels]
-    test_extra = [name for name in test if name not in pixels]
-    hints = _LABEL_NAMES | ({label_hint.casefold()} if label_hint else set())
-    shared = [name for name in train_extra if name in test_extra]
-    labels = [name for name in train_extra if name not in test_extra]
-    beside = "beside the pixels"
-    for name in shared:
-        if name.casefold() in hints and not labels:
-            raise DataError(
-                f"{test_name} has the label column {name!r} too; expected pixel columns and at "
-                "most one id column.",
-                mend=f"Remove the column, or check that {test_name} is the right file.",
-            )
-    if len(labels) != 1:
-        raise DataError(
-            f"{train_name} has {_count(labels, 'label column')} {beside}; expected one, and at "
-            f"most an id column that {test_name} has too.",
-            mend="Name the label column label, and remove columns that are neither label nor id.",
+    train_extra = [name for name in train.columns if name not in pixels]
+    test_extra = [name for name in test.columns if name not in pixels]
+    hint = sample[1].casefold() if sample else None
+    label = _find_label(train_extra, test_extra, hint, train_name, test_name)
+    candidates = [name for name in test_extra if name != label]
+    known = _ID_NAMES | ({sample[0].casefold()} if sample else set())
+    ids = _find_id(candidates, train_extra, known, test_name)
+    remarks = []
+    if label in test_extra:
+        remarks.append(
+            f"{test_name} has the label column {label!r} too; its labels are left out (to score a "
+            "submission by them, give the file to check as --truth)"
         )
-    if len(test_extra) > 1:
-        raise DataError(
-            f"{test_name} has {_count(test_extra, 'column')} {beside}; expected at most one, the "
-            "id.",
-            mend="Remove the others.",
+    for name, extra in ((train_name, train_extra), (test_name, test_extra)):
+        unused = [column for column in extra if column not in (label, ids)]
+        if unused:
+            remarks.append(f"{name}: left out what is no pixel, label or id: {shorten(unused)}")
+    others = other_shapes(grid.height, grid.width)
+    if shape is None and not grid.named and others:
+        remarks.append(
+            f"{grid.height * grid.width} pixels are read as {grid.height}×{grid.width}, height × "
+            f"width; --image-shape gives another shape, such as {others[0]}"
         )
-    ids = test_extra[0] if test_extra else None
-    return (
-        _layout(train, grid, labels[0], ids if ids in train_extra else None),
-        _layout(test, grid, None, ids),
+    return Arrangement(
+        train=_layout(train, grid, label, ids if ids in train_extra else None, packed),
+        test=_layout(test, grid, None, ids, packed),
+        is_named_id=ids is not None and _is_id_name(ids, known),
+        remarks=tuple(remarks),
     )
 
 
@@ -153,19 +219,198 @@ def is_text(field: str) -> bool:
     return not any(letter == "\0" or "\udc80" <= letter <= "\udcff" for letter in field)
 
 
+def arrange_one(
+    header: Header, name: str, shape: ImageShape | None, label_hint: str
+) -> tuple[Layout, tuple[str, ...]]:
+    """Say what the columns of one more table of images are for, such as one to be predicted.
+
+    Args:
+        header: Its header.
+        name: How messages name the file.
+        shape: That its images must have; None for a square one.
+        label_hint: The competition's label column.
+
+    Returns:
+        The layout without a label, and remarks on columns that are left out.
+
+    Raises:
+        DataError: Pixel columns are missing or doubled, or several columns could be the id.
+        ConfigurationError: The images have another number of pixels.
+    """
+    grid = packed_grid(header, name, shape)
+    packed = grid.names[0] if grid is not None else None
+    if grid is None:
+        grid = find_grid(header.columns, name, shape)
+    pixels = frozenset(grid.names)
+    hints = LABEL_NAMES | {label_hint.casefold()}
+    others = [column for column in header.columns if column not in pixels]
+    labels = [column for column in others if column.casefold() in hints]
+    ids = _find_id([column for column in others if column not in labels], (), _ID_NAMES, name)
+    unused = [column for column in others if column != ids]
+    remarks = (f"{name}: left out what is no pixel or id: {shorten(unused)}",) if unused else ()
+    return _layout(header, grid, None, ids, packed), remarks
+
+
+def packed_grid(header: Header, name: str, shape: ImageShape | None) -> PixelGrid | None:
+    """Return the one column that holds all pixels of an image; none where there is no such column.
+
+    Raises:
+        DataError: The pixels make no square, or are planes of colour.
+        ConfigurationError: They are not of the shape that was asked for.
+    """
+    column = _packed_column(header)
+    if column is None:
+        return None
+    count = len(header.first[header.columns.index(column)].split())
+    found = shape_of(count, shape, f"column {column!r} of {name}")
+    return PixelGrid((column,), (column,), found.height, found.width, named=False)
+
+
+def _split(text: io.TextIOWrapper) -> tuple[str, Iterator[list[str]]]:
+    """Return a table's separator and its lines that are not blank."""
+    seen: list[str] = []
+
+    def kept() -> Iterator[str]:
+        for line in text:
+            seen.append(line)
+            yield line
+
+    # A field in quotation marks may run over several lines, which the csv module knows.
+    with suppress(csv.Error):  # too long a field, where the separator is no comma
+        for row in csv.reader(kept()):
+            if "".join(row).strip():
+                break
+    header = "".join(seen)
+    separator = separator_of(header)
+    rows = csv.reader(io.StringIO(header, newline=""), delimiter=separator)
+    rest = csv.reader(text, delimiter=separator)
+    lines = (row for part in (rows, rest) for row in part)
+    return separator, (row for row in lines if "".join(row).strip())
+
+
+def _first(rows: Iterator[list[str]]) -> tuple[str, ...]:
+    try:
+        return tuple(field.strip() for field in next(rows, ()))
+    except csv.Error:
+        # The table's own reader says which line it is.
+        return ()
+
+
+def _count_fields(line: str, separator: str) -> int:
+    try:
+        rows = csv.reader(io.StringIO(line, newline=""), delimiter=separator)
+        return len(next((row for row in rows if "".join(row).strip()), ()))
+    except csv.Error:
+        return 0
+
+
+def _packed_column(header: Header) -> str | None:
+    if len(header.first) != len(header.columns):
+        return None
+    found = [
+        name
+        for name, field in zip(header.columns, header.first, strict=True)
+        if len(parts := field.split()) >= _LEAST_PACKED and all(map(_is_number, parts))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _packed_grid(
+    train: Header,
+    test: Header,
+    column: str,
+    train_name: str,
+    test_name: str,
+    shape: ImageShape | None,
+) -> PixelGrid:
+    grid = packed_grid(train, train_name, shape)
+    other = packed_grid(test, test_name, shape) if test.first else grid
+    assert grid is not None
+    if other is None or other.names != grid.names:
+        raise DataError(
+            f"{train_name} has its pixels in the column {column!r}; {test_name} has none of that "
+            "name and form.",
+            mend="Check that both files are from the same competition.",
+        )
+    if (other.height, other.width) != (grid.height, grid.width):
+        raise DataError(
+            f"{train_name} has images of {grid.height}×{grid.width} pixels, {test_name} of "
+            f"{other.height}×{other.width}; expected one size.",
+            mend="Check that both files are from the same competition.",
+        )
+    return grid
+
+
+def _find_label(
+    train: Sequence[str],
+    test: Sequence[str],
+    hint: str | None,
+    train_name: str,
+    test_name: str,
+) -> str:
+    """Return train's label column: the one named so, else the only one that test has not."""
+    own = [name for name in train if name not in test]
+    for group in (own, train):
+        for names in ({hint}, LABEL_NAMES):
+            named = [name for name in group if name.casefold() in names]
+            if len(named) == 1:
+                return named[0]
+    if len(own) != 1:
+        raise DataError(
+            f"{train_name} has {_count(own, 'label column')} beside the pixels; expected one, and "
+            f"at most an id column that {test_name} has too.",
+            mend="Name the label column label.",
+        )
+    return own[0]
+
+
+def _find_id(
+    candidates: Sequence[str], train: Sequence[str], known: frozenset[str], test_name: str
+) -> str | None:
+    """Return test's id column: the one named so, else the only one there is."""
+    named = [name for name in candidates if _is_id_name(name, known)]
+    shared = [name for name in named if name in train]
+    if len(named) > 1 and len(shared) != 1:
+        raise DataError(
+            f"{test_name} has {_count(named, 'column')} beside the pixels that could be the id; "
+            "expected one.",
+            mend="Remove the others.",
+        )
+    if named:
+        return named[0] if len(named) == 1 else shared[0]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _is_id_name(name: str, known: frozenset[str]) -> bool:
+    folded = name.casefold()
+    return folded in known or folded.endswith(("_id", " id", "-id")) or name.endswith(("Id", "ID"))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _count(names: Sequence[str], noun: str) -> str:
     if not names:
         return f"no {noun}"
-    return f"{len(names)} {noun}s ({shorten(names)})"
+    return f"{len(names)} {noun}s ({shorten(names, 3)})"
 
 
-def _layout(header: tuple[str, ...], grid: PixelGrid, label: str | None, ids: str | None) -> Layout:
-    place = {name: position for position, name in enumerate(header)}
+def _layout(
+    header: Header, grid: PixelGrid, label: str | None, ids: str | None, packed: str | None
+) -> Layout:
+    place = {name: position for position, name in enumerate(header.columns)}
     return Layout(
-        columns=header,
+        columns=header.columns,
         pixels=tuple(place[name] for name in grid.names),
         height=grid.height,
         width=grid.width,
         label=None if label is None else place[label],
         id=None if ids is None else place[ids],
+        separator=header.separator,
+        packed=packed is not None,
     )

@@ -13,17 +13,22 @@ import numpy as np
 
 from kaggle_digits.core import demo
 from kaggle_digits.core.data import cache
+from kaggle_digits.core.data.provenance import (
+    EMBEDDED,
+    Provenance,
+    holds_results,
+    read_provenance,
+    settle,
+)
 from kaggle_digits.core.data.reading import Parsed, read_competition
 from kaggle_digits.core.data.source import Source, find
 from kaggle_digits.ground.competition import Competition, read_labels
 from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")
 """What is read when no path is given, if it is there."""
-
-EMBEDDED = "embedded digits"
-"""How messages name the data that come with the package."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,40 +109,77 @@ def _reopened(root: Path, digest: str, name: str) -> Dataset:
 
 
 def load(
-    path: Path | None, workspace: Workspace, say: Callable[[str], None] = lambda text: None
+    path: Path | None,
+    workspace: Workspace,
+    say: Callable[[str], None] = lambda text: None,
+    shape: ImageShape | None = None,
 ) -> Dataset:
     """Read a competition; what was read once comes from the workspace's cache.
 
     Args:
-        path: A folder with train.csv and test.csv, or the competition's zip. None for `data/`
-            under the current folder if it is there, else the embedded data.
+        path: A folder with train.csv and test.csv, or the competition's zip. None for what the
+            workspace was made from; in a new one for `data/` under the current folder if it is
+            there, else the embedded data.
         workspace: Where the cache is.
-        say: Gets a line before each long step.
+        say: Gets a line before each long step, and what was chosen.
+        shape: Of the images; None for what the workspace was made with, in a new one for what the
+            files show.
 
     Raises:
         DataError: The files are missing or broken.
-        ArtefactError: The cache cannot be written; where it may only be read, the data are read
-            without it.
+        ConfigurationError: The images are not of the shape that was asked for.
+        ArtefactError: The cache cannot be written (where it may only be read, the data are read
+            without it), or the workspace was made from other data.
     """
-    if path is None and DEFAULT_FOLDER.is_dir():
-        path = DEFAULT_FOLDER
+    known = read_provenance(workspace)
+    usual = DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else None
+    if path is None and known is None:
+        path = usual
+    elif path is None and known is not None:
+        path = known.where()
+        if usual is not None and _absolute(usual) != known.path:
+            say(f"going on with this workspace's own data, {known.name}; {usual} is not read")
+    is_known = known is not None and known.path == _absolute(path)
+    if shape is None and known is not None and (is_known or holds_results(workspace)):
+        shape = known.shape
     if path is not None:
-        return _load(find(path), str(path), None, workspace, say)
+        dataset = _load(find(path), str(path), None, workspace, say, shape)
+    else:
+        dataset = _load_embedded(workspace, say, shape)
+    given = Provenance(
+        path=_absolute(path),
+        digest=dataset.digest,
+        image_shape=str(shape) if shape else None,
+    )
+    settle(workspace, known, given)
+    return dataset
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
+def _load_embedded(
+    workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+) -> Dataset:
     place = workspace.cache / "embedded"
     try:
         if not demo.is_complete(place):
             with cache.alone(workspace, say):
                 demo.embedded(place)
-        return _load_embedded(place, workspace, say)
+        return _load_demo(place, workspace, say, shape)
     except ReadOnlyError:
         with TemporaryDirectory() as folder:
-            return _load_embedded(Path(folder), workspace, say)
+            return _load_demo(Path(folder), workspace, say, shape)
 
 
-def _load_embedded(place: Path, workspace: Workspace, say: Callable[[str], None]) -> Dataset:
+def _load_demo(
+    place: Path, workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+) -> Dataset:
     folder, truth_file = demo.embedded(place)
     truth = read_labels(truth_file.read_bytes(), str(truth_file))
-    return _load(find(folder), EMBEDDED, truth, workspace, say)
+    # Their shape is known, so that there is no choice to be told of.
+    return _load(find(folder), EMBEDDED, truth, workspace, say, shape or demo.SHAPE)
 
 
 def _load(
@@ -146,15 +188,16 @@ def _load(
     truth: dict[str, str] | None,
     workspace: Workspace,
     say: Callable[[str], None],
+    shape: ImageShape | None,
 ) -> Dataset:
-    found = _cached(source, workspace)
+    found = _cached(source, workspace, shape)
     if found is None:
         try:
             with cache.alone(workspace, say):
-                found = _cached(source, workspace) or _read(source, workspace, say)
+                found = _cached(source, workspace, shape) or _read(source, workspace, say, shape)
         except ReadOnlyError:
             # Who only looks is served all the same; who trains here is refused elsewhere.
-            parsed = read_competition(source, say)
+            parsed = read_competition(source, say, shape)
             found = cache.digest_of(parsed), parsed
     digest, parsed = found
     return Dataset(
@@ -169,18 +212,22 @@ def _load(
     )
 
 
-def _cached(source: Source, workspace: Workspace) -> tuple[str, Parsed] | None:
-    digest = cache.remembered(source, workspace)
+def _cached(
+    source: Source, workspace: Workspace, shape: ImageShape | None
+) -> tuple[str, Parsed] | None:
+    digest = cache.remembered(source, workspace, shape)
     parsed = None if digest is None else cache.fetch(digest, workspace)
     return None if digest is None or parsed is None else (digest, parsed)
 
 
-def _read(source: Source, workspace: Workspace, say: Callable[[str], None]) -> tuple[str, Parsed]:
-    parsed = read_competition(source, say)
+def _read(
+    source: Source, workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+) -> tuple[str, Parsed]:
+    parsed = read_competition(source, say, shape)
     digest = cache.digest_of(parsed)
     if cache.fetch(digest, workspace) is None:
         cache.store(parsed, digest, workspace)
-    cache.remember(source, workspace, digest)
+    cache.remember(source, workspace, digest, shape)
     stored = cache.fetch(digest, workspace)
     if stored is None:
         raise ArtefactError(

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.errors import ConfigurationError, DataError, shorten
+from kaggle_digits.ground.shapes import ImageShape
 
 _SINGLE = re.compile(r"(.*?)(\d{1,9})", re.ASCII | re.DOTALL)
 _PAIR = re.compile(r"(\D*)(\d{1,9})(\D+)(\d{1,9})", re.ASCII)
 _MOST_PIXELS = 1 << 20
+_LEAST_PLANE = 4
+_COLOURS: tuple[set[str], ...] = ({"r", "g", "b"}, {"red", "green", "blue"})
 
 
 @dataclass(frozen=True, slots=True)
 class PixelGrid:
-    """The pixel columns of train: what their names share, and the names in image order."""
+    """The pixel columns of train.
+
+    Args:
+        family: What their names share.
+        names: In image order.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        named: Whether the names give row and column, so that no other shape could be meant.
+    """
 
     family: tuple[str, ...]
     names: tuple[str, ...]
     height: int
     width: int
+    named: bool
 
 
-def find_grid(header: tuple[str, ...], file: str) -> PixelGrid:
+def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = None) -> PixelGrid:
     """Find the pixel columns in a header: the largest group of names alike but for numbers.
 
-    One number (`pixel0`, `12`) counts the pixels of a square image, two (`1x1`, `r0c0`) give row
-    and column; they count from 0 or 1, in any order.
+    One number (`pixel0`, `12`) counts the pixels of an image, two (`1x1`, `r0c0`) give row and
+    column; they count from 0 or 1, in any order.
 
     Args:
         header: Names that occur once each.
         file: How messages name the file.
+        shape: Of the image; None for a square one where the names do not give it.
 
     Raises:
-        DataError: There are none, some are missing or doubled, or they make no rectangle.
+        DataError: There are none, some are missing or doubled, they make no rectangle, or they
+            are planes of colour.
+        ConfigurationError: They are not of the shape that was asked for.
     """
     members: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
     for name in header:
@@ -44,8 +59,9 @@ def find_grid(header: tuple[str, ...], file: str) -> PixelGrid:
     if not members:
         raise DataError(
             f"{file} has no pixel columns; expected names that end in a number, such as pixel0, "
-            f"found {shorten(header)}."
+            f"found {shorten(header, 3)}."
         )
+    _require_one_plane(members, file)
     # On a draw the reading with one number wins: `v2_0`, `v2_1` count pixels, not rows.
     family = max(members, key=lambda key: (len(members[key]), -len(key)))
     at: dict[tuple[int, ...], str] = {}
@@ -63,17 +79,61 @@ def find_grid(header: tuple[str, ...], file: str) -> PixelGrid:
         height, width = len(rows), len(columns)
         _require_sane(height * width, file)
         wanted = [(row, column) for row in rows for column in columns]
+        if shape is not None and shape != ImageShape(height, width):
+            raise ConfigurationError(
+                f"--image-shape is {shape}, but the pixel columns of {file} are named by row and "
+                f"column, {height}x{width} of them.",
+                mend="Leave --image-shape out.",
+            )
+    elif shape is not None:
+        height, width = shape.height, shape.width
+        counted = _counted([number for (number,) in at], shape, file)
+        wanted = [(number,) for number in counted]
     else:
         wanted = [(number,) for number in _square([number for (number,) in at], family[0], file)]
         height = width = math.isqrt(len(wanted))
     missing = [_spell(family, place) for place in wanted if place not in at]
     if missing:
         raise DataError(
-            f"{file} has missing pixel columns {shorten(missing)}; expected all {len(wanted)} of "
-            f"{height}×{width} pixels.",
+            f"{file} has missing pixel columns {shorten(missing, 3)}; expected all {len(wanted)} "
+            f"of {height}×{width} pixels.",
             mend="Download it again, or put the columns back.",
         )
-    return PixelGrid(family, tuple(at[place] for place in wanted), height, width)
+    names = tuple(at[place] for place in wanted)
+    return PixelGrid(family, names, height, width, named=len(family) == 2)
+
+
+def shape_of(count: int, shape: ImageShape | None, what: str) -> ImageShape:
+    """Return the shape of images of so many pixels: as asked for, else square.
+
+    Args:
+        count: Pixels of an image.
+        shape: What was asked for.
+        what: How messages name the pixels' place.
+
+    Raises:
+        DataError: They make no square, or are planes of colour.
+        ConfigurationError: They are not of the shape that was asked for.
+    """
+    if shape is not None:
+        _require_count(count, shape, what)
+        return shape
+    if _is_square(count):
+        return ImageShape(math.isqrt(count), math.isqrt(count))
+    raise _not_square(count, f"{what} holds {count} pixels")
+
+
+def other_shapes(height: int, width: int) -> list[ImageShape]:
+    """Return the other shapes that as many pixels could have, the nearest to a square first."""
+    count = height * width
+    found = [
+        ImageShape(rows, count // rows)
+        for rows in range(2, count // 2 + 1)
+        if count % rows == 0 and rows != height
+    ]
+    return sorted(
+        found, key=lambda shape: (abs(math.log(shape.height / shape.width)), shape.height)
+    )
 
 
 def require_same_pixels(
@@ -102,19 +162,13 @@ def require_same_pixels(
         return
     parts = []
     if missing:
-        parts.append(f"it lacks {shorten(missing)}")
+        parts.append(f"it lacks {shorten(missing, 3)}")
     if surplus:
-        parts.append(f"it has {shorten(surplus)}, which {train_name} has not")
+        parts.append(f"it has {shorten(surplus, 3)}, which {train_name} has not")
     raise DataError(
         f"{test_name} has other pixel columns than {train_name}: {'; '.join(parts)}.",
         mend="Check that both files are from the same competition; download them again.",
     )
-
-
-def shorten(names: Sequence[str], most: int = 3) -> str:
-    """Return the first names, comma-separated, and how many more there are."""
-    more = f" (+{len(names) - most} more)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _families(name: str) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
@@ -141,11 +195,77 @@ def _square(numbers: Sequence[int], prefix: str, file: str) -> range:
     _require_sane(len(wanted), file)
     if _is_square(len(wanted)):
         return wanted
+    first, final = (shorten([f"{prefix}{number}"]) for number in (min(numbers), last))
+    raise _not_square(count, f"{file} has {count} pixel columns, {first} to {final}")
+
+
+def _counted(numbers: Sequence[int], shape: ImageShape, file: str) -> range:
+    """Return the numbers that the pixels of a given shape have, counted from 0 or 1."""
+    count = shape.height * shape.width
+    start = max(numbers) + 1 - count
+    if start not in (0, 1):
+        _require_count(len(numbers), shape, file)
+    return range(max(start, 0), max(start, 0) + count)
+
+
+def _require_count(count: int, shape: ImageShape, what: str) -> None:
+    wanted = shape.height * shape.width
+    if count != wanted:
+        raise ConfigurationError(
+            f"--image-shape is {shape}, {wanted} pixels, but {what} has {count}.",
+            mend="Give height x width so that their product is the number of pixels.",
+        )
+
+
+def _not_square(count: int, found: str) -> DataError:
+    side = math.isqrt(count // 3)
+    if count == 3 * side * side and side >= _LEAST_PLANE:
+        return _colour(f"{found}: three planes of {side}×{side} pixels (colour)")
     side = max(1, round(math.sqrt(count)))
-    raise DataError(
-        f"{file} has {count} pixel columns, {prefix}{min(numbers)} to {prefix}{last}; expected a "
-        f"square number, such as {side * side} ({side}×{side}).",
-        mend="Look for missing pixel columns, or others whose names end in a number.",
+    shapes = [
+        str(ImageShape(rows, count // rows))
+        for rows in range(math.isqrt(count), 1, -1)
+        if count % rows == 0
+    ]
+    also = f", or give their shape: --image-shape {shapes[0]}" if shapes else ""
+    return DataError(
+        f"{found}; expected a square number, such as {side * side} ({side}×{side}).",
+        mend=f"Look for missing pixel columns, or others whose names end in a number{also}.",
+    )
+
+
+def _require_one_plane(
+    members: Mapping[tuple[str, ...], Mapping[str, tuple[int, ...]]], file: str
+) -> None:
+    """Refuse columns in three groups, one for each colour, such as r0, g0, b0 and so on."""
+    groups: dict[tuple[tuple[str, ...], int], set[str]] = {}
+    for family, names in members.items():
+        for colours in _COLOURS:
+            for colour in colours:
+                where = next((n for n, part in enumerate(family) if colour in _words(part)), None)
+                if where is not None and len(names) >= _LEAST_PLANE:
+                    rest = tuple(_words_without(part, colour) for part in family)
+                    groups.setdefault((rest, len(names)), set()).add(colour)
+    for (_, count), found in groups.items():
+        if found in _COLOURS:
+            raise _colour(
+                f"{file} has three times {count} pixel columns, one group for each of red, green "
+                "and blue (colour)"
+            )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.casefold())
+
+
+def _words_without(text: str, word: str) -> str:
+    return " ".join(part for part in _words(text) if part != word)
+
+
+def _colour(found: str) -> DataError:
+    return DataError(
+        f"{found}. Only grey images, of one plane, are supported yet.",
+        mend="Turn them into grey; if they are grey, give their shape: --image-shape HEIGHTxWIDTH.",
     )
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaggle_digits.core.data.columns import Layout, arrange, read_header
+from kaggle_digits.core.data.columns import Arrangement, Layout, arrange, read_header
+from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writable
+from kaggle_digits.core.data.sample import Sample, read_sample
 from kaggle_digits.core.data.source import Source
-from kaggle_digits.core.data.table import line_of, read_table
+from kaggle_digits.core.data.table import Table, line_of, read_table
 from kaggle_digits.ground.competition import (
     Competition,
     SubmissionFormat,
@@ -19,6 +21,7 @@ from kaggle_digits.ground.competition import (
     sort_classes,
 )
 from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.shapes import ImageShape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,29 +43,35 @@ class Parsed:
     test_ids: tuple[str, ...]
 
 
-def read_competition(source: Source, say: Callable[[str], None]) -> Parsed:
+def read_competition(
+    source: Source, say: Callable[[str], None], shape: ImageShape | None = None
+) -> Parsed:
     """Read and check a competition's files.
 
     Args:
         source: Where they lie.
-        say: Gets a line before each long step.
+        say: Gets a line before each long step, and what was chosen or left out on the way.
+        shape: Of the images, where the user gives it.
 
     Raises:
         DataError: Something in them is not as it must be.
+        ConfigurationError: The images are not of the shape that was asked for.
     """
     train_name, test_name = source.name("train"), source.name("test")
     sample = _read_sample(source)
-    train_layout, test_layout = _read_layouts(source, sample[0].label_column if sample else None)
-    assert train_layout.label is not None  # `arrange` finds one or refuses.
-    label_column = train_layout.columns[train_layout.label]
+    columns = _arrange(source, sample, shape)
+    assert columns.train.label is not None  # `arrange` finds one or refuses.
+    label_column = columns.train.columns[columns.train.label]
 
     say(f"reading {train_name}")
-    train = read_table(source, "train", train_layout)
+    train = read_table(source, "train", columns.train)
     assert train.labels is not None
     if train.ids is not None:
         require_distinct_ids(train.ids, train_name)
-    _require_known_labels(train.labels, source, label_column)
-    classes = sort_classes(train.labels)
+    labels, label_remark = in_sample_form(train.labels, sample.labels if sample else ())
+    _require_known_labels(labels, source, columns.train)
+    _require_writable(labels, source, columns.train)
+    classes = sort_classes(labels)
     if len(classes) < 2:
         raise DataError(
             f"{train_name} has one class only, {classes[0]!r} in column {label_column!r}; expected "
@@ -72,28 +81,49 @@ def read_competition(source: Source, say: Callable[[str], None]) -> Parsed:
     index = {label: position for position, label in enumerate(classes)}
 
     say(f"reading {test_name}")
-    test = read_table(source, "test", test_layout)
-    if test.ids is not None:
-        require_distinct_ids(test.ids, test_name)
-    if sample is not None:
-        form, ids = sample
-        _require_same_ids(ids, test.ids, len(test.images), source)
-    elif test.ids is not None and test_layout.id is not None:
-        form = SubmissionFormat(test_layout.columns[test_layout.id], label_column)
-        ids = tuple(test.ids)
-    else:
-        form = SubmissionFormat()
-        ids = tuple(str(number) for number in range(1, len(test.images) + 1))
+    test = read_table(source, "test", columns.test)
+    form, ids, id_remark = _choose_ids(test.ids, len(test.images), columns, sample, source)
+    images, test_images, scale_remark = in_one_scale(train, test, train_name, test_name)
+    for remark in (*columns.remarks, scale_remark, label_remark, id_remark):
+        if remark:
+            say(remark)
     return Parsed(
-        competition=Competition(train_layout.height, train_layout.width, classes, form),
-        images=train.images,
-        labels=np.array([index[label] for label in train.labels], np.int64),
-        test_images=test.images,
+        competition=Competition(columns.train.height, columns.train.width, classes, form),
+        images=images,
+        labels=np.array([index[label] for label in labels], np.int64),
+        test_images=test_images,
         test_ids=ids,
     )
 
 
-def _read_layouts(source: Source, label_hint: str | None) -> tuple[Layout, Layout]:
+def in_one_scale(
+    train: Table, test: Table, train_name: str, test_name: str
+) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Return both tables' images on the scale 0 to 255, and what is to be said of it.
+
+    Raises:
+        DataError: One is written as 0 to 1, the other as 0 to 255.
+    """
+    scales = {train.scale, test.scale}
+    if "whole" in scales:
+        for one, name, other in ((train, train_name, test_name), (test, test_name, train_name)):
+            # A table of blank images alone is on any scale.
+            if one.scale != "whole" and one.images.any():
+                raise DataError(
+                    f"{name} has pixels from 0 to 1, {other} from 0 to 255; expected one scale in "
+                    "both.",
+                    mend="Write the pixels of both files as whole numbers from 0 to 255.",
+                )
+        floats = [name for one, name in ((train, train_name), (test, test_name)) if one.floats]
+        remark = f"{' and '.join(floats)}: pixels written as floats are whole numbers, read so"
+        return train.images, test.images, remark if floats else None
+    images, test_images = (
+        one.images * np.uint8(255) if one.scale == "binary" else one.images for one in (train, test)
+    )
+    return images, test_images, "pixels from 0 to 1 are multiplied by 255, in train and test alike"
+
+
+def _arrange(source: Source, sample: Sample | None, shape: ImageShape | None) -> Arrangement:
     train_name, test_name = source.name("train"), source.name("test")
     try:
         with source.open("train") as stream:
@@ -101,7 +131,12 @@ def _read_layouts(source: Source, label_hint: str | None) -> tuple[Layout, Layou
         with source.open("test") as stream:
             test = read_header(stream, test_name)
         return arrange(
-            train, test, train_name=train_name, test_name=test_name, label_hint=label_hint
+            train,
+            test,
+            train_name=train_name,
+            test_name=test_name,
+            sample=(sample.form.id_column, sample.form.label_column) if sample else None,
+            shape=shape,
         )
     except DataError:
         # A damaged zip is the better reason for a header that makes no sense.
@@ -110,18 +145,78 @@ def _read_layouts(source: Source, label_hint: str | None) -> tuple[Layout, Layou
         raise
 
 
-def _read_sample(source: Source) -> tuple[SubmissionFormat, tuple[str, ...]] | None:
+def _read_sample(source: Source) -> Sample | None:
     if not source.has("sample"):
         return None
     with source.open("sample") as stream:
         content = stream.read()
     try:
-        return SubmissionFormat.read(content, source.name("sample"))
+        return read_sample(content, source.name("sample"))
     except csv.Error as error:
         raise DataError(f"{source.name('sample')} cannot be read: {error}.") from error
 
 
-def _require_known_labels(labels: Sequence[str], source: Source, column: str) -> None:
+def _choose_ids(
+    found: list[str] | None,
+    rows: int,
+    columns: Arrangement,
+    sample: Sample | None,
+    source: Source,
+) -> tuple[SubmissionFormat, tuple[str, ...], str | None]:
+    """Return the submission's form, the test ids, and what is to be said of the id column."""
+    test_name, layout, remark = source.name("test"), columns.test, None
+    if found is not None and layout.id is not None:
+        if not columns.is_named_id and not _could_be_ids(found, sample):
+            remark = (
+                f"{test_name}: left out what is no pixel, label or id: {layout.columns[layout.id]}"
+            )
+            found = None
+        else:
+            require_distinct_ids(found, test_name)
+            _require_writable_ids(found, test_name)
+    if sample is not None:
+        _require_same_ids(sample.ids, found, rows, source)
+        return sample.form, sample.ids, remark
+    if found is not None and layout.id is not None:
+        assert columns.train.label is not None
+        label_column = columns.train.columns[columns.train.label]
+        return SubmissionFormat(layout.columns[layout.id], label_column), tuple(found), remark
+    ids = tuple(str(number) for number in range(1, rows + 1))
+    return SubmissionFormat(), ids, remark
+
+
+def _could_be_ids(found: Sequence[str], sample: Sample | None) -> bool:
+    if sample is not None and set(found) & set(sample.ids):
+        return True
+    return sample is None and len(set(found)) == len(found)
+
+
+def _require_writable(labels: Sequence[str], source: Source, layout: Layout) -> None:
+    """Refuse labels that a submission cannot hold."""
+    bad = {label for label in set(labels) if not is_writable(label)}
+    if not bad:
+        return
+    row = next(row for row, label in enumerate(labels) if label in bad)
+    assert layout.label is not None
+    raise DataError(
+        f"{source.name('train')} line {line_of(source, 'train', row, layout.separator)} has the "
+        f"label {labels[row]!r} in column {layout.columns[layout.label]!r}, which cannot stand in "
+        "a submission: it holds a line break or another control character.",
+        mend="Write the label without it, or remove the line.",
+    )
+
+
+def _require_writable_ids(ids: Sequence[str], name: str) -> None:
+    bad = next((value for value in ids if not is_writable(value)), None)
+    if bad is not None:
+        raise DataError(
+            f"{name} has the id {bad!r}, which cannot stand in a submission: it holds a line break "
+            "or another control character.",
+            mend="Write the id without it.",
+        )
+
+
+def _require_known_labels(labels: Sequence[str], source: Source, layout: Layout) -> None:
     """Refuse the few labels that are no whole numbers where nearly all are.
 
     Classes are read off the file, so that only a label of another kind than the rest can be told
@@ -132,24 +227,20 @@ def _require_known_labels(labels: Sequence[str], source: Source, column: str) ->
     if not odd or len(odd) == len(labels):
         return
     few = len(odd) < 0.01 * len(labels) or (len(odd) < 3 and len(odd) < len(labels) / 2)
-    first = odd[0] if few else next((row for row in odd if _is_number(labels[row])), None)
+    first = (
+        odd[0] if few else next((row for row in odd if as_number(labels[row]) is not None), None)
+    )
     if first is None:
         return
     known = sort_classes(label for label, whole in kinds.items() if whole)
-    shown = ", ".join(known) if len(known) <= 12 else f"{known[0]} to {known[-1]}"
+    shown = ", ".join(known) if len(known) <= 10 else f"{known[0]} to {known[-1]}"
+    assert layout.label is not None
     raise DataError(
-        f"{source.name('train')} line {line_of(source, 'train', first)} has the unknown label "
-        f"{labels[first]!r} in column {column!r}; expected one of the others' kind: {shown}.",
+        f"{source.name('train')} line {line_of(source, 'train', first, layout.separator)} has the "
+        f"unknown label {labels[first]!r} in column {layout.columns[layout.label]!r}; expected one "
+        f"of the others' kind: {shown}.",
         mend="Correct the label, or remove the line.",
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _require_same_ids(

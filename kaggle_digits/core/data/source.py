@@ -1,39 +1,43 @@
 """Where a competition's files lie: a folder or a zip, found by name, opened as byte streams.
 
-Nothing is ever extracted to disk; a zip's members are read as streams.
+Nothing is ever extracted to disk; a zip's members are read as streams, packed ones in it too.
 """
 
 from __future__ import annotations
 
 import errno
+import gzip
 import lzma
+import os
 import re
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, cast
 
-from kaggle_digits.ground.errors import DataError
-
-Role = Literal["train", "test", "sample"]
-"""What a file is for: the labelled images, the images to label, the sample submission."""
+from kaggle_digits.ground.errors import DataError, shorten
+from kaggle_digits.ground.filenames import (
+    PACKINGS,
+    ROLES,
+    USUAL,
+    Role,
+    choose_files,
+    is_complete,
+    is_table,
+    role_of,
+)
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """For each file its name, size in bytes, and times of last writing and last change in ns."""
 
-_ROLES: tuple[Role, ...] = ("sample", "train", "test")
-_USUAL: Mapping[Role, str] = {
-    "train": "train.csv",
-    "test": "test.csv",
-    "sample": "sample_submission.csv",
-}
 _ENCRYPTED = 0x1
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+_MOST_LISTED = 1000
+_DAMAGE = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Source:
 
     def name(self, role: Role) -> str:
         """Return how messages name the file."""
-        return PurePosixPath(self.members.get(role, _USUAL[role])).name
+        return PurePosixPath(self.members.get(role, USUAL[role])).name
 
     def open(self, role: Role) -> AbstractContextManager[IO[bytes]]:
         """Open the file of a role, for reading from its start.
@@ -100,28 +104,109 @@ def find(path: Path) -> Source:
     return _find_in_zip(path)
 
 
+def open_packed(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Open a table that lies in a folder, unpacked while it is read where its name says so.
+
+    Raises:
+        DataError: It cannot be opened; or, inside the block, it turns out to be damaged.
+    """
+    return _open_packed(path.parent, path.name)
+
+
 def _find_in_folder(path: Path) -> Source:
     try:
         names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        members = _choose(names, path)
-        stamp = tuple(_stamp(path / members[role]) for role in _ROLES if role in members)
+        if not is_complete(names):
+            names += _one_deep(path)
+        if not any(map(is_table, names)):
+            names += _some_deeper(path)
+        members = choose_files(names, str(path))
+        stamp = tuple(_stamp(path, members[role]) for role in ROLES if role in members)
     except OSError as error:
         raise _unreadable(path, error) from error
+    return Source(path, members, stamp, lambda name: _open_packed(path, name))
 
-    @contextmanager
-    def opener(name: str) -> Iterator[IO[bytes]]:
+
+def _one_deep(path: Path) -> list[str]:
+    return sorted(
+        f"{folder.name}/{entry.name}"
+        for folder in path.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+        for entry in folder.iterdir()
+        if entry.is_file()
+    )
+
+
+def _some_deeper(path: Path) -> list[str]:
+    """Return a few files further down, for a message that says what lies there instead."""
+    found: list[str] = []
+    for folder, _, files in os.walk(path):
+        below = Path(folder).relative_to(path)
+        if len(below.parts) > 1:
+            found += [(below / name).as_posix() for name in sorted(files)]
+        if len(found) >= _MOST_LISTED:
+            break
+    return found[:_MOST_LISTED]
+
+
+@contextmanager
+def _open_packed(folder: Path, name: str) -> Iterator[IO[bytes]]:
+    path = folder / name
+    if not name.lower().endswith(PACKINGS):
         try:
-            with open(path / name, "rb") as stream:
+            with open(path, "rb") as stream:
                 yield stream
         except OSError as error:
-            raise _unreadable(path / name, error) from error
+            raise _unreadable(path, error) from error
+        return
+    with _named_damage(folder, name), open(path, "rb") as packed, _unpack(packed, name) as stream:
+        yield stream
 
-    return Source(path, members, stamp, opener)
+
+@contextmanager
+def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """Give a file as it is, or unpacked where its name says that it is packed."""
+    if name.lower().endswith(".gz"):
+        with gzip.open(stream) as inside:
+            yield cast(IO[bytes], inside)
+    elif name.lower().endswith(".zip"):
+        try:
+            archive = zipfile.ZipFile(stream)
+        except ValueError as error:
+            # A cut zip can give its members places before its start.
+            raise zipfile.BadZipFile(str(error)) from error
+        with archive:
+            for entry in archive.infolist():
+                _require_inside(entry, name)
+            entry = _one_table(archive.infolist(), name)
+            _require_open(entry, name)
+            with archive.open(entry) as inside:
+                yield inside
+    else:
+        yield stream
+
+
+def _one_table(entries: list[zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
+    files = [
+        entry
+        for entry in entries
+        if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
+    ]
+    tables = [entry for entry in files if entry.filename.lower().endswith((".csv", ".tsv"))]
+    if len(tables) > 1:
+        tables = [entry for entry in tables if role_of(entry.filename) == role_of(name)]
+    if len(tables) != 1:
+        held = shorten([entry.filename for entry in files])
+        raise DataError(
+            f"{name} holds {held or 'nothing'}; expected one CSV file in it.",
+            mend="Unpack it and give --data the folder.",
+        )
+    return tables[0]
 
 
 def _find_in_zip(path: Path) -> Source:
     try:
-        stamp = _stamp(path)
+        stamp = _stamp(path.parent, path.name)
         with open(path, "rb") as stream:
             start = stream.read(4)
     except OSError as error:
@@ -141,13 +226,10 @@ def _find_in_zip(path: Path) -> Source:
     for entry in entries:
         _require_inside(entry, path)
     files = [entry for entry in entries if not entry.is_dir()]
-    members = _choose(_in_one_folder([entry.filename for entry in files], path), path)
+    members = choose_files([entry.filename for entry in files], str(path))
     for entry in files:
-        if entry.filename in members.values() and entry.flag_bits & _ENCRYPTED:
-            raise DataError(
-                f"{entry.filename} in {path} is encrypted; expected a zip without a password.",
-                mend="Unpack it with its password and give --data the folder.",
-            )
+        if entry.filename in members.values():
+            _require_open(entry, path)
 
     @contextmanager
     def opener(name: str) -> Iterator[IO[bytes]]:
@@ -155,6 +237,7 @@ def _find_in_zip(path: Path) -> Source:
             try:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 stream = stack.enter_context(archive.open(name))
+                stream = stack.enter_context(_unpack(stream, name))
             except ValueError as error:
                 # A cut zip can give its members places before its start.
                 raise zipfile.BadZipFile(str(error)) from error
@@ -176,15 +259,17 @@ def _named_damage(path: Path, member: str) -> Iterator[None]:
             mend="Unpack it and give --data the folder.",
         ) from error
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        # What is wrong with a packed file's content has no number.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise _unreadable(path, error) from error
+        kind = "gzip file" if member.lower().endswith(".gz") else "zip"
         raise DataError(
-            f"{member} in {path} is damaged ({error}); expected a whole zip.",
+            f"{member} in {path} is damaged ({error}); expected a whole {kind}.",
             mend="Download it again.",
         ) from error
 
 
-def _require_inside(entry: zipfile.ZipInfo, path: Path) -> None:
+def _require_inside(entry: zipfile.ZipInfo, path: Path | str) -> None:
     # The name as stored: zipfile itself cuts some of what would give a bad name away.
     name = entry.orig_filename.replace("\\", "/")
     outside = name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/")
@@ -196,72 +281,19 @@ def _require_inside(entry: zipfile.ZipInfo, path: Path) -> None:
         )
 
 
-def _in_one_folder(names: Sequence[str], path: Path) -> list[str]:
-    """Return the CSV members at the top, or those of the one folder that has any."""
-    tables = [name for name in names if _is_table(name) and not name.startswith("__MACOSX/")]
-    folders = sorted({str(PurePosixPath(name).parent) for name in tables})
-    if "." in folders:
-        return [name for name in tables if "/" not in name]
-    if len(folders) > 1:
+def _require_open(entry: zipfile.ZipInfo, where: Path | str) -> None:
+    if entry.flag_bits & _ENCRYPTED:
         raise DataError(
-            f"{path} has CSV files in several folders: {', '.join(folders)}; expected them at its "
-            "top or in one folder.",
-            mend="Unpack it and give --data the right folder.",
+            f"{entry.filename} in {where} is encrypted; expected a zip without a password.",
+            mend="Unpack it with its password and give --data the folder.",
         )
-    return tables or list(names)
 
 
-def _choose(names: Sequence[str], path: Path) -> dict[Role, str]:
-    """Give each role its file: the usual name, or the one CSV whose name contains the role."""
-    tables = [name for name in names if _is_table(name)]
-    members: dict[Role, str] = {}
-    for role in _ROLES:
-        usual = [name for name in tables if _base(name) == _USUAL[role]]
-        candidates = usual or [name for name in tables if _role(name) == role]
-        if len(candidates) > 1:
-            raise DataError(
-                f"{path} has {len(candidates)} files that could be {_USUAL[role]}: "
-                f"{', '.join(candidates)}; expected one.",
-                mend=f"Name the right one {_USUAL[role]}.",
-            )
-        if candidates:
-            members[role] = candidates[0]
-        elif role != "sample":
-            raise _missing(role, names, path)
-    return members
-
-
-def _missing(role: Role, names: Iterable[str], path: Path) -> DataError:
-    shown = sorted(names)[:8]
-    archives = [name for name in shown if name.lower().endswith(".zip")]
-    if archives and path.is_dir():
-        mend = f"Give --data {path / archives[0]}, or unpack it there."
-    elif archives:
-        mend = f"Unpack {archives[0]} and give --data the folder."
-    else:
-        mend = "Download the competition's files, or give --data the place where they are."
-    return DataError(
-        f"{path} has no {_USUAL[role]}; it holds {', '.join(shown) or 'nothing'}.", mend=mend
-    )
-
-
-def _base(name: str) -> str:
-    return PurePosixPath(name).name.lower()
-
-
-def _is_table(name: str) -> bool:
-    return _base(name).endswith(".csv") and not _base(name).startswith(".")
-
-
-def _role(name: str) -> Role | None:
-    return next((role for role in _ROLES if role in _base(name)), None)
-
-
-def _stamp(path: Path) -> tuple[str, int, int, int]:
+def _stamp(folder: Path, name: str) -> tuple[str, int, int, int]:
     # The time of last change too: unpacking and copying can set the time of last writing back,
     # so that two versions of a file of one size would look alike.
-    status = path.stat()
-    return path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    status = (folder / name).stat()
+    return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _truncated(path: Path, member: str | None = None) -> DataError:

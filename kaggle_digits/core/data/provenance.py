@@ -1,0 +1,146 @@
+"""Which data a workspace was made from: kept in `data.json`, gone on from, never mixed.
+
+A forgotten `--data` must not make a second study of other images beside the first.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.files import write_json
+from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.workspace import Workspace
+
+EMBEDDED = "embedded digits"
+"""How messages name the data that come with the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The data of a workspace.
+
+    Args:
+        path: Absolute path of the folder or zip; None for the embedded data.
+        digest: Of what the files mean.
+        image_shape: The shape that was asked for, as `4x16`; None where none was.
+    """
+
+    path: str | None
+    digest: str
+    image_shape: str | None
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Make the value from what a workspace holds.
+
+        Raises:
+            FormError: It has other fields or values of other types.
+            ConfigurationError: The shape cannot be one.
+        """
+        fields = Fields(values)
+        path, shape = fields.text_or_none("path"), fields.text_or_none("image_shape")
+        made = cls(path, fields.text("digest"), shape)
+        made.shape  # noqa: B018  it is parsed
+        return made
+
+    @property
+    def name(self) -> str:
+        """How messages name the data."""
+        return self.path or EMBEDDED
+
+    @property
+    def shape(self) -> ImageShape | None:
+        """The shape that was asked for."""
+        return None if self.image_shape is None else ImageShape.parse(self.image_shape)
+
+    def where(self) -> Path | None:
+        """Return where the files are; None for the embedded data.
+
+        Raises:
+            DataError: They are no longer there.
+        """
+        if self.path is None:
+            return None
+        path = Path(self.path)
+        if not path.exists():
+            raise DataError(
+                f"This workspace was made from {path}, which is no longer there.",
+                mend="Give --data the place where the files are now.",
+            )
+        return path
+
+
+def read_provenance(workspace: Workspace) -> Provenance | None:
+    """Return the data that a workspace was made from; None for a new workspace.
+
+    Raises:
+        ArtefactError: The record is broken.
+    """
+    path = _record(workspace)
+    if not path.is_file():
+        return None
+    return read_artefact(
+        path,
+        Provenance.from_json,
+        "the record of a workspace's data",
+        "Delete it, and give --data the files that the workspace was made from.",
+    )
+
+
+def settle(workspace: Workspace, known: Provenance | None, given: Provenance) -> None:
+    """Keep what a workspace is made from, and refuse other data once something was made.
+
+    Args:
+        workspace: The workspace.
+        known: What it was made from so far.
+        given: What was loaded now.
+
+    Raises:
+        ArtefactError: It holds results of other data.
+    """
+    if known == given:
+        return
+    if known is not None and known.digest != given.digest and holds_results(workspace):
+        raise _refusal(workspace, known, given)
+    # A workspace that can only be read is read all the same.
+    with suppress(ArtefactError):
+        write_json(_record(workspace), asdict(given))
+
+
+def holds_results(workspace: Workspace) -> bool:
+    """Say whether anything in a workspace was made from its data."""
+    places = (workspace.tuning, workspace.ensembles, workspace.submissions)
+    return any(
+        entry.name not in ("folds", "ledger.sqlite") and not entry.name.startswith(".")
+        for place in places
+        if place.is_dir()
+        for entry in place.iterdir()
+    )
+
+
+def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
+    if known.path == given.path and known.image_shape == given.image_shape:
+        return ArtefactError(
+            f"The files of {known.name} have changed since {workspace.root} was made from them "
+            f"(digest {known.digest}, now {given.digest}).",
+            mend="Put the former files back, or give another --workspace.",
+        )
+    return ArtefactError(
+        f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
+        mend="Leave --data and --image-shape out to go on with the former, or give another "
+        "--workspace for the latter.",
+    )
+
+
+def _described(one: Provenance) -> str:
+    shape = f", images of {one.image_shape}" if one.image_shape else ""
+    return f"{one.name} (digest {one.digest}{shape})"
+
+
+def _record(workspace: Workspace) -> Path:
+    return workspace.root / "data.json"
