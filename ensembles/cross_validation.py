@@ -18,6 +18,7 @@ from ensembles.workshop import Workshop
 from kaggle_digits.core.architecture import plan
 from kaggle_digits.core.augmentation import find_policy
 from kaggle_digits.core.folds import make_folds
+from kaggle_digits.core.normalisation import find_normalisation
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Progress
@@ -141,8 +142,8 @@ def cross_validate(
 
     Raises:
         DataError: A class has fewer rows than folds.
-        ConfigurationError: A configuration has an unknown family or policy, the plan that is added
-            to has other folds, or no test image can become a pseudo-label.
+        ConfigurationError: A configuration has an unknown family, policy or normalisation, the plan
+            that is added to has other folds, or no test image can become a pseudo-label.
         ArtefactError: A member that is needed is broken, or made from other data.
         TrainingError: A member diverged or ran out of memory.
     """
@@ -150,6 +151,7 @@ def cross_validate(
     for config in configs:
         plan(config, dataset.competition.height, dataset.competition.width)
         find_policy(config.augmentation)
+        find_normalisation(config.normalisation)
     folds = make_folds(dataset, settings.folds, settings.seed, workspace)
     workshop = Workshop(dataset, folds, workspace, settings.keep_weights)
     with closing(OnDemand(workshop, settings.workers, progress, clock)) as executor:

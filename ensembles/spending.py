@@ -135,7 +135,7 @@ class Spender:
             self._measure(config)
 
     def _measure(self, config: TrainingConfig) -> None:
-        self._trainer.make_copies(config.augmentation, 1)
+        self._trainer.make_copies(config, 1)
         seconds = min(_MEASURED_SECONDS, max(1.0, _MEASURED_SHARE * self._budget.seconds))
         self._progress.say(f"measuring {config.digest[:8]}")
         self._speeds[config.digest] = self._trainer.executor.measure(config, seconds)
@@ -148,8 +148,8 @@ class Spender:
             for name in configs
             if name in self._speeds
         }
-        policies = {config.augmentation for config in configs.values()}
-        made = {policy: self._copies_made(policy, test=test) for policy in policies}
+        banks = {config.inputs: config for config in configs.values()}
+        made = {name: self._copies_made(config, test=test) for name, config in banks.items()}
         return Prices(
             self._trainer.folds.count,
             self._copies,
@@ -170,9 +170,9 @@ class Spender:
             copy=self._seconds_per_copy(config.augmentation, test=test),
         )
 
-    def _copies_made(self, policy: str, *, test: bool) -> int:
+    def _copies_made(self, config: TrainingConfig, *, test: bool) -> int:
         """Return how many of a bank's first copies are there."""
-        bank = self._trainer.bank(policy, test=test)
+        bank = self._trainer.bank(config, test=test)
         for index in range(self._copies):
             try:
                 bank.copy(index)

@@ -87,7 +87,7 @@ class Trainer:
     def keys(self, fold_set: FoldSet) -> list[MemberKey]:
         """Return the keys of a fold set, fold by fold."""
         config = fold_set.config
-        bank = self.bank(config.augmentation).digest
+        bank = self.bank(config).digest
         return [
             MemberKey(
                 config=config,
@@ -105,14 +105,14 @@ class Trainer:
             for fold in range(self.folds.count)
         ]
 
-    def bank(self, policy: str, *, test: bool = False) -> Bank:
-        """Return the bank of a policy, of the training images or of the test images."""
-        return self._workshop.bank(policy, test=test)
+    def bank(self, config: TrainingConfig, *, test: bool = False) -> Bank:
+        """Return a configuration's bank, of the training images or of the test images."""
+        return self._workshop.bank(config, test=test)
 
-    def make_copies(self, policy: str, copies: int, *, test: bool = False) -> None:
+    def make_copies(self, config: TrainingConfig, copies: int, *, test: bool = False) -> None:
         """Make those of a bank's first copies that are not there yet, on all cores."""
         started = self._clock()
-        bank = self.bank(policy, test=test)
+        bank = self.bank(config, test=test)
         bank.ensure(copies, hardware.available_threads(), self._progress)
         self.augmenting += self._clock() - started
 
@@ -179,12 +179,12 @@ class Trainer:
                 self.known += 1
                 task.advance(timed=False)
                 continue
-            self.make_copies(key.config.augmentation, key.copies)
+            self.make_copies(key.config, key.copies)
             if not key.round:
                 yield Order(key)
                 continue
             labels = self.pseudo_labels(key.round, key.fold)
-            self.make_copies(key.config.augmentation, key.copies, test=True)
+            self.make_copies(key.config, key.copies, test=True)
             yield Order(key, labels, self._about(key, labels))
 
     def _decided_by(self, round: int, fold: int) -> str:

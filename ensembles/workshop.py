@@ -68,16 +68,20 @@ class Workshop:
     workspace: Workspace
     keep_weights: bool
 
-    def bank(self, policy: str, *, test: bool = False) -> Bank:
-        """Return the bank of a policy, of the training images or of the test images."""
+    def bank(self, config: TrainingConfig, *, test: bool = False) -> Bank:
+        """Return a configuration's bank, of the training images or of the test images."""
         return Bank(
-            self.dataset, policy, self.folds.seed, self.workspace, "test" if test else "train"
+            self.dataset,
+            config.augmentation,
+            self.folds.seed,
+            self.workspace,
+            "test" if test else "train",
+            config.normalisation,
         )
 
     def measure(self, config: TrainingConfig, seconds: float) -> Throughput:
         """Measure how fast a configuration is; its bank's first copy has been made."""
-        bank = self.bank(config.augmentation)
-        return measure(config, self.dataset, bank, seconds=seconds)
+        return measure(config, self.dataset, self.bank(config), seconds=seconds)
 
     def make(
         self, order: Order, progress: Progress, clock: Callable[[], float] = time.monotonic
@@ -95,13 +99,13 @@ class Workshop:
         """
         started = clock()
         key, store = order.key, MemberStore(self.workspace)
-        policy, rows = key.config.augmentation, self.folds.held_out_rows(key.fold)
+        config, rows = key.config, self.folds.held_out_rows(key.fold)
         place = store.checkpoints(key)
         model = place / MODEL if self.keep_weights else None
         trained = train(
             TrainingJob(
                 name=f"member {short(key)}",
-                config=key.config,
+                config=config,
                 train_rows=self.folds.training_rows(key.fold),
                 held_out_rows=rows,
                 epochs=key.epochs,
@@ -111,10 +115,10 @@ class Workshop:
                 pseudo_labels=order.labels,
             ),
             self.dataset,
-            self.bank(policy),
+            self.bank(config),
             place,
             progress,
-            test_bank=self.bank(policy, test=True) if order.labels is not None else None,
+            test_bank=self.bank(config, test=True) if order.labels is not None else None,
             model_file=model,
         )
         assert trained.test is not None  # the job asked for it

@@ -340,5 +340,5 @@ def _row(place: int, entry: Ranked) -> tuple[str, ...]:
         str(config.kernel_size),
         f"{config.dropout:g}",
         f"{config.learning_rate:.2g}",
-        config.augmentation,
+        config.inputs,
     )

@@ -197,7 +197,13 @@ class Scorer:
             CutError: `progress` ends the work.
         """
         started = time.monotonic()
-        bank = Bank(self._dataset, unit.config.augmentation, self._settings.seed, self._workspace)
+        bank = Bank(
+            self._dataset,
+            unit.config.augmentation,
+            self._settings.seed,
+            self._workspace,
+            normalisation=unit.config.normalisation,
+        )
         with self._alone():
             bank.ensure(self._settings.copies, hardware.available_threads(), progress)
         held_out: list[np.ndarray] = []

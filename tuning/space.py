@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.core.architecture import FAMILIES
 from kaggle_digits.core.augmentation import POLICIES
+from kaggle_digits.core.normalisation import NORMALISATIONS
 from kaggle_digits.ground.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ ON_REQUEST: tuple[Dimension, ...] = (
     Choice("cutmix", (0.0, 0.5, 1.0)),
     Choice("weight_averaging", (0.0, 0.99, 0.995, 0.998, 0.999)),
     Choice("views", (1, 5, 9)),
+    Choice("normalisation", tuple(NORMALISATIONS)),
 )
 """Searched only where a space file names them: what they bring shows in runs that are longer than
 a trial, so a search over all of them would mostly compare noise."""

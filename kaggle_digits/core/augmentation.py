@@ -13,11 +13,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kaggle_digits.core.normalisation import find_normalisation, normalise
 from kaggle_digits.core.processes import become_worker
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
@@ -121,9 +123,10 @@ class Bank:
         seed: Fixes all copies; copy c has its own stream, from (seed, c).
         workspace: The bank lives in its cache.
         part: `train` or `test`: which images.
+        normalisation: How they are normalised before they are augmented.
 
     Raises:
-        ConfigurationError: The policy is unknown.
+        ConfigurationError: The policy or the normalisation is unknown.
     """
 
     def __init__(
@@ -133,25 +136,33 @@ class Bank:
         seed: int,
         workspace: Workspace,
         part: Literal["train", "test"] = "train",
+        normalisation: str = "none",
     ) -> None:
-        self._images = dataset.images if part == "train" else dataset.test_images
+        self._raw = dataset.images if part == "train" else dataset.test_images
         self._policy = find_policy(policy)
+        self._normalisation = normalisation
+        normalised_by = find_normalisation(normalisation)
         self._seed = seed
         made_by = {
             "data": dataset.digest,
             "policy": asdict(self._policy) if self._policy else None,
             "seed": seed,
             "interpolation": "cubic",
-        } | ({"part": part} if part != "train" else {})
-        self.name = policy if part == "train" else f"{policy} ({part})"
+        }
+        if part != "train":
+            made_by["part"] = part
+        if normalised_by is not None:
+            made_by["normalisation"] = asdict(normalised_by)
+        name = policy if normalised_by is None else f"{normalisation}-{policy}"
+        self.name = name if part == "train" else f"{name} ({part})"
         self.digest = digest(made_by)
-        self._folder = workspace.cache / "bank" / f"{policy}-{self.digest}"
+        self._folder = workspace.cache / "bank" / f"{name}-{self.digest}"
         self._made_by = made_by
 
     def copy(self, index: int) -> np.ndarray:
         """Return one augmented copy, uint8 [rows, height, width], memory-mapped.
 
-        The policy `none` has the images themselves as its only copy. One that is missing is made.
+        The policy `none` has the normalised images as its only copy. One that is missing is made.
         """
         if self._policy is None:
             return self._images
@@ -210,6 +221,10 @@ class Bank:
         walk = [int(index) for _ in range(rounds) for index in random.permutation(copies)]
         return walk[:epochs]
 
+    @cached_property
+    def _images(self) -> np.ndarray:
+        return normalise(self._raw, self._normalisation)
+
     def _path(self, index: int) -> Path:
         return self._folder / f"copy-{index:03d}"
 
@@ -218,7 +233,7 @@ class Bank:
             images = np.load(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._images.shape)
+        return bool(images.shape == self._raw.shape)
 
 
 def make_room(folder: Path, wanted: int) -> None:
