@@ -67,8 +67,8 @@ class Sets:
             name: TrainingConfig.from_json(SHARED | values) for name, values in recipes.items()
         }
         self._dataset = load(given.data, self._workspace)
-        self._folds = make_folds(self._dataset, given.folds, 0, self._workspace)
-        self.labels = self._dataset.labels
+        self.folds = make_folds(self._dataset, given.folds, 0, self._workspace)
+        self.images, self.labels = self._dataset.images, self._dataset.labels
 
     def place(self, unit: Unit) -> Path:
         """Return the folder of what a member predicts."""
@@ -93,8 +93,8 @@ class Sets:
         job = TrainingJob(
             name=f"{unit.name} fold {unit.fold} seed {unit.seed}",
             config=config,
-            train_rows=self._folds.training_rows(unit.fold),
-            held_out_rows=self._folds.held_out_rows(unit.fold),
+            train_rows=self.folds.training_rows(unit.fold),
+            held_out_rows=self.folds.held_out_rows(unit.fold),
             epochs=epochs,
             copies=epochs,
             seed=int(digest([unit.seed, config.digest, unit.fold])[:7], 16),
@@ -114,7 +114,7 @@ class Sets:
             path = self.place(Unit(name, fold, seed)) / "held-out.npy"
             if not path.exists():
                 return None
-            found[self._folds.held_out_rows(fold)] = np.load(path)
+            found[self.folds.held_out_rows(fold)] = np.load(path)
         return found
 
 
