@@ -101,8 +101,11 @@ class Sets:
             predict_test=False,
         )
         checkpoints = self._workspace.cache / "checkpoints"
-        trained = train(job, self._dataset, self.bank(unit.name), checkpoints, Silent())
+        bank = self.bank(unit.name)
         with whole_folder(self.place(unit)) as folder:
+            trained = train(
+                job, self._dataset, bank, checkpoints, Silent(), model_file=folder / "model.keras"
+            )
             np.save(folder / "held-out.npy", trained.held_out)
             write_json(folder / "record.json", {"seconds": trained.seconds, "set": unit.name})
         trained.checkpoint.unlink(missing_ok=True)
