@@ -18,6 +18,9 @@ _LARGEST_SLANT = 1.2
 _BOX_HEIGHT = 20 / 28
 _LARGEST_STRETCH = 2.0
 _INK = 0.25
+"""Least share of the brightest pixel that counts as ink, so that faint noise has no extent."""
+_NO_SPREAD = 1e-9
+_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,65 +79,76 @@ def normalise(images: np.ndarray, name: str) -> np.ndarray:
     import cv2
 
     height, width = images.shape[1:]
-    made = np.empty_like(images)
-    for row, image in enumerate(images):
-        if not image.any():
-            made[row] = image
-            continue
-        made[row] = cv2.warpAffine(
-            image,
-            _back(image, wanted),
-            (width, height),
+    made = images.copy()
+    for start in range(0, len(images), _AT_A_TIME):
+        rows = start + np.flatnonzero(images[start : start + _AT_A_TIME].any(axis=(1, 2)))
+        for row, back in zip(rows, _back(images[rows], wanted), strict=True):
             # The map says where each pixel comes from; cubic as in augmentation.
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        )
+            flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+            made[row] = cv2.warpAffine(images[row], back, (width, height), flags=flags)
     return made
 
 
-def _back(image: np.ndarray, wanted: Normalisation) -> np.ndarray:
-    """Return the map from the normalised image's pixels to those of an image with ink, [2, 3].
+def _back(images: np.ndarray, wanted: Normalisation) -> np.ndarray:
+    """Return the maps from normalised pixels to those of images with ink, [n, 2, 3].
 
-    With slant s about the centroid (cx, cy), the pixel (x, y) comes from (x + s (y - cy), y); with
-    a box, x and y are first measured from the image's middle, in the ink's own scale.
+    With slant s about the centroid's row cy, the pixel (x, y) comes from (x + s (y - cy), y); with
+    a box, x and y are measured from the middle of the ink and in its own scale.
     """
-    slant, middle = _slant(image) if wanted.deslant else (0.0, 0.0)
-    back = np.array([[1.0, slant, -slant * middle], [0.0, 1.0, 0.0]])
+    slants, middles = _slants(images)
+    if not wanted.deslant:
+        slants = np.zeros_like(slants)
+    back = np.zeros((len(images), 2, 3))
+    back[:, 0, 0] = back[:, 1, 1] = 1.0
+    back[:, 0, 1], back[:, 0, 2] = slants, -slants * middles
     if wanted.width is None:
         return back
-    height, width = image.shape
-    rows, columns = np.nonzero(image >= _INK * image.max())
-    upright = columns - slant * (rows - middle)
-    top, bottom = rows.min() - 0.5, rows.max() + 0.5
-    left, right = upright.min() - 0.5, upright.max() + 0.5
+    height, width = images.shape[1:]
+    left, right, top, bottom = _extents(images, slants, middles)
     down = (bottom - top) / (_BOX_HEIGHT * height)
     along = (right - left) / (wanted.width * width)
     # A stroke alone, a 1, is widened to a wider stroke, not to a block.
-    along, down = max(along, down / _LARGEST_STRETCH), max(down, along / _LARGEST_STRETCH)
-    from_box = np.array(
-        [
-            [along, 0.0, (left + right) / 2 - along * (width - 1) / 2],
-            [0.0, down, (top + bottom) / 2 - down * (height - 1) / 2],
-            [0.0, 0.0, 1.0],
-        ]
-    )
+    along = np.maximum(along, down / _LARGEST_STRETCH)
+    down = np.maximum(down, along / _LARGEST_STRETCH)
+    from_box = np.zeros((len(images), 3, 3))
+    from_box[:, 0, 0], from_box[:, 1, 1], from_box[:, 2, 2] = along, down, 1.0
+    from_box[:, 0, 2] = (left + right) / 2 - along * (width - 1) / 2
+    from_box[:, 1, 2] = (top + bottom) / 2 - down * (height - 1) / 2
     return np.asarray(back @ from_box)
 
 
-def _slant(image: np.ndarray) -> tuple[float, float]:
-    """Return by how much rows are to be shifted for each row down, and the centroid's row.
+def _slants(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much rows are to be shifted for each row down, and the centroids' rows, [n].
 
     From the moments of the ink: cov(x, y) / var(y), limited to 1.2 (50 degrees), so that a flat
-    stroke is not torn apart. The shear that makes the covariance zero; as used by LeCun, Bottou,
-    Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", section III.A,
-    who call it deslanting by the second moments of inertia.
+    stroke is not torn apart. It is the shear that makes the covariance zero; LeCun, Bottou, Bengio,
+    Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", section III.A, deslant
+    by the second moments of inertia.
     """
-    weights = image.astype(np.float64)
-    total = weights.sum()
-    rows = np.arange(image.shape[0])[:, np.newaxis]
-    columns = np.arange(image.shape[1])
-    down, along = (weights * rows).sum() / total, (weights * columns).sum() / total
-    spread = (weights * (rows - down) ** 2).sum()
-    if not spread:
-        return 0.0, float(down)
-    slant = (weights * (rows - down) * (columns - along)).sum() / spread
-    return float(np.clip(slant, -_LARGEST_SLANT, _LARGEST_SLANT)), float(down)
+    ink = images.astype(np.float64)
+    ink /= ink.sum(axis=(1, 2), keepdims=True)
+    by_row, by_column = ink.sum(axis=2), ink.sum(axis=1)
+    middles = by_row @ np.arange(images.shape[1])
+    centres = by_column @ np.arange(images.shape[2])
+    down = np.arange(images.shape[1]) - middles[:, np.newaxis]
+    along = np.arange(images.shape[2]) - centres[:, np.newaxis]
+    spread = (by_row * down**2).sum(axis=1)
+    together = np.einsum("nyx,ny,nx->n", ink, down, along, optimize=True)
+    # A single row of ink has no slant.
+    slants = np.divide(together, spread, out=np.zeros_like(spread), where=spread > _NO_SPREAD)
+    return np.clip(slants, -_LARGEST_SLANT, _LARGEST_SLANT), middles
+
+
+def _extents(
+    images: np.ndarray, slants: np.ndarray, middles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ink's left, right, top and bottom edge once it stands upright, [n] each."""
+    height, width = images.shape[1:]
+    is_ink = images >= _INK * images.max(axis=(1, 2), keepdims=True)
+    has_ink = is_ink.any(axis=2)
+    shifts = slants[:, np.newaxis] * (np.arange(height) - middles[:, np.newaxis])
+    first = np.where(has_ink, is_ink.argmax(axis=2) - shifts, np.inf)
+    last = np.where(has_ink, width - 1 - is_ink[:, :, ::-1].argmax(axis=2) - shifts, -np.inf)
+    top = has_ink.argmax(axis=1)
+    bottom = height - 1 - has_ink[:, ::-1].argmax(axis=1)
+    return first.min(axis=1) - 0.5, last.max(axis=1) + 0.5, top - 0.5, bottom + 0.5

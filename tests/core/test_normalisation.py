@@ -75,6 +75,7 @@ def test_any_size_blank_or_full_or_random_keeps_its_shape(name, size) -> None:
     assert np.array_equal(images, before)
     assert not made[0].any()
     assert all(image.any() for image in made[1:])
+    assert not normalise(blank, name).any()
     assert normalise(images[:0], name).shape == (0, *size)
 
 
