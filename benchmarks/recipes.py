@@ -72,7 +72,7 @@ def _run(
     rows = folds.held_out_rows(fold)
     path = workspace.root / "runs" / f"{config.digest}-{folds.count}-{fold}-{seed}-{epochs}.json"
     if not path.exists():
-        bank = Bank(dataset, config.augmentation, 0, workspace)
+        bank = Bank.of(config, dataset, 0, workspace)
         bank.ensure(range(epochs), Silent())
         job = TrainingJob(
             path.stem, config, folds.training_rows(fold), rows, epochs, epochs, seed, False

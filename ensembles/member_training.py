@@ -69,12 +69,12 @@ def train_member(site: Site, order: Order) -> Made:
         ArtefactError: The site's cache cannot be written.
     """
     key, dataset = order.key, site.dataset
-    policy, rows = key.config.augmentation, order.held_out_rows
-    bank = Bank(dataset, policy, order.bank_seed, site.workspace)
+    rows = order.held_out_rows
+    bank = Bank.of(key.config, dataset, order.bank_seed, site.workspace)
     bank.ensure(range(key.copies), site.progress)
     test_bank = None
     if order.labels is not None:
-        test_bank = Bank(dataset, policy, order.bank_seed, site.workspace, "test")
+        test_bank = Bank.of(key.config, dataset, order.bank_seed, site.workspace, "test")
         test_bank.ensure(range(key.copies), site.progress)
     place = MemberStore(site.workspace).checkpoints(key)
     model = place / MODEL if order.keeps_weights else None
@@ -115,7 +115,7 @@ def train_member(site: Site, order: Order) -> Made:
 
 def measure_pace(site: Site, config: TrainingConfig, bank_seed: int, seconds: float) -> Throughput:
     """Measure how fast a configuration is for one worker while all are at work."""
-    bank = Bank(site.dataset, config.augmentation, bank_seed, site.workspace)
+    bank = Bank.of(config, site.dataset, bank_seed, site.workspace)
     bank.ensure(range(1), site.progress)
     return measure(config, site.dataset, bank, seconds=seconds)
 

@@ -92,7 +92,7 @@ class Prices:
         folds: Members of a set.
         copies: Augmented copies a member walks through at most.
         paces: By the configuration's digest; what is not in it has not been measured.
-        made: Copies of the bank that are there, by the policy's name.
+        made: Copies of the bank that are there, by `TrainingConfig.inputs`.
         workers: Members trained at a time; paces are those of one of them.
     """
 
@@ -113,16 +113,16 @@ class Prices:
         if there >= self.folds:
             return 0.0
         pace = self.paces[fold_set.config.digest]
-        copies = max(0, min(epochs, self.copies) - self.made.get(fold_set.config.augmentation, 0))
+        copies = max(0, min(epochs, self.copies) - self.made.get(fold_set.config.inputs, 0))
         augmenting = _WORKERS_START + copies * pace.copy if copies and pace.copy else 0.0
         turns = -(-(self.folds - there) // self.workers)
         return turns * pace.seconds(epochs) + augmenting
 
     def after(self, candidate: Candidate, epochs: int) -> Prices:
         """Return the prices once a set is made: its copies of the bank are there for the next."""
-        policy = candidate.fold_set.config.augmentation
-        made = max(self.made.get(policy, 0), min(epochs, self.copies))
-        return dataclasses.replace(self, made={**self.made, policy: made})
+        inputs = candidate.fold_set.config.inputs
+        made = max(self.made.get(inputs, 0), min(epochs, self.copies))
+        return dataclasses.replace(self, made={**self.made, inputs: made})
 
 
 @dataclass(frozen=True, slots=True)

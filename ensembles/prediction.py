@@ -118,7 +118,9 @@ def predict_images(
     with progress.task("predict", len(keys), "members") as task:
         for key in keys:
             path = store.checked_model(key)
-            found = inference.predict(inference.load(path), images, key.config.views)
+            config = key.config
+            model = inference.load(path)
+            found = inference.predict(model, images, config.views, config.normalisation)
             require_softmax(found, (len(images), classes), str(path))
             total += found
             task.advance()

@@ -158,8 +158,8 @@ class Spender:
             for name in configs
             if name in self._speeds
         }
-        policies = {config.augmentation for config in configs.values()}
-        made = {policy: self._copies_made(policy, test=test) for policy in policies}
+        banks = {config.inputs: config for config in configs.values()}
+        made = {name: self._copies_made(config, test=test) for name, config in banks.items()}
         return Prices(
             self._trainer.folds.count,
             self._copies,
@@ -180,9 +180,9 @@ class Spender:
             copy=self._seconds_per_copy(config.augmentation, test=test),
         )
 
-    def _copies_made(self, policy: str, *, test: bool) -> int:
+    def _copies_made(self, config: TrainingConfig, *, test: bool) -> int:
         """Return how many of a bank's first copies are there."""
-        missing = self._trainer.bank(policy, test=test).missing(range(self._copies))
+        missing = self._trainer.bank(config, test=test).missing(range(self._copies))
         return missing[0] if missing else self._copies
 
     def _seconds_per_copy(self, name: str, *, test: bool) -> float:

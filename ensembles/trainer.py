@@ -104,7 +104,7 @@ class Trainer:
     def keys(self, fold_set: FoldSet) -> list[MemberKey]:
         """Return the keys of a fold set, fold by fold."""
         config = fold_set.config
-        bank = self.bank(config.augmentation).digest
+        bank = self.bank(config).digest
         return [
             MemberKey(
                 config=config,
@@ -122,12 +122,12 @@ class Trainer:
             for fold in range(self.folds.count)
         ]
 
-    def bank(self, policy: str, *, test: bool = False) -> Bank:
-        """Return the bank of a policy, of the training images or of the test images."""
+    def bank(self, config: TrainingConfig, *, test: bool = False) -> Bank:
+        """Return a configuration's bank, of the training images or of the test images."""
         part: Part = "test" if test else "train"
-        return Bank(self.dataset, policy, self.folds.seed, self._workspace, part)
+        return Bank.of(config, self.dataset, self.folds.seed, self._workspace, part)
 
-    def make_copies(self, policy: str, copies: int, *, test: bool = False) -> None:
+    def make_copies(self, config: TrainingConfig, copies: int, *, test: bool = False) -> None:
         """Make those of a bank's first copies that are not there yet, on all cores.
 
         The nodes of a cluster make their own.
@@ -135,13 +135,13 @@ class Trainer:
         if not self.engine.makes_copies:
             return
         started = self._clock()
-        bank = self.bank(policy, test=test)
+        bank = self.bank(config, test=test)
         make_copies(bank, copies, self.dataset, self._workspace, self._progress)
         self.augmenting += self._clock() - started
 
     def measure(self, config: TrainingConfig, seconds: float) -> Throughput:
         """Let all workers measure a configuration at the same time; return the mean."""
-        self.make_copies(config.augmentation, 1)
+        self.make_copies(config, 1)
         given = (config, self.folds.seed, seconds)
         works = [
             Work(f"measuring {config.digest[:8]} ({number})", measure_pace, given)
@@ -221,12 +221,12 @@ class Trainer:
                 task.advance(timed=False)
                 continue
             # While others are at work.
-            self.make_copies(key.config.augmentation, key.copies)
+            self.make_copies(key.config, key.copies)
             labels = about = None
             if key.round:
                 labels = self.pseudo_labels(key.round, key.fold)
                 about = self._about(key, labels)
-                self.make_copies(key.config.augmentation, key.copies, test=True)
+                self.make_copies(key.config, key.copies, test=True)
             rows, others = (
                 rows.astype(np.int32)
                 for rows in (self.folds.held_out_rows(key.fold), self.folds.training_rows(key.fold))

@@ -173,7 +173,7 @@ class Splits:
 
 def bank_of(unit: Unit, dataset: Dataset, workspace: Workspace, settings: ScoringSettings) -> Bank:
     """Return the bank whose first copies a unit's networks walk through."""
-    return Bank(dataset, unit.config.augmentation, settings.seed, workspace)
+    return Bank.of(unit.config, dataset, settings.seed, workspace)
 
 
 def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:

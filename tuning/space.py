@@ -137,6 +137,7 @@ ON_REQUEST: tuple[Dimension, ...] = (
     Choice("cutmix", (0.0, 0.5, 1.0)),
     Choice("weight_averaging", (0.0, 0.99, 0.995, 0.998, 0.999)),
     Choice("views", (1, 5, 9)),
+    Choice("normalisation", names.NORMALISATIONS),
 )
 """Searched only where a space file names them: what they bring shows in runs that are longer than
 a trial, so a search over all of them would mostly compare noise."""

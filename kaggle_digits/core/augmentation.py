@@ -12,12 +12,14 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from kaggle_digits.core.arrays import load_array
+from kaggle_digits.core.normalisation import find_normalisation, normalise
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import InUseError
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
@@ -28,6 +30,7 @@ from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+    from kaggle_digits.ground.config import TrainingConfig
 
 
 MOST_BYTES = 4 * 2**30
@@ -124,14 +127,15 @@ class Bank:
         seed: Fixes all copies; copy c has its own stream, from (seed, c).
         workspace: The bank lives in its cache.
         part: `train` or `test`: which images.
+        normalisation: How they are normalised before they are augmented.
 
     Attributes:
         name: How progress names it.
         digest: 16 hex digits that stand for all copies.
-        key: Policy, seed and part: with the data, what decides all copies.
+        key: Policy, seed, part and normalisation: with the data, what decides all copies.
 
     Raises:
-        ConfigurationError: The policy is unknown.
+        ConfigurationError: The policy or the normalisation is unknown.
     """
 
     def __init__(
@@ -141,10 +145,13 @@ class Bank:
         seed: int,
         workspace: Workspace,
         part: Part = "train",
+        normalisation: str = "none",
     ) -> None:
-        self.key: tuple[str, int, Part] = (policy, seed, part)
-        self._images = dataset.images if part == "train" else dataset.test_images
+        self.key: tuple[str, int, Part, str] = (policy, seed, part, normalisation)
+        self._raw = dataset.images if part == "train" else dataset.test_images
         self._policy = find_policy(policy)
+        self._normalisation = normalisation
+        normalised_by = find_normalisation(normalisation)
         self._seed = seed
         self._workspace = workspace
         made_by = {
@@ -152,16 +159,33 @@ class Bank:
             "policy": asdict(self._policy) if self._policy else None,
             "seed": seed,
             "interpolation": "cubic",
-        } | ({"part": part} if part != "train" else {})
-        self.name = policy if part == "train" else f"{policy} ({part})"
+        }
+        if part != "train":
+            made_by["part"] = part
+        if normalised_by is not None:
+            made_by["normalisation"] = asdict(normalised_by)
+        name = policy if normalised_by is None else f"{normalisation}-{policy}"
+        self.name = name if part == "train" else f"{name} ({part})"
         self.digest = digest(made_by)
-        self._folder = workspace.cache / "bank" / f"{policy}-{self.digest}"
+        self._folder = workspace.cache / "bank" / f"{name}-{self.digest}"
         self._made_by = made_by
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainingConfig,
+        dataset: Dataset,
+        seed: int,
+        workspace: Workspace,
+        part: Part = "train",
+    ) -> Self:
+        """Return the bank that a configuration's networks are trained on."""
+        return cls(dataset, config.augmentation, seed, workspace, part, config.normalisation)
 
     def copy(self, index: int) -> np.ndarray:
         """Return one augmented copy, uint8 [rows, height, width], memory-mapped.
 
-        The policy `none` has the images themselves as its only copy. One that is missing is made.
+        The policy `none` has the normalised images as its only copy. One that is missing is made.
         """
         if self._policy is None:
             return self._images
@@ -186,7 +210,7 @@ class Bank:
         if stamp.exists():
             stamp.touch()  # in use: the last to make room for others
         if copies:
-            wanted = copies * self._images.nbytes
+            wanted = copies * self._raw.nbytes
             make_room(self._folder, wanted)
             require_room(self._folder, wanted, "the augmentation bank")
             write_json(stamp, self._made_by)
@@ -246,6 +270,10 @@ class Bank:
         walk = [int(index) for _ in range(rounds) for index in random.permutation(copies)]
         return walk[:epochs]
 
+    @cached_property
+    def _images(self) -> np.ndarray:
+        return normalise(self._raw, self._normalisation)
+
     def _path(self, index: int) -> Path:
         return self._folder / f"copy-{index:03d}"
 
@@ -254,7 +282,7 @@ class Bank:
             images = load_array(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._images.shape and images.dtype == self._images.dtype)
+        return bool(images.shape == self._raw.shape and images.dtype == self._raw.dtype)
 
 
 def make_room(folder: Path, wanted: int) -> None:

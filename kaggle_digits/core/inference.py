@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaggle_digits.core import hardware
+from kaggle_digits.core.normalisation import normalise
 from kaggle_digits.core.predictions import softmax
 from kaggle_digits.ground.errors import ArtefactError
 
@@ -60,20 +61,24 @@ def load(path: Path) -> keras.Model:
         ) from error
 
 
-def predict(model: keras.Model, images: np.ndarray, views: int = 1) -> np.ndarray:
+def predict(
+    model: keras.Model, images: np.ndarray, views: int = 1, normalisation: str = "none"
+) -> np.ndarray:
     """Return softmax, averaged over views.
 
     By single calls: Keras' own `predict` sets up a pipeline for each call, which costs more.
 
     Args:
         model: From uint8 [batch, height, width, 1] to logits.
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width], as they came.
         views: How many views of each image are averaged; the image itself is the first.
+        normalisation: What the network was trained on; the views are of the normalised images.
 
     Returns:
         float32 [n, classes].
     """
     total: Any = 0.0
+    images = normalise(images, normalisation)
     for view in range(views):
         seen = images if view == 0 else _moved(images, *_MOVES[view - 1])
         total = total + softmax(_logits(model, seen))

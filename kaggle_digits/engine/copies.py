@@ -69,7 +69,9 @@ def make_copies(
             task.advance()
 
 
-def make_copy(site: Site, policy: str, seed: int, part: Part, index: int) -> None:
+def make_copy(
+    site: Site, policy: str, seed: int, part: Part, normalisation: str, index: int
+) -> None:
     """Make one copy in the site's cache; a task's function."""
     site.deadline.check()
-    Bank(site.dataset, policy, seed, site.workspace, part).ensure([index], Silent())
+    Bank(site.dataset, policy, seed, site.workspace, part, normalisation).ensure([index], Silent())

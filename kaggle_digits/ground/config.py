@@ -49,6 +49,8 @@ class TrainingConfig:
             of the two.
         batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
             the learning rate lowered by the root of the ratio.
+        normalisation: How images are normalised before anything else, in training and prediction
+            alike, one of `names.NORMALISATIONS`.
         augmentation: Name of the policy, one of `names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
             each image, the image itself first; 1 for none.
@@ -74,6 +76,7 @@ class TrainingConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     batch_size: int = 256
+    normalisation: str = "none"
     augmentation: str = "standard"
     views: int = 1
 
@@ -97,6 +100,7 @@ class TrainingConfig:
             )
         names.require_known("family", self.family, names.FAMILIES)
         names.require_known("optimizer", self.optimizer, names.OPTIMIZERS)
+        names.require_known("normalisation", self.normalisation, names.NORMALISATIONS)
         names.require_known("augmentation", self.augmentation, names.POLICIES)
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +126,13 @@ class TrainingConfig:
                     f"{name!r} is not a field of a configuration.", mend=did_you_mean(name, known)
                 )
         return cls(**values)
+
+    @property
+    def inputs(self) -> str:
+        """Name of what decides the augmented copies: normalisation, if any, and policy."""
+        if self.normalisation == _ADDED["normalisation"]:
+            return self.augmentation
+        return f"{self.normalisation}-{self.augmentation}"
 
     @property
     def digest(self) -> str:
@@ -212,6 +223,7 @@ _ADDED: dict[str, bool | str | float | int] = {
     "mixup": 0.0,
     "cutmix": 0.0,
     "views": 1,
+    "normalisation": "none",
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "depth": (1, 4),

@@ -17,6 +17,7 @@ PRESETS = ("quick", "medium", "best")
 
 FAMILIES = ("strided", "pooled", "residual", "wide", "valid", "stepped")
 OPTIMIZERS = ("adamw", "sgd")
+NORMALISATIONS = ("none", "deslant", "box14", "box20", "deslant-box14", "deslant-box20")
 POLICIES = ("none", "light", "standard", "elastic", "strong")
 PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
 

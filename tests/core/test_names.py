@@ -13,6 +13,7 @@ from ensembles.pseudo_labels import PseudoRule
 from kaggle_digits.core.architecture import FAMILIES
 from kaggle_digits.core.augmentation import POLICIES
 from kaggle_digits.core.hardware import named_precision
+from kaggle_digits.core.normalisation import NORMALISATIONS
 from kaggle_digits.ground import names
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
@@ -24,6 +25,7 @@ from tuning.oracles import STRATEGIES
     ("table", "known"),
     [
         (FAMILIES, names.FAMILIES),
+        (NORMALISATIONS, names.NORMALISATIONS),
         (POLICIES, names.POLICIES),
         (METHODS, names.METHODS),
         (load_presets(), names.PRESETS),

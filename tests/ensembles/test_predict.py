@@ -137,7 +137,7 @@ def test_the_file_has_a_line_for_each_image() -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A workspace with two small networks, one of which looks at three views; its data."""
+    """A workspace with two small networks, one of three views of normalised images; its data."""
     folder = tmp_path_factory.mktemp("kept")
     draw_ = np.random.default_rng(0)
     names = ",".join(f"pixel{n}" for n in range(36))
@@ -153,7 +153,10 @@ def trained(tmp_path_factory):
     place = Workspace(folder / "workspace")
     dataset = load(folder, place)
     small = {"filters": 4, "depth": 1, "batch_size": 16, "augmentation": "none"}
-    configs = [TrainingConfig(**small), TrainingConfig(**small, views=3, weight_averaging=0.9)]
+    configs = [
+        TrainingConfig(**small),
+        TrainingConfig(**small, views=3, weight_averaging=0.9, normalisation="deslant-box20"),
+    ]
     settings = CrossValidationSettings(folds=2, epochs=2, copies=1, seed=0, keep_weights=True)
     cross_validate(configs, dataset, place, settings, Silent())
     return folder
