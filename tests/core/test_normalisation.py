@@ -221,12 +221,7 @@ def test_a_bank_that_is_there_is_not_counted_for_other_normalisations() -> None:
     assert after.seconds(sets[1], 5) == first
 
 
-def test_an_unknown_name_is_told_before_anything_is_trained(dataset, workspace) -> None:
-    from ensembles.cross_validation import CrossValidationSettings, cross_validate
-
-    settings = CrossValidationSettings(folds=2, epochs=1, copies=1, seed=0)
-    config = TrainingConfig(normalisation="deslent")
+def test_an_unknown_name_makes_no_configuration() -> None:
     with pytest.raises(ConfigurationError, match="normalisation was given as 'deslent'") as caught:
-        cross_validate([config], dataset, workspace, settings, Silent())
+        TrainingConfig(normalisation="deslent")
     assert caught.value.mend == "Did you mean 'deslant'?"
-    assert not workspace.ensembles.exists()
