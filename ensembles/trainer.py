@@ -251,7 +251,8 @@ class Trainer:
         elif made.model is not None and not self.store.add_weights(member, made.model):
             self._progress.say(
                 f"member {short(key)}: trained again for its weights, it predicts otherwise than "
-                "before (another machine or version); the new one has taken its place"
+                "before (another machine, version or number of threads); the new one has taken its "
+                "place"
             )
         remove(self.store.checkpoints(key))
         self._progress.say(

@@ -197,7 +197,9 @@ def _folder(workspace: Workspace) -> Path:
 
 def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
     mend = "Put the file back, or delete it: the same seed draws the same folds again."
-    given = read_artefact(path, lambda values: Fields(values).wholes("of_row"), "folds", mend)
+    given = read_artefact(
+        path, lambda values: Fields(values).wholes("of_row"), "the folds of a data set", mend
+    )
     of_row = np.asarray(given, dtype=np.int64)
     known, found = {*range(count), *_OF_RARE.values()}, set(of_row.tolist())
     if of_row.shape != dataset.labels.shape or not set(range(count)) <= found <= known:

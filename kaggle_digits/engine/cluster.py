@@ -13,9 +13,13 @@ import logging
 import os
 import pickle
 import platform
+import signal
 import socket
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -180,7 +184,8 @@ def _connect(address: str) -> Any:
         if host:
             # Ray itself would ask for minutes where nobody answers.
             socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
-        ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+        with _own_signals():
+            ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"--cluster was given as {address!r}, and no cluster can be used there: "
@@ -188,6 +193,19 @@ def _connect(address: str) -> Any:
             mend="Start one by `ray start --head`, with the Python and the Ray of this machine.",
         ) from error
     return ray
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what SIGTERM does: Ray lets it end the process with another exit code."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _require_same_versions(ray: Any) -> None:
@@ -204,6 +222,8 @@ def _require_same_versions(ray: Any) -> None:
     for answer, name in asked.items():
         try:
             theirs = ray.get(answer, timeout=_ANSWER_SECONDS)
+        except ray.exceptions.TaskUnschedulableError:
+            continue  # it has gone meanwhile
         except ray.exceptions.RayError as error:
             raise ConfigurationError(
                 f"The node {name} of the cluster cannot run kaggle-digits: {_first_line(error)}",

@@ -276,7 +276,7 @@ def test_a_broken_copy_of_the_bank_is_made_anew(wrong, made, workspace):
     from kaggle_digits.ground.progress import Silent
 
     bank = Bank(load(made.folder, workspace), "light", 0, workspace)
-    bank.ensure(1, 1, Silent())
+    bank.ensure([0], Silent())
     before = np.array(bank.copy(0))
     (path,) = (workspace.cache / "bank").glob("*/copy-000/images.npy")
     path.unlink()  # the old file is mapped still

@@ -21,7 +21,9 @@ def bring(tmp_path, workspace):
         dataset = load(made.folder, workspace)
         images = np.zeros((len(names), made.height, made.width), np.uint8)
         path = tmp_path / "predictions.csv"
-        path.write_bytes(render(NewImages(tuple(names), images), probabilities, made.classes))
+        path.write_bytes(
+            render(NewImages(tuple(names), images, images), probabilities, made.classes)
+        )
         oof = np.full((made.rows, 3), 1 / 3)
         np.save(tmp_path / "oof.npy", oof)
         return read_extra(ExtraFiles("theirs", tmp_path / "oof.npy", path), dataset).test

@@ -136,7 +136,7 @@ def test_what_only_reads_works_where_nothing_can_be_written(name, filled, made, 
 def test_members_are_listed_where_nothing_can_be_written(filled, made, call):
     from kaggle_digits.records.members import MemberStore
 
-    MemberStore(filled).write_plan({"folds": 2}, [])
+    MemberStore(filled).write_plan({"folds": 2, "seed": 0}, [])
     with read_only(filled.root):
         code, out, _ = call("members", "--workspace", filled.root)
     assert code == 0 and "0 of 0" in out

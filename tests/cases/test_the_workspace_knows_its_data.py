@@ -152,11 +152,11 @@ def test_a_record_that_is_right_is_not_written_again(made, workspace, monkeypatc
 def test_download_says_to_run_elsewhere_in_a_workspace_of_other_data(
     workspace, monkeypatch, capfd, tmp_path
 ) -> None:
-    from submissions import commands
+    from submissions import api
     from submissions.download import Downloaded
 
-    monkeypatch.setattr(commands, "KaggleClient", lambda competition: None)
-    monkeypatch.setattr(commands, "fetch", lambda *given, **more: Downloaded({"a.csv": 1}, True))
+    monkeypatch.setattr(api, "KaggleClient", lambda competition: None)
+    monkeypatch.setattr(api, "fetch", lambda *given, **more: Downloaded({"a.csv": 1}, True))
 
     def next_line() -> str:
         with pytest.raises(SystemExit) as ended:

@@ -82,9 +82,9 @@ def test_a_pixel_is_what_it_says_or_is_refused_by_its_line_and_column(line, colu
         assert f"'pixel{column - 1}'" in error.message
         assert not (field.isascii() and field.isdigit() and int(field) <= 255)
     else:
-        wanted = np.array([[int(value) for value in row[1:]] for row in rows[1:]])
+        wanted = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
         assert np.array_equal(found.images.reshape(4, 4), wanted)
-        assert 0 <= int(field) <= 255
+        assert 0 <= float(field) <= 255
 
 
 @given(st.binary(max_size=200), st.sampled_from(["train", "test", "sample"]))

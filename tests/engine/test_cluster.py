@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import util
@@ -84,6 +85,13 @@ def test_a_cluster_of_another_version_is_refused_before_anything_starts(open_clu
     monkeypatch.setattr(cluster, "_versions", lambda: {"keras": "0.1"})
     with pytest.raises(ConfigurationError, match="has other versions than this machine"):
         open_cluster()
+
+
+def test_ray_leaves_the_signals_as_they_were(open_cluster):
+    before = signal.getsignal(signal.SIGTERM)
+    with open_cluster() as engine:
+        assert engine.workers >= 2
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_nobody_at_the_address_is_told_at_once(dataset, workspace, told):

@@ -64,7 +64,7 @@ def members_of(workspace: Path) -> dict[str, bytes]:
 def test_a_study(make, tmp_path, way):
     data = make(height=8, width=8, rows=60, test_rows=12).folder
     space = tmp_path / "space.toml"
-    space.write_text('family = ["pooled"]\nfilters = [8]\naugmentation = "none"\n')
+    space.write_text('family = ["pooled"]\nfilters = [16]\naugmentation = "none"\n')
     made = {}
     for name in WAYS:
         words = ["tune", "--data", str(data), "--workspace", str(tmp_path / name), "--quiet"]

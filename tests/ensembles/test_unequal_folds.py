@@ -120,7 +120,7 @@ def test_folds_that_are_not_in_the_workspace_are_refused_by_name(
     with pytest.raises(ArtefactError, match="was made from other folds"):
         pool()
     path.write_text("null")
-    with pytest.raises(ArtefactError, match=r"5-seed0\.json does not fit the data"):
+    with pytest.raises(ArtefactError, match=r"5-seed0\.json is not the folds of a data set"):
         stored_folds(dataset, workspace)
 
 
