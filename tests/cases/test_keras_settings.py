@@ -20,8 +20,7 @@ from kaggle_digits.ground.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parents[2]
 
 ASK = """
-import json, os
-from kaggle_digits.core.processes import start_worker
+import json, multiprocessing, os
 def ask():
     from kaggle_digits.core import hardware
     ran_on = hardware.begin_network()
@@ -37,7 +36,8 @@ if __name__ == "__main__":
     ask()
     if "ALONE" in os.environ:
         raise SystemExit
-    worker = start_worker(ask)
+    worker = multiprocessing.get_context("spawn").Process(target=ask)
+    worker.start()
     worker.join()
 """
 
