@@ -131,7 +131,7 @@ class Spender:
         while rest:
             due = first_is_due and not made
             found, small, prices = self._allot(rest, later, pseudo_rows, first_is_due=due)
-            if not made or small or rest[0].small:
+            if not made or small or (found and rest[0].small):
                 self._describe(found, small, prices)
             if not found and small is None:
                 if not rest[0].begun or self._deadline.has_passed:
@@ -148,8 +148,9 @@ class Spender:
                 self.unfinished = members
                 break
             made = self._joined(made, members)
-            if small is not None:
-                rest = self._after_small(small, rest)
+            if small or (due and first.epochs < rest[0].fold_set.epochs):
+                # A first set that was planned on a busy machine may leave more time than thought.
+                rest = self._after_small(first, rest)
                 continue
             if first.epochs < rest[0].fold_set.epochs:
                 break

@@ -175,6 +175,24 @@ def test_a_machine_that_gets_four_times_slower_ends_in_time_with_a_whole_set(
     assert whole and {key.fold for key in done.keys} == {0, 1, 2}
 
 
+def test_time_that_a_busy_start_made_seem_short_is_used_once_it_is_there(
+    run, planted, monkeypatch
+) -> None:
+    real = planted.measure
+    planted.start = planted.epoch = 1.0
+
+    def busy(*args: Any, **more: Any):
+        try:
+            return real(*args, **more)
+        finally:
+            planted.start = planted.epoch = 0.1
+
+    monkeypatch.setattr(member_training, "measure", busy)
+    done = run(A, budget=20.0)
+    assert sets(done.keys)[0] == (1, 0, 20)
+    assert 15.0 < planted.now <= 20.0
+
+
 def test_a_set_that_was_cut_is_gone_on_with_by_the_same_call(
     run, planted, lines, workspace
 ) -> None:
