@@ -9,7 +9,10 @@ import click
 
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import duration, parse_duration
+from kaggle_digits.ground.budgets import SHORTEST, parse_budget, require_budget
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
@@ -45,7 +48,11 @@ _SHOWN = 20
 @click.option("--add", is_flag=True, help="Add to the planned members instead of planning anew.")
 @click.option("--keep-weights", is_flag=True, help="Keep the networks, for `predict`.")
 @resource_options("Members trained at a time.  [default: 1 to 4 for each GPU, else one a core]")
-@click.option("--time-budget", help="Train as many whole fold sets as fit, as in 1h30m, 40m, 90s.")
+@click.option(
+    "--time-budget",
+    help=f"Train as many whole fold sets as fit, as in 1h30m, 40m, 90s; {SHORTEST:.0f}s or more, "
+    "and 3s for each 1,000 images.",
+)
 @click.option(
     "--pseudo-label/--no-pseudo-label",
     default=None,
@@ -90,6 +97,8 @@ def cv_train(
     time_budget: str | None = None,
     pseudo_label: bool | None = None,
     rare: str | None = None,
+    deadline: Deadline | None = None,
+    instead: tuple[TrainingConfig, ...] = (),
     **pseudo: float | int | str | None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
@@ -105,10 +114,11 @@ def cv_train(
         )
     require_backend()
     preset, workspace = session.preset, session.workspace
-    budget = None if time_budget is None else parse_duration(time_budget)
+    budget = None if time_budget is None else parse_budget(time_budget)
     with workspace.lock(workspace.ensembles):
         from ensembles.configurations import choose
         from ensembles.cross_validation import CrossValidationSettings, cross_validate
+        from ensembles.lengthening import enough_epochs, may_lengthen
         from ensembles.pseudo_labels import make_rule
         from kaggle_digits.core.folds import make_folds
         from kaggle_digits.engine import Resources
@@ -117,11 +127,14 @@ def cv_train(
         rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
         store = MemberStore(workspace)
         dataset = session.dataset()
+        if time_budget is not None:
+            require_budget(time_budget, len(dataset.images) + len(dataset.test_images))
+            deadline = deadline or Deadline(budget, session.started)
         own: str | None = None
         if add and store.has_plan():
             before = read_plan(plan_path(workspace))
             own = make_folds(dataset, before.folds, before.seed, workspace).digest
-        configs = choose(
+        configs = list(instead) or choose(
             store,
             ranking_path(workspace),
             dataset.digest,
@@ -132,7 +145,9 @@ def cv_train(
             folds=own,
             say=session.console.say,
         )
-        passes = epochs or preset.member_passes(len(dataset.images))
+        rows = len(dataset.images)
+        usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
+        passes = epochs or usual
         settings = CrossValidationSettings(
             folds=folds or preset.folds,
             epochs=passes,
@@ -143,6 +158,7 @@ def cv_train(
             keep_weights=keep_weights,
             pseudo=rule,
             budget=budget,
+            may_lengthen=epochs is None and may_lengthen(rows),
             resources=Resources(workers, threads, cluster),
             rare=rare,
         )
@@ -151,8 +167,9 @@ def cv_train(
             settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
         with store.put_aside(session.console.say) if session.fresh else nullcontext() as settle:
             done = cross_validate(
-                configs, dataset, workspace, settings, session.console, made=settle
-            )
+                configs, dataset, workspace, settings, session.console,
+                made=settle, deadline=deadline,
+            )  # fmt: skip
         weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
     sets = len({(key.fold_set, key.folds) for key in done.keys})
     equal = len({key.folds for key in done.keys}) == 1

@@ -39,7 +39,9 @@ class CrossValidationSettings:
         add: Whether what the plan holds stays in it.
         keep_weights: Whether the networks are kept.
         pseudo: How confident test predictions join the training part; None for not at all.
-        budget: Seconds that all of it may take; None for no limit.
+        budget: Seconds that were asked for; None for no limit.
+        may_lengthen: Whether, in a budget, members may have more epochs than `epochs` where the
+            learning curve still gains.
         resources: Who trains. No part of the plan: members are the same whoever trains them, but
             for the rounding that other numbers of threads bring.
         rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
@@ -55,6 +57,7 @@ class CrossValidationSettings:
     keep_weights: bool = False
     pseudo: PseudoRule | None = None
     budget: float | None = None
+    may_lengthen: bool = False
     resources: Resources = Resources()
     rare: str | None = None
 
@@ -105,7 +108,7 @@ class CrossValidated:
     """What came of it.
 
     Args:
-        keys: All members of the plan, in order; all are there.
+        keys: All members of the plan that are there, in order: all of it, unless the time was over.
         trained: How many members were trained by this call.
         known: How many were there already.
         augmenting: Seconds that augmented copies took.
@@ -125,6 +128,7 @@ def cross_validate(
     progress: Progress,
     clock: Callable[[], float] = time.monotonic,
     made: Callable[[], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> CrossValidated:
     """Train what is missing of configurations × folds × seeds.
 
@@ -143,6 +147,7 @@ def cross_validate(
         progress: Told of every member.
         clock: Gives seconds that never run back.
         made: Called after each member that was trained; None for nobody.
+        deadline: When a budget is over, where that is not the budget from now on.
 
     Raises:
         DataError: A class has fewer rows than folds.
@@ -170,7 +175,7 @@ def cross_validate(
         if settings.budget is None:
             keys = campaign.train_all()
         else:
-            keys = campaign.train_within(Deadline(settings.budget, started, clock))
+            keys = campaign.train_within(deadline or Deadline(settings.budget, started, clock))
     return CrossValidated(keys, trainer.trained, trainer.known, trainer.augmenting)
 
 
@@ -220,7 +225,9 @@ class _Campaign:
     def train_within(self, deadline: Deadline) -> list[MemberKey]:
         """Train as many whole fold sets as fit before a deadline."""
         settings, trainer, rounds = self._settings, self._trainer, self._settings.rounds
-        spender = Spender(trainer, settings.copies, deadline, self._progress)
+        spender = Spender(
+            trainer, settings.copies, deadline, self._progress, may_lengthen=settings.may_lengthen
+        )
         base: list[MemberKey] = []
         last: list[MemberKey] = []
         for round in range(rounds + 1):
@@ -241,6 +248,9 @@ class _Campaign:
                 parts=rounds - round + 1,
                 first_is_due=round == 0 and not self._has_whole_set(),
             )
+            if spender.unfinished:
+                keys = self._plan([*base, *last, *spender.unfinished], ended=False)
+                return [key for key in keys if self._store.has(key)]
             if not last:
                 break
             if round == 0:

@@ -13,6 +13,7 @@ from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.core.training import Throughput, measure, train
 from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.files import remove
 from kaggle_digits.records.members import MODEL, MemberStore
 from kaggle_digits.records.plan import MemberKey
@@ -30,6 +31,7 @@ class Order:
         keeps_weights: Whether its network is wanted as well.
         labels: Its pseudo-labels; None for none.
         about: What the member's record says of them.
+        deadline: When it has to be there; None for the site's.
     """
 
     key: MemberKey
@@ -39,6 +41,7 @@ class Order:
     keeps_weights: bool
     labels: PseudoLabels | None = None
     about: dict[str, Any] | None = None
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +97,7 @@ def train_member(site: Site, order: Order) -> Made:
         bank,
         place,
         site.progress,
-        deadline=site.deadline,
+        deadline=order.deadline or site.deadline,
         test_bank=test_bank,
         model_file=model,
     )

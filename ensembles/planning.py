@@ -3,13 +3,19 @@
 Values and arithmetic only: nothing here trains, and no clock is read but the one that is given.
 
 The rule: all folds of the best configuration first, then those of the next one, and so on; then
-the same again with other seeds. Each set has the preset's epochs as long as it fits; the last one
-may have fewer, half of them at least; the first one is always made, with one epoch if need be.
+the same again with other seeds. Each set has as many epochs as are enough for data of this size
+(`ensembles.lengthening`) as long as it fits; the last one may have fewer, half of them at least.
+
+The first set is always made. One that takes a good part of the time is made small before, and,
+where that costs little, once more with twice the epochs: then there is something to submit whatever
+the machine does later, what a member takes is known from members, and the learning curve has its
+first points. Small sets leave the plan for the longer one unless the mean with them is better.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +26,19 @@ from kaggle_digits.records.plan import FoldSet
 
 MOST_SEEDS = 100
 """Trainings of one configuration with other seeds, at most."""
+
+SMALL_SHARE = 0.15
+"""Of the time: what small sets cost at most, or, where none fits into it, what is kept for a
+machine that gets slower."""
+
+_FIRST_SMALL_SHARE = 0.05
+"""Of the time: what the first of them costs at most; the second has twice its epochs."""
+
+_AT_ONCE_SHARE = 0.25
+"""Of the time: a first set that costs no more is made at once, with all its epochs."""
+
+_LEAST_GROWTH = 1.5
+"""A longer set has so many times the epochs of the small one at least."""
 
 _WORKERS_START = 2.5
 """Seconds until the processes that augment have started and imported albumentations."""
@@ -49,16 +68,22 @@ class Candidate:
         fold_set: Which one, with the most epochs it may have.
         begun: Whether members of it are there, or under way, so that its epochs are fixed.
         there: How many of its members are there with all its epochs.
+        small: Epochs of the small set that was made of it; 0 for none.
     """
 
     fold_set: FoldSet
     begun: bool = False
     there: int = 0
+    small: int = 0
 
     @property
     def least(self) -> int:
         """The fewest epochs that are worth while where other sets are there already."""
-        return self.fold_set.epochs if self.begun else -(-self.fold_set.epochs // 2)
+        if self.begun:
+            return self.fold_set.epochs
+        if self.small:
+            return min(math.ceil(self.small * _LEAST_GROWTH), self.fold_set.epochs)
+        return -(-self.fold_set.epochs // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +93,7 @@ class Pace:
     Args:
         member: What each member takes whatever its epochs: start-up, predictions, storing.
         epoch: An epoch.
-        copy: Making one copy of the augmentation bank.
+        copy: Making one copy of the augmentation bank, by one process.
     """
 
     member: float
@@ -94,6 +119,7 @@ class Prices:
         paces: By the configuration's digest; what is not in it has not been measured.
         made: Copies of the bank that are there, by `TrainingConfig.inputs`.
         workers: Members trained at a time; paces are those of one of them.
+        copying: Processes that make copies.
     """
 
     folds: int
@@ -101,6 +127,7 @@ class Prices:
     paces: Mapping[str, Pace]
     made: Mapping[str, int] = field(default_factory=dict)
     workers: int = 1
+    copying: int = 1
 
     def knows(self, candidate: Candidate) -> bool:
         """Say whether the price of a set is known; what is there already costs nothing."""
@@ -113,10 +140,18 @@ class Prices:
         if there >= self.folds:
             return 0.0
         pace = self.paces[fold_set.config.digest]
-        copies = max(0, min(epochs, self.copies) - self.made.get(fold_set.config.inputs, 0))
-        augmenting = _WORKERS_START + copies * pace.copy if copies and pace.copy else 0.0
         turns = -(-(self.folds - there) // self.workers)
-        return turns * pace.seconds(epochs) + augmenting
+        return turns * pace.seconds(epochs) + self.augmenting(candidate, epochs)[1]
+
+    def augmenting(self, candidate: Candidate, epochs: int) -> tuple[int, float]:
+        """Return how many copies of the bank a set still needs, and the seconds they take."""
+        config = candidate.fold_set.config
+        pace = self.paces.get(config.digest)
+        copies = max(0, min(epochs, self.copies) - self.made.get(config.inputs, 0))
+        if pace is None or not copies or not pace.copy:
+            return 0, 0.0
+        start = _WORKERS_START if self.copying > 1 else 0.0
+        return copies, start + -(-copies // self.copying) * pace.copy
 
     def after(self, candidate: Candidate, epochs: int) -> Prices:
         """Return the prices once a set is made: its copies of the bank are there for the next."""
@@ -143,6 +178,41 @@ class Allotment:
     def fold_set(self) -> FoldSet:
         """The set with the epochs it gets."""
         return dataclasses.replace(self.candidate.fold_set, epochs=self.epochs)
+
+
+def needs_small(candidate: Candidate, left: float, prices: Prices) -> bool:
+    """Say whether the first set takes so much of the time that a small one should come before it.
+
+    Args:
+        candidate: The first set.
+        left: Seconds.
+        prices: What sets cost.
+    """
+    if candidate.begun or candidate.there:
+        return False
+    return prices.seconds(candidate, candidate.fold_set.epochs) > left * _AT_ONCE_SHARE
+
+
+def small_first(candidate: Candidate, left: float, prices: Prices) -> Allotment | None:
+    """Return the small set that comes before the first, or None if none fits.
+
+    Args:
+        candidate: The first set.
+        left: Seconds.
+        prices: What sets cost.
+    """
+    most = candidate.fold_set.epochs
+    if candidate.small:
+        twice = 2 * candidate.small
+        seconds = prices.seconds(candidate, twice)
+        fits = seconds <= left * (SMALL_SHARE - _FIRST_SMALL_SHARE)
+        return Allotment(candidate, twice, seconds) if fits and twice < most else None
+    # Where it is too dear for two, there is one, if need be of a single epoch.
+    for share in (_FIRST_SMALL_SHARE, SMALL_SHARE):
+        epochs = _most_epochs(candidate, 1, left * share, prices)
+        if epochs is not None:
+            return Allotment(candidate, epochs, prices.seconds(candidate, epochs))
+    return None
 
 
 def allot(
@@ -181,7 +251,7 @@ def allot(
 
 
 def to_measure(
-    candidates: Sequence[Candidate], left: float, prices: Prices
+    candidates: Sequence[Candidate], left: float, prices: Prices, price: float = 0.0
 ) -> TrainingConfig | None:
     """Return the next configuration whose pace decides what fits; None if none does.
 
@@ -191,6 +261,7 @@ def to_measure(
         candidates: As in `allot`.
         left: Seconds.
         prices: What is known so far.
+        price: Seconds that measuring takes.
     """
     known = 0
     while known < len(candidates) and prices.knows(candidates[known]):
@@ -201,7 +272,7 @@ def to_measure(
     full = len(found) == known and all(
         item.epochs == item.candidate.fold_set.epochs for item in found
     )
-    if known and not (full and sum(item.seconds for item in found) < left):
+    if known and not (full and sum(item.seconds for item in found) + price < left):
         return None
     return candidates[known].fold_set.config
 
@@ -244,7 +315,11 @@ class Paces:
 
 
 def describe(
-    allotments: Sequence[Allotment], prices: Prices, speeds: Mapping[str, float], budget: float
+    allotments: Sequence[Allotment],
+    prices: Prices,
+    speeds: Mapping[str, float],
+    budget: float,
+    small: Allotment | None = None,
 ) -> list[str]:
     """Return the plan in lines a person can read.
 
@@ -252,19 +327,27 @@ def describe(
         allotments: The sets.
         prices: What they cost.
         speeds: Training images per second, by the configuration's digest.
-        budget: The budget in seconds.
+        budget: The seconds that are left for them.
+        small: The small set that comes before; what follows it is planned anew once it is there.
     """
-    total = sum(item.seconds for item in allotments)
-    count = counted(len(allotments), "fold set")
+    items = [*([small] if small else []), *allotments]
+    total = sum(item.seconds for item in items)
+    count = counted(len(items), "fold set")
     lines = [f"plan: {count} in {duration(total)} of {duration(budget)}"]
-    for item in allotments:
+    for item in items:
         config, repeat = item.fold_set.config, item.fold_set.repeat
         speed = speeds.get(config.digest)
         measured = f", {speed * prices.workers:,.0f} images/s" if speed else ""
+        copies, augmenting = prices.augmenting(item.candidate, item.epochs)
+        made = ""
+        if copies:
+            made = f", of it {duration(augmenting)} for augmented copies ({copies})"
         lines.append(
             f"  {config.digest[:8]} {config.family}, repeat {repeat}: {prices.folds} folds × "
-            f"{item.epochs} epochs{measured}, {duration(item.seconds)}"
+            f"{item.epochs} epochs{measured}, {duration(item.seconds)}{made}"
+            + ("; small, so that there is something to submit" if item is small else "")
         )
+        prices = prices.after(item.candidate, item.epochs)
     return lines
 
 

@@ -19,12 +19,15 @@ from ensembles.pseudo_labels import (
     unsmoothed,
 )
 from kaggle_digits.core.augmentation import Bank, Part
+from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.jobs import PseudoLabels
+from kaggle_digits.core.predictions import score
 from kaggle_digits.core.training import Throughput
 from kaggle_digits.engine import Engine, Outcome, make_copies
 from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.stamps import digest
@@ -127,17 +130,29 @@ class Trainer:
         part: Part = "test" if test else "train"
         return Bank.of(config, self.dataset, self.folds.seed, self._workspace, part)
 
-    def make_copies(self, config: TrainingConfig, copies: int, *, test: bool = False) -> None:
+    def make_copies(
+        self,
+        config: TrainingConfig,
+        copies: int,
+        *,
+        test: bool = False,
+        deadline: Deadline | None = None,
+    ) -> None:
         """Make those of a bank's first copies that are not there yet, on all cores.
 
         The nodes of a cluster make their own.
+
+        Raises:
+            OutOfTimeError: The deadline passed first.
         """
         if not self.engine.makes_copies:
             return
         started = self._clock()
         bank = self.bank(config, test=test)
-        make_copies(bank, copies, self.dataset, self._workspace, self._progress)
-        self.augmenting += self._clock() - started
+        try:
+            make_copies(bank, copies, self.dataset, self._workspace, self._progress, deadline)
+        finally:
+            self.augmenting += self._clock() - started
 
     def measure(self, config: TrainingConfig, seconds: float) -> Throughput:
         """Let all workers measure a configuration at the same time; return the mean."""
@@ -154,6 +169,30 @@ class Trainer:
                 for name in ("images_per_second", "start_up", "predictions_per_second")
             )
         )
+
+    def log_loss(self, sets: Sequence[Sequence[MemberKey]]) -> float:
+        """Return the out-of-fold log-loss of the mean of whole fold sets, calibrated.
+
+        Without one temperature for it, label smoothing would decide.
+
+        Args:
+            sets: Their members, fold by fold.
+
+        Raises:
+            ArtefactError: A member is broken.
+        """
+        classes = len(self.dataset.competition.classes)
+        rows = [self.folds.held_out_rows(fold) for fold in range(self.folds.count)]
+        told = np.zeros((sum(map(len, rows)), classes))
+        for keys in sets:
+            shapes = [(len(rows[key.fold]), len(self.dataset.test_images)) for key in keys]
+            found = [
+                self.store.load(key, shape, classes).held_out
+                for key, shape in zip(keys, shapes, strict=True)
+            ]
+            told += np.concatenate(found) / len(sets)
+        labels = self.dataset.labels[np.concatenate(rows)]
+        return score(temper(told, best_temperature(told, labels)), labels).log_loss
 
     def is_there(self, key: MemberKey) -> bool:
         """Say whether nothing is left to be done for a member."""
@@ -187,7 +226,9 @@ class Trainer:
             self._labels[round, fold] = labels
         return self._labels[round, fold]
 
-    def make_all(self, keys: Sequence[MemberKey], task: Task) -> Iterator[tuple[MemberKey, float]]:
+    def make_all(
+        self, keys: Sequence[MemberKey], task: Task, deadline: Deadline | None = None
+    ) -> Iterator[tuple[MemberKey, float]]:
         """Train those members that are not there.
 
         All of one round of pseudo-labels are there before the first of the next one is begun.
@@ -195,6 +236,7 @@ class Trainer:
         Args:
             keys: Which, in the order they are begun in.
             task: Told of each.
+            deadline: When they have to be there; None for never.
 
         Yields:
             Each member that was trained, and the seconds it took, the making of augmented copies
@@ -202,9 +244,10 @@ class Trainer:
 
         Raises:
             TrainingError: One diverged or ran out of memory.
+            OutOfTimeError: The deadline passed; called again, they go on from their checkpoints.
         """
         for _, of_round in groupby(keys, key=lambda key: key.round):
-            for outcome in self.engine.run(self._works(of_round, task)):
+            for outcome in self.engine.run(self._works(of_round, task, deadline)):
                 key = self._keep(outcome)
                 self.trained += 1
                 if self._made is not None:
@@ -212,7 +255,9 @@ class Trainer:
                 task.advance(note=self.engine.by_node or None)
                 yield key, outcome.seconds
 
-    def _works(self, keys: Iterable[MemberKey], task: Task) -> Iterator[Work]:
+    def _works(
+        self, keys: Iterable[MemberKey], task: Task, deadline: Deadline | None
+    ) -> Iterator[Work]:
         for key in keys:
             if self.is_there(key):
                 # A kill between storing and cleaning leaves these.
@@ -221,17 +266,19 @@ class Trainer:
                 task.advance(timed=False)
                 continue
             # While others are at work.
-            self.make_copies(key.config, key.copies)
+            self.make_copies(key.config, key.copies, deadline=deadline)
             labels = about = None
             if key.round:
                 labels = self.pseudo_labels(key.round, key.fold)
                 about = self._about(key, labels)
-                self.make_copies(key.config, key.copies, test=True)
+                self.make_copies(key.config, key.copies, test=True, deadline=deadline)
             rows, others = (
                 rows.astype(np.int32)
                 for rows in (self.folds.held_out_rows(key.fold), self.folds.training_rows(key.fold))
             )
-            order = Order(key, others, rows, self.folds.seed, self._keep_weights, labels, about)
+            order = Order(
+                key, others, rows, self.folds.seed, self._keep_weights, labels, about, deadline
+            )
             yield Work(f"member {key.name}", train_member, (order,))
 
     def _keep(self, outcome: Outcome) -> MemberKey:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import duration, parse_duration
+from kaggle_digits.ground.budgets import SHORTEST, parse_budget
+from kaggle_digits.ground.deadline import Deadline
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.records.ranking import Ranked, ranking_path
@@ -53,7 +55,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Passes over a whole trial's rows; hyperband's early rounds have fewer.  [default: by "
     "preset]",
 )
-@click.option("--time-budget", help="End after this time with what is complete, as 20m or 1h30m.")
+@click.option(
+    "--time-budget",
+    help=f"End after this time with what is complete, as 20m or 1h30m; {SHORTEST:.0f}s or more.",
+)
 @click.option(
     "--folds",
     type=click.IntRange(2),
@@ -107,6 +112,7 @@ def tune(
     plot: Path | None = None,
     tensorboard: bool = False,
     keep_other: bool = False,
+    deadline: Deadline | None = None,
 ) -> Outcome:
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
@@ -139,7 +145,8 @@ def tune(
         show = show or (session.workspace.tuning / "study.json").exists()
     if not show:
         require_backend()
-    seconds = parse_duration(time_budget) if time_budget is not None else None
+    if time_budget is not None:
+        deadline = Deadline(parse_budget(time_budget), session.started)
     resources = usual_resources(workers, threads, cluster)
     if show:
         # Nothing is held: it can be called while a search runs, and where nothing can be written.
@@ -155,7 +162,7 @@ def tune(
             portfolio=portfolio,
             trials=trials,
             epochs=max_epochs,
-            seconds=seconds,
+            deadline=deadline or Deadline(None, session.started),
             folds=folds or 0,
             race=race,
             diverse=diverse,
@@ -176,7 +183,7 @@ def _search(
     portfolio: bool,
     trials: int | None,
     epochs: int | None,
-    seconds: float | None,
+    deadline: Deadline,
     folds: int,
     race: int | None,
     diverse: bool,
@@ -199,7 +206,7 @@ def _search(
     space = read_space(space_file) if space_file is not None else Space()
     dataset = session.dataset()
     passes = epochs or preset.trial_passes(len(dataset.images))
-    wanted = trials if trials is not None or seconds is not None else preset.trials
+    wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
     racers = preset.top_k + 2 if race is None else race
     if race is None and wanted is not None:
         racers = min(racers, wanted // 4)
@@ -231,7 +238,7 @@ def _search(
             workspace,
             settings,
             Goals(wanted, racers),
-            lambda spent: SearchTime(seconds, spent, session.started, races=racers >= 2),
+            lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
             session.console,
             resources,
             wants_diverse=diverse,

@@ -11,7 +11,7 @@ from kaggle_digits.core.folds import require_rows_per_class
 from kaggle_digits.engine import Engine, Resources, make_copies, open_engine
 from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.deadline import OutOfTimeError
-from kaggle_digits.ground.errors import TrainingError
+from kaggle_digits.ground.errors import KaggleDigitsError, TrainingError
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
@@ -139,6 +139,7 @@ def search(
         ConfigurationError: An unknown strategy, or no configuration within the limits.
         DataError: A class has too few rows.
         TrainingError: Too many trials in a row failed.
+        OutOfTimeError: The time was over before any trial was completed.
     """
     require_rows_per_class(dataset, max(2, settings.folds), rare)
     study = Study(workspace)
@@ -248,9 +249,9 @@ def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits)
     return diverse(best, predictions, labels, len(best))
 
 
-def _nothing(trials: list[Trial]) -> TrainingError:
+def _nothing(trials: list[Trial]) -> KaggleDigitsError:
     if not trials:
-        return TrainingError(
+        return OutOfTimeError(
             "The time was over before the first trial was completed.",
             mend="Give a longer --time-budget; what was begun goes on from its last epoch.",
         )

@@ -168,8 +168,8 @@ def measure(
         bank: Any bank of the data whose first copy has been made.
         seconds: How long to train after the first call.
     """
+    hardware.begin_network()  # the first call loads the libraries, which members need not do again
     started = time.monotonic()
-    hardware.begin_network()
     rows = np.arange(len(dataset.images))
     job = TrainingJob("measure", config, rows, rows[:0], 1, 1, 0, predict_test=False)
     endless = replace(job, epochs=1_000_000)

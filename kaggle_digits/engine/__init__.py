@@ -1,6 +1,6 @@
 """The engine: who runs tasks, in this process, in processes beside it, or on a cluster."""
 
-from kaggle_digits.engine.copies import make_copies
+from kaggle_digits.engine.copies import copy_workers, make_copies
 from kaggle_digits.engine.engine import Engine, Resources, open_engine
 from kaggle_digits.engine.tasks import Outcome, Site, Task, WorkerDiedError
 
@@ -11,6 +11,7 @@ __all__ = [
     "Site",
     "Task",
     "WorkerDiedError",
+    "copy_workers",
     "make_copies",
     "open_engine",
 ]

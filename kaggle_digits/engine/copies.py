@@ -49,10 +49,10 @@ def make_copies(
     if not missing:
         return
     until = deadline or Deadline()
-    workers = min(len(missing), hardware.available_threads())
+    workers = copy_workers(len(missing), len(dataset.images))
 
     def choose() -> Crew:
-        if workers == 1 or len(dataset.images) < FEWEST_ROWS:
+        if workers == 1:
             return Inline(dataset, workspace, progress, until)
         return Processes(dataset, workspace, workers, 1, progress, until)
 
@@ -67,6 +67,16 @@ def make_copies(
         for outcome in engine.run(tasks):
             outcome.result()
             task.advance()
+
+
+def copy_workers(copies: int, rows: int) -> int:
+    """Return how many processes make copies: this one alone where others would start for little.
+
+    Args:
+        copies: How many are to be made.
+        rows: Of the training data.
+    """
+    return 1 if rows < FEWEST_ROWS else max(min(copies, hardware.available_threads()), 1)
 
 
 def make_copy(

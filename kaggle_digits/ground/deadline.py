@@ -34,6 +34,11 @@ class Deadline:
         self._started = clock() if started is None else started
 
     @property
+    def started(self) -> float:
+        """What its clock said at its beginning."""
+        return self._started
+
+    @property
     def elapsed(self) -> float:
         """Seconds since its beginning."""
         return self._clock() - self._started
@@ -47,6 +52,10 @@ class Deadline:
     def has_passed(self) -> bool:
         """Whether no time is left."""
         return self.left <= 0
+
+    def part(self, seconds: float) -> Deadline:
+        """Return one of so many seconds from now, by the same clock; never later than this one."""
+        return Deadline(max(min(seconds, self.left), 0.0), None, self._clock)
 
     def check(self) -> None:
         """End the work that asks, once no time is left.

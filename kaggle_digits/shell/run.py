@@ -9,15 +9,23 @@ import click
 
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import duration, parse_duration
+from kaggle_digits.ground.budgets import SHORTEST, parse_budget, require_budget
+from kaggle_digits.ground.config import TrainingConfig, load_portfolio
+from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.files import require_output
+from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
 
 _SEARCH_SHARE = 0.15
-_TRAINING_SHARE = 0.97
-"""Of the time that the search leaves; the rest is for blend and check."""
+_LEAST_SEARCH = 30.0
+"""Seconds; in less, hardly a trial is completed: the time is better spent on members."""
+
+_ENDING = 3.0
+_ENDING_PER_IMAGE = 1e-4
+"""Seconds of blend and check."""
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
@@ -29,7 +37,8 @@ _TRAINING_SHARE = 0.97
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",
-    help="Plan search and members for this time, as 40m or 1h30m; kept within a tenth.",
+    help="Plan search and members for this time, as 40m or 1h30m: it ends within it with a "
+    f"submission. {SHORTEST:.0f}s or more, and 3s for each 1,000 images.",
 )
 @click.option(
     "--output",
@@ -63,25 +72,28 @@ def run(
         require_output(output, "--output")
     require_backend()
     preset = session.preset
-    seconds = parse_duration(time_budget) if time_budget is not None else None
+    time = Deadline(None if time_budget is None else parse_budget(time_budget), session.started)
+    dataset = session.dataset()
+    images = len(dataset.images) + len(dataset.test_images)
+    if time_budget is not None:
+        require_budget(time_budget, images)
     # What the members will refuse is refused before a search, which may take the place of another.
-    require_rows_per_class(session.dataset(), folds or preset.folds, rare)
-    session.console.say("tune: searching configurations")
-    tuned = _body("tune")(
+    require_rows_per_class(dataset, folds or preset.folds, rare)
+    tuned = _search(
         session,
+        time,
         strategy=preset.strategy,
         trials=trials or preset.trials,
         workers=workers,
         threads=threads,
         cluster=cluster,
-        time_budget=_share(seconds, _SEARCH_SHARE),
         rare=rare,
         # What would race is trained and scored on all rows right after.
         race=0,
         keep_other=True,
     )
     session.console.say("cv-train: training members")
-    left = None if seconds is None else max(seconds - session.seconds, 1.0)
+    ending = _ENDING + _ENDING_PER_IMAGE * images
     trained = _body("cv-train")(
         session,
         top_k=top_k,
@@ -91,7 +103,9 @@ def run(
         workers=workers,
         threads=threads,
         cluster=cluster,
-        time_budget=_share(left, _TRAINING_SHARE),
+        time_budget=time_budget,
+        deadline=None if time_budget is None else time.part(time.left - ending),
+        instead=() if tuned else _without_ranking(session),
     )
     session.console.say("blend: averaging members")
     blended = _body("blend")(session, output=output)
@@ -106,25 +120,47 @@ def run(
             "oof_log_loss_se": blended.values["oof_log_loss_se"],
             "local_accuracy": checked.values["local_accuracy"],
             "members": trained.values["members"],
-            "trials": tuned.values["trials"],
+            "trials": tuned.values["trials"] if tuned else 0,
             "preset": session.preset.name,
             "seed": session.seed,
             "seconds": seconds,
         },
-        facts=tuned.facts
+        facts=(tuned.facts if tuned else {"trials": "none in this time"})
         | trained.facts
         | blended.facts
         | checked.facts
         | {"time": duration(seconds)},
-        written=tuned.written | blended.written,
+        written=(tuned.written if tuned else {}) | blended.written,
         next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,
     )
 
 
-def _share(seconds: float | None, share: float) -> str | None:
-    return None if seconds is None else f"{seconds * share:.0f}s"
+def _search(session: Session, time: Deadline, **options: Any) -> Outcome | None:
+    """Search in its share of the time; None if there is too little for a trial."""
+    part = None
+    if time.seconds is not None:
+        part = time.part(time.left * _SEARCH_SHARE)
+        if time.seconds * _SEARCH_SHARE < _LEAST_SEARCH:
+            least = duration(_LEAST_SEARCH / _SEARCH_SHARE)
+            session.console.say(f"tune: nothing is searched in less than {least}")
+            return None
+    session.console.say("tune: searching configurations")
+    try:
+        return cast(Outcome, _body("tune")(session, deadline=part, **options))
+    except OutOfTimeError:
+        session.console.say("tune: no trial was completed in its share of the time")
+        return None
+
+
+def _without_ranking(session: Session) -> tuple[TrainingConfig, ...]:
+    """Return what is trained if no search has ranked anything: the first bundled configuration."""
+    if ranking_path(session.workspace).exists():
+        session.console.say("tune: the best of an earlier search is trained")
+        return ()
+    session.console.say("tune: the first bundled configuration is trained")
+    return (load_portfolio()[0],)
 
 
 def _body(name: str) -> Any:

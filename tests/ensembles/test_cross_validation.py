@@ -256,12 +256,12 @@ def test_a_budget_is_filled_with_whole_sets_and_more_seeds(run, measured, plante
     assert sets(done.keys) == [(1, r, 4) if d == 1 else (2, r, 4) for r in range(3) for d in (1, 2)]
     assert planted.now == 91 and done.trained == 18
     plan = [line for line in lines.lines if "plan" in line or "repeat 0: 3 folds" in line]
-    assert plan[0] == "plan: 6 fold sets in 1 min 30 s of 1 min 40 s"
+    assert plan[0] == "plan: 6 fold sets in 1 min 30 s of 1 min 39 s"
     assert "strided, repeat 0: 3 folds × 4 epochs, 20 images/s, " in plan[1]
 
 
 def test_a_small_budget_means_fewer_epochs_of_one_whole_set(run, measured, planted) -> None:
-    done = run(A, B, budget=10)
+    done = run(A, B, budget=12)
     assert sets(done.keys) == [(1, 0, 2)] and done.trained == 3
     assert planted.now == 9.5
     assert {key.copies for key in done.keys} == {2}
@@ -334,7 +334,8 @@ class Killed(BaseException):
 def test_an_interrupted_plan_is_gone_on_with_its_epochs(
     run, measured, planted, monkeypatch, store
 ) -> None:
-    wanted = [(1, 0, 4), (2, 0, 4), (1, 1, 3)]
+    # A set is a third of the time, so a small one comes before it.
+    wanted = [(1, 0, 1), (1, 0, 4), (2, 0, 4)]
     real = planted.train
     calls: list[object] = []
 
@@ -352,7 +353,7 @@ def test_an_interrupted_plan_is_gone_on_with_its_epochs(
     monkeypatch.setattr("ensembles.member_training.train", real)
     started = planted.now
     done = run(A, B, budget=45)
-    assert sets(done.keys) == wanted
+    assert sets(done.keys) == wanted[1:]
     assert (done.known, done.trained) == (4, 5)
     assert planted.now - started < 45
 

@@ -98,12 +98,12 @@ def test_a_set_that_was_begun_keeps_its_epochs() -> None:
 def test_copies_of_the_bank_are_paid_once() -> None:
     config = CONFIGS[0]
     paces = {config.digest: Pace(1, 1, copy=3), LIGHT.digest: Pace(1, 1, copy=3)}
-    price = Prices(folds=2, copies=5, paces=paces, made={"standard": 1})
+    price = Prices(folds=2, copies=5, paces=paces, made={"standard": 1}, copying=2)
     first, second = candidates([config], 2)
-    # Four of five copies are missing, and the workers have to start.
-    assert price.seconds(first, 10) == 22 + 2.5 + 4 * 3
+    # Four of five copies are missing, and two workers have to start.
+    assert price.seconds(first, 10) == 22 + 2.5 + 2 * 3
     assert price.after(first, 10).seconds(second, 10) == 22
-    assert price.seconds(candidates([LIGHT])[0], 2) == 6 + 2.5 + 2 * 3
+    assert price.seconds(candidates([LIGHT])[0], 2) == 6 + 2.5 + 1 * 3
     none = Prices(folds=2, copies=5, paces={config.digest: Pace(1, 1)})
     assert none.seconds(first, 10) == 22
 
