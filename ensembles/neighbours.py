@@ -27,7 +27,7 @@ from kaggle_digits.ground.progress import Progress
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
-_SHARE = 0.02
+_SHARE = 0.05
 """Of the rows, the least sure ones, that are asked about."""
 _ASKED = 4
 """Classes that neighbours are looked for in: the most probable ones."""
