@@ -66,9 +66,9 @@ class Sets:
         self.configs = {
             name: TrainingConfig.from_json(SHARED | values) for name, values in recipes.items()
         }
-        self._dataset = load(given.data, self._workspace)
-        self.folds = make_folds(self._dataset, given.folds, 0, self._workspace)
-        self.images, self.labels = self._dataset.images, self._dataset.labels
+        self.dataset = load(given.data, self._workspace)
+        self.folds = make_folds(self.dataset, given.folds, 0, self._workspace)
+        self.images, self.labels = self.dataset.images, self.dataset.labels
 
     def place(self, unit: Unit) -> Path:
         """Return the folder of what a member predicts."""
@@ -80,7 +80,7 @@ class Sets:
         """Return the bank of a set."""
         config = self.configs[name]
         return Bank(
-            self._dataset,
+            self.dataset,
             config.augmentation,
             0,
             self._workspace,
@@ -104,7 +104,7 @@ class Sets:
         bank = self.bank(unit.name)
         with whole_folder(self.place(unit)) as folder:
             trained = train(
-                job, self._dataset, bank, checkpoints, Silent(), model_file=folder / "model.keras"
+                job, self.dataset, bank, checkpoints, Silent(), model_file=folder / "model.keras"
             )
             np.save(folder / "held-out.npy", trained.held_out)
             write_json(folder / "record.json", {"seconds": trained.seconds, "set": unit.name})
@@ -112,7 +112,7 @@ class Sets:
 
     def whole(self, name: str, seed: int) -> np.ndarray | None:
         """Return a set's out-of-fold predictions, [rows, classes]; None if a member is missing."""
-        found = np.zeros((len(self.labels), len(self._dataset.competition.classes)))
+        found = np.zeros((len(self.labels), len(self.dataset.competition.classes)))
         for fold in range(self._given.folds):
             path = self.place(Unit(name, fold, seed)) / "held-out.npy"
             if not path.exists():

@@ -333,6 +333,12 @@ def predict(
     "the best beyond noise.",
 )
 @click.option("--temperature", is_flag=True, help="Calibrate the blend by a temperature.")
+@click.option(
+    "--neighbours",
+    is_flag=True,
+    help="Ask the nearest training images about the rows the blend is least sure of, which takes "
+    "some minutes; with a temperature.",
+)
 @click.option("--compare", is_flag=True, help="Show all methods, and what each member set brings.")
 @click.option(
     "--extra",
@@ -352,6 +358,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
+    neighbours: bool = False,
     compare: bool = False,
     extras: tuple[str, ...] = (),
     output: Path | None = None,
@@ -403,11 +410,23 @@ def blend(
         judged = names.METHODS if compare or method == names.AUTO else (method,)
         progress = console if len(judged) > 1 else Silent()
         evaluations = evaluate_methods(judged, pool, labels, folds, progress)
-        made = make_blend(method, evaluations, pool, labels, temperature=temperature)
-        about = account(made, pool, dataset, folds)
+        made = make_blend(method, evaluations, pool, labels, temperature=temperature or neighbours)
+        shown = compared(evaluations, made, pool, labels) if compare else None
+        asked: dict[str, object] = {}
+        told = {}
+        if neighbours:
+            from ensembles.neighbours import with_neighbours
+
+            if len(labels) < len(dataset.labels):
+                raise ConfigurationError(
+                    "--neighbours was given for members whose folds leave rare classes out.",
+                    mend="Leave out --neighbours, or --rare where the members are trained.",
+                )
+            made, found = with_neighbours(made, dataset, folds, console)
+            asked, told = {"neighbours": found.to_json()}, {"neighbours": found.verdict()}
+        about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
-        shown = compared(evaluations, made, pool, labels) if compare else None
     return Outcome(
         values={
             "submission": str(path),
@@ -419,7 +438,7 @@ def blend(
             "seconds": round(session.seconds, 1),
         }
         | (shown.values if shown else {}),
-        facts=blend_facts(made, pool) | ({"doubt": "; ".join(doubts)} if doubts else {}),
+        facts=blend_facts(made, pool) | told | ({"doubt": "; ".join(doubts)} if doubts else {}),
         rows=shown.rows if shown else (),
         drawing=shown.lines if shown else (),
         written={"submission": f"{path} ({len(dataset.test_ids)} rows)"},

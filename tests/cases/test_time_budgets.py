@@ -259,7 +259,9 @@ def test_copies_and_measuring_are_priced_and_said(run, lines, monkeypatch) -> No
 def test_planning_makes_no_copy(run, monkeypatch) -> None:
     made: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        Trainer, "make_copies", lambda self, policy, copies, **_: made.append((policy, copies))
+        Trainer,
+        "make_copies",
+        lambda self, config, copies, **_: made.append((config.augmentation, copies)),
     )
     other = TrainingConfig(augmentation="elastic", depth=2)
     run(TrainingConfig(augmentation="standard", depth=1), other, budget=2.0)

@@ -100,6 +100,18 @@ def test_a_temperature_changes_probabilities_and_no_answer(values, workspace):
     assert calibrated["fitted_log_loss"] < plain["fitted_log_loss"]
 
 
+def test_neighbours_of_random_images_are_left_out_and_it_says_so(values, blend, monkeypatch):
+    monkeypatch.setattr("ensembles.neighbours._SHARE", 0.5)
+    wanted = values("--temperature")
+    found = values("--neighbours")
+    assert found["temperature"] == wanted["temperature"]
+    assert found["oof_log_loss"] == wanted["oof_log_loss"]
+    asked = found["neighbours"]
+    assert (asked["rows"], asked["test_rows"], asked["helps"]) == (120, 0, False)
+    assert "neighbours" not in wanted
+    assert "left out, no gain shown" in blend("--neighbours")[1]
+
+
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_every_method_leaves_an_account_that_stands_alone(
     values, members, workspace, competition, method

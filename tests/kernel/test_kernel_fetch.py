@@ -257,7 +257,7 @@ def test_predictions_that_are_none_are_refused(
     [
         (lambda key: key.update(fold=7), "another member than its name says"),
         (lambda key: key.update(epochs=500), "another member than its name says"),
-        (lambda key: key.update(epochs="2"), "epochs is '2'; expected int"),
+        (lambda key: key.update(epochs="2"), 'epochs is "2"; expected a whole number'),
         (lambda key: key.update(colour=1), "cannot be read"),
         (lambda key: key.clear(), "cannot be read"),
     ],

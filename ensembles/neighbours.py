@@ -1,0 +1,193 @@
+"""Nearest neighbours where a blend is unsure: another kind of learner, asked about few rows.
+
+Networks that learn alike err alike, however many are averaged. What makes a handwritten image
+ambiguous to them is often plain to its nearest neighbours. So the least sure rows get p^a / d^b,
+normalised, in place of the blend's probabilities p, with d the distance to the nearest training
+image of a class.
+
+Why the figures stay honest: a row's neighbours come from the folds whose labels its members have
+seen, never from its own fold; its exponents are fitted on the rows of the other folds; which rows
+are unsure hangs on no label. If what it brings cannot be told from noise, the blend stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensembles.blending import Blend
+from ensembles.evaluation import PairedDifference, compare, one_blas_thread, row_results
+from kaggle_digits.core.folds import Folds
+from kaggle_digits.core.neighbours import References
+from kaggle_digits.core.predictions import logarithm, row_losses, score, softmax64
+from kaggle_digits.ground.progress import Progress
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+_SHARE = 0.05
+"""Of the rows, the least sure ones, that are asked about."""
+_ASKED = 4
+"""Classes that neighbours are looked for in: the most probable ones."""
+_FEWEST = 50
+"""Unsure rows that exponents are fitted on at least."""
+_PULL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What neighbours were asked, and what they brought.
+
+    Args:
+        rows: Training rows asked about.
+        test_rows: Test rows asked about; 0 where neighbours were left out.
+        exponents: a and b of p^a / d^b, fitted on all unsure rows; None with too few of them.
+        effect: The blend with them minus the blend without, out-of-fold; None likewise.
+    """
+
+    rows: int
+    test_rows: int
+    exponents: tuple[float, float] | None
+    effect: PairedDifference | None
+
+    @property
+    def helps(self) -> bool:
+        """Whether the log-loss falls beyond noise."""
+        return self.effect is not None and self.effect.log_loss_high < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        effect = self.effect
+        return {
+            "rows": self.rows,
+            "test_rows": self.test_rows,
+            "exponents": self.exponents,
+            "helps": self.helps,
+            "log_loss": effect and [effect.log_loss, effect.log_loss_low, effect.log_loss_high],
+            "images": effect and [effect.images, effect.images_low, effect.images_high],
+        }
+
+    def verdict(self) -> str:
+        """Say in a line what they brought."""
+        if self.effect is None:
+            return f"left out: {self.rows} unsure rows are too few to fit them"
+        found = (
+            f"{self.effect.images:+d} images, log-loss {self.effect.log_loss:+.5f} "
+            f"[{self.effect.log_loss_low:+.5f}, {self.effect.log_loss_high:+.5f}] "
+            f"on {self.rows} unsure rows"
+        )
+        return found if self.helps else f"left out, no gain shown: {found}"
+
+
+def with_neighbours(
+    blend: Blend, dataset: Dataset, folds: Folds, progress: Progress
+) -> tuple[Blend, Asked]:
+    """Ask the nearest neighbours of the rows a blend is least sure of.
+
+    Args:
+        blend: Calibrated by a temperature.
+        dataset: Its images and labels.
+        folds: The folds its members were trained on.
+        progress: Told of every image.
+
+    Returns:
+        The blend that comes of it, or the same if it is not shown to be better; and what was found.
+    """
+    labels, known = dataset.labels, References(dataset.images, dataset.labels)
+    in_folds = [folds.held_out_rows(fold) for fold in range(folds.count)]
+    unsure = [rows[least_sure(blend.oof[rows])] for rows in in_folds]
+    rows = np.concatenate(unsure)
+    if len(rows) < _FEWEST or min(map(len, unsure)) == len(rows):
+        return blend, Asked(len(rows), 0, None, None)
+    test_rows = least_sure(blend.test)
+    work = len(rows) + len(test_rows)
+    with one_blas_thread(), progress.task("neighbours", work, "images") as task:
+        features = []
+        for fold, chosen in enumerate(unsure):
+            asked = most_probable(blend.oof[chosen])
+            allowed = folds.training_rows(fold)
+            near = known.distances(dataset.images[chosen], asked, allowed, task)
+            features.append(as_features(blend.oof[chosen], asked, near))
+        oof = blend.oof.copy()
+        for fold, chosen in enumerate(unsure):
+            others = [place for place in range(folds.count) if place != fold]
+            exponents = fit(
+                np.concatenate([features[place] for place in others]),
+                labels[np.concatenate([unsure[place] for place in others])],
+            )
+            oof[chosen] = softmax64(features[fold] @ exponents)
+        effect = compare(row_results(oof, labels), row_results(blend.oof, labels))
+        exponents = fit(np.concatenate(features), labels[rows])
+        found = Asked(len(rows), 0, (float(exponents[0]), float(exponents[1])), effect)
+        if not found.helps:
+            return blend, found
+        asked = most_probable(blend.test[test_rows])
+        everywhere = np.arange(len(labels))
+        near = known.distances(dataset.test_images[test_rows], asked, everywhere, task)
+    test, fitted = blend.test.copy(), blend.oof.copy()
+    test[test_rows] = softmax64(as_features(test[test_rows], asked, near) @ exponents)
+    fitted[rows] = softmax64(np.concatenate(features) @ exponents)
+    made = replace(
+        blend, oof=oof, test=test, honest=score(oof, labels), fitted=score(fitted, labels)
+    )
+    return made, replace(found, test_rows=len(test_rows))
+
+
+def least_sure(probabilities: np.ndarray) -> np.ndarray:
+    """Return the rows whose largest probability is among the smallest, ascending, int64."""
+    count = round(_SHARE * len(probabilities))
+    found: np.ndarray = np.sort(
+        np.argsort(probabilities.max(axis=1), kind="stable")[:count].astype(np.int64)
+    )
+    return found
+
+
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Return each row's most probable classes, the first one first, int64 [rows, 4 or fewer]."""
+    found: np.ndarray = np.argsort(-probabilities, axis=1, kind="stable")[:, :_ASKED]
+    return found
+
+
+def as_features(probabilities: np.ndarray, asked: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Return ln p and -ln d of each class, float64 [rows, classes, 2].
+
+    A class that was not asked for is as far as the farthest that was.
+    """
+    far = np.repeat(near.max(axis=1, keepdims=True), probabilities.shape[1], axis=1)
+    np.put_along_axis(far, asked, near, axis=1)
+    return np.stack([logarithm(probabilities.astype(np.float64)), -np.log(far)], axis=2)
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the exponents with the lowest log-loss, float64 [2], by Newton's steps.
+
+    The log-loss is convex in them; a weak pull towards the blend as it is, 1 and 0, keeps them
+    finite where the rows can be told apart without an error.
+
+    Args:
+        features: float64 [rows, classes, 2].
+        labels: int64 [rows].
+    """
+    start = np.array([1.0, 0.0])
+    found = start.copy()
+    own = features[np.arange(len(labels)), labels]
+
+    def loss(values: np.ndarray) -> float:
+        losses = row_losses(softmax64(features @ values), labels)
+        return float(losses.sum() + _PULL * ((values - start) ** 2).sum() / 2)
+
+    for _ in range(50):
+        outputs = softmax64(features @ found)
+        mean = np.einsum("rc,rcf->rf", outputs, features)
+        slope = (mean - own).sum(axis=0) + _PULL * (found - start)
+        bend = np.einsum("rc,rcf,rcg->fg", outputs, features, features) - mean.T @ mean
+        step = np.linalg.solve(bend + _PULL * np.eye(2), slope)
+        # Halved until it goes down: far from the lowest point a whole step may lead past it.
+        while loss(found - step) > loss(found) and np.abs(step).max() > 1e-9:
+            step /= 2
+        found = found - step
+        if np.abs(step).max() < 1e-8:
+            break
+    return found

@@ -1,0 +1,123 @@
+"""How far images are from the nearest image of a class, when parts of them may move a little.
+
+Candidates are found by pixels, then ranked again by image distortion matching: each 3 by 3 patch of
+the gradient is held against the patches around its place in the other image, and the best one
+counts (Keysers, Deselaers, Gollan, Ney 2007, "Deformation Models for Image Recognition", section
+3.3, with the Sobel gradient and displacements of up to two pixels).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from kaggle_digits.core.hardware import available_threads
+from kaggle_digits.core.normalisation import normalise
+from kaggle_digits.ground.progress import Task
+
+_CANDIDATES = 30
+_MOVES = 2
+_SMALLEST = 1e-3
+"""Least distance, so that the same image twice does not decide alone."""
+
+
+class References:
+    """Images whose classes are known, deslanted.
+
+    Args:
+        images: uint8 [n, height, width].
+        labels: int64 [n], class indices.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self._upright = normalise(images, "deslant")
+        self._flat = _blurred(self._upright)
+        self._squares = (self._flat**2).sum(axis=1)
+        self._labels = labels
+
+    def distances(
+        self, images: np.ndarray, asked: np.ndarray, allowed: np.ndarray, task: Task
+    ) -> np.ndarray:
+        """Return each image's distance to the nearest reference of each class it is asked for.
+
+        Args:
+            images: uint8 [n, height, width].
+            asked: int64 [n, k], classes.
+            allowed: int64, the references that may be looked at; of each class one or more.
+            task: Told of every image.
+
+        Returns:
+            float64 [n, k], 0.001 or more.
+        """
+        upright = normalise(images, "deslant")
+        flat = _blurred(upright)
+        of_class = {
+            int(label): allowed[self._labels[allowed] == label] for label in np.unique(asked)
+        }
+
+        def one(row: int) -> np.ndarray:
+            found = [
+                self._nearest(upright[row], flat[row], of_class[int(label)]) for label in asked[row]
+            ]
+            return np.asarray(found)
+
+        made = np.empty(asked.shape)
+        with ThreadPoolExecutor(available_threads()) as threads:
+            for row, found in enumerate(threads.map(one, range(len(images)))):
+                made[row] = found
+                task.advance()
+        return np.maximum(made, _SMALLEST)
+
+    def _nearest(self, image: np.ndarray, flat: np.ndarray, rows: np.ndarray) -> float:
+        # Without the image's own square, which is the same for all.
+        apart = self._squares[rows] - 2 * (self._flat[rows] @ flat)
+        near = rows[np.argsort(apart, kind="stable")[:_CANDIDATES]]
+        gradients = _gradients(np.concatenate([image[np.newaxis], self._upright[near]]))
+        return float(distortions(gradients[0], gradients[1:]).min())
+
+
+def distortions(image: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how far an image is from others when each of its patches may move.
+
+    Args:
+        image: Gradients, float32 [2, height, width].
+        others: Gradients, float32 [n, 2, height, width].
+
+    Returns:
+        float32 [n]: the sum over all pixels of the squared difference of the best patch.
+    """
+    height, width = image.shape[1:]
+    around = ((0, 0), (0, 0), (_MOVES, _MOVES), (_MOVES, _MOVES))
+    room = np.pad(others, around)
+    best = np.full((len(others), height, width), np.inf, np.float32)
+    for down in range(2 * _MOVES + 1):
+        for along in range(2 * _MOVES + 1):
+            moved = room[:, :, down : down + height, along : along + width]
+            apart = np.pad(((moved - image) ** 2).sum(axis=1), ((0, 0), (1, 1), (1, 1)))
+            apart = apart[:, :-2] + apart[:, 1:-1] + apart[:, 2:]
+            apart = apart[:, :, :-2] + apart[:, :, 1:-1] + apart[:, :, 2:]
+            best = np.minimum(best, apart)
+    found: np.ndarray = best.sum(axis=(1, 2))
+    return found
+
+
+def _gradients(images: np.ndarray) -> np.ndarray:
+    import cv2
+
+    scaled = images.astype(np.float32) / 255
+    found: list[list[Any]] = [
+        [cv2.Sobel(one, cv2.CV_32F, *along) for along in ((1, 0), (0, 1))] for one in scaled
+    ]
+    return np.asarray(found, dtype=np.float32)
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    """Return images blurred a little and flat, float32 [n, pixels], from 0 to 1."""
+    import cv2
+
+    flat = np.empty((len(images), images[0].size if len(images) else 0), np.float32)
+    for row, image in enumerate(images):
+        flat[row] = cv2.GaussianBlur(image, (3, 3), 0).ravel()
+    return flat / np.float32(255)

@@ -1,0 +1,258 @@
+"""Nearest neighbours where a blend is unsure: what they find, and that no label goes astray."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from ensembles import neighbours
+from ensembles.blending import Blend
+from ensembles.methods import calibrate
+from ensembles.neighbours import as_features, fit, least_sure, most_probable, with_neighbours
+from ensembles.rules import LinearRule
+from kaggle_digits.core import neighbours as distances
+from kaggle_digits.core.data import load
+from kaggle_digits.core.folds import Folds, make_folds
+from kaggle_digits.core.neighbours import References, distortions
+from kaggle_digits.core.predictions import score, softmax64
+from kaggle_digits.ground.progress import Silent
+
+SIDE, CLASSES, ROWS, TEST_ROWS, FOLD = 8, 3, 300, 60, 1
+
+
+def drawn(random: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Return an image for each label: a cross, a square or two bars, here or there, with noise."""
+    images = np.zeros((len(labels), SIDE, SIDE), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        x, y = random.integers(0, 2, 2).tolist()
+        if label == 0:
+            image[y + 1 : y + 6, x + 3] = image[y + 3, x + 1 : x + 6] = 220
+        elif label == 1:
+            cv2.rectangle(image, (x + 1, y + 1), (x + 5, y + 5), 220, 1)
+        else:
+            image[y + 1 : y + 6, x + 1] = image[y + 1 : y + 6, x + 5] = 220
+    noise = random.integers(0, 30, images.shape).astype(np.uint8)
+    return np.minimum(images, np.uint8(225)) + noise
+
+
+def competition(make, workspace, random: np.random.Generator, *, told: bool = True):
+    """Return data whose images show their labels or, untold, some other class."""
+    dataset = load(make(height=SIDE, width=SIDE, rows=ROWS, test_rows=TEST_ROWS).folder, workspace)
+    shown = dataset.labels if told else random.permutation(dataset.labels)
+    truth = random.integers(0, CLASSES, TEST_ROWS)
+    images, test_images = drawn(random, shown), drawn(random, truth)
+    return dataclasses.replace(dataset, images=images, test_images=test_images), truth
+
+
+def unsure_blend(random: np.random.Generator, labels: np.ndarray, truth: np.ndarray) -> Blend:
+    """Return a blend that knows little of some rows and much of the others."""
+
+    def say(of: np.ndarray) -> np.ndarray:
+        strength = np.where(np.arange(len(of)) % 2 == 0, 1.0, 9.0)[:, np.newaxis]
+        return softmax64(strength * np.eye(CLASSES)[of] + random.normal(size=(len(of), CLASSES)))
+
+    oof, test = say(labels), say(truth)
+    rule = calibrate(LinearRule((1.0,)), oof, labels)
+    return Blend("mean", rule, oof, test, score(oof, labels), score(oof, labels))
+
+
+@pytest.fixture(autouse=True)
+def _of_half_of_the_rows(monkeypatch):
+    monkeypatch.setattr(neighbours, "_SHARE", 0.4)
+    monkeypatch.setattr(distances, "_CANDIDATES", 5)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+# --- the distance
+
+
+def slowly(image: np.ndarray, other: np.ndarray) -> float:
+    """The distance by its formula, pixel by pixel."""
+    high, wide = image.shape[1:]
+    room = np.pad(other, ((0, 0), (2, 2), (2, 2)))
+    total = 0.0
+    for y in range(high):
+        for x in range(wide):
+            best = np.inf
+            for dy in range(-2, 3):
+                for dx in range(-2, 3):
+                    apart = 0.0
+                    for v in range(max(0, y - 1), min(high, y + 2)):
+                        for u in range(max(0, x - 1), min(wide, x + 2)):
+                            moved = room[:, v + dy + 2, u + dx + 2]
+                            apart += float(((moved - image[:, v, u]) ** 2).sum())
+                    best = min(best, apart)
+            total += best
+    return total
+
+
+def test_distortions_are_what_their_formula_says(random) -> None:
+    image, others = random.random((2, 6, 5)), random.random((3, 2, 6, 5))
+    found = distortions(image.astype(np.float32), others.astype(np.float32))
+    np.testing.assert_allclose(found, [slowly(image, other) for other in others], rtol=1e-4)
+
+
+def test_a_stroke_that_moved_is_near_and_another_shape_is_far() -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[6:22, 13:15] = 255
+    moved, other = np.roll(image, 2, axis=1), image.T.copy()
+    gradients = distances._gradients(np.stack([image, image, moved, other]))
+    same, near, far = distortions(gradients[0], gradients[1:]).tolist()
+    assert same == 0 and near < far / 100
+
+
+def test_the_nearest_of_each_class_is_found_among_those_allowed(random) -> None:
+    labels = np.arange(60) % 3
+    images = drawn(random, labels)
+    known = References(images, labels)
+    allowed = np.arange(30)
+    asked = np.array([[0, 1, 2], [2, 0, 1]])
+    with Silent().task("", 2, "") as task:
+        found = known.distances(images[[40, 41]], asked, allowed, task)
+        with_itself = known.distances(images[[40]], asked[:1], np.arange(60), task)
+        other_order = known.distances(images[[40]], np.array([[2, 1, 0]]), allowed, task)
+    assert found.shape == (2, 3)
+    # Row 40 shows class 1, row 41 class 2.
+    assert found[0].argmin() == 1 and asked[1, found[1].argmin()] == 2
+    assert with_itself[0, 1] == distances._SMALLEST < found[0, 1]
+    assert other_order[0].tolist() == found[0, ::-1].tolist()
+
+
+# --- what is made of it
+
+
+def test_exponents_have_the_lowest_log_loss(random) -> None:
+    labels = random.integers(0, CLASSES, 400)
+    base = softmax64(np.eye(CLASSES)[labels] + random.normal(size=(400, CLASSES)))
+    near = np.exp(-0.3 * np.eye(CLASSES)[labels] + 0.2 * random.normal(size=(400, CLASSES)))
+    features = as_features(base, np.tile(np.arange(CLASSES), (400, 1)), near)
+    found = fit(features, labels)
+
+    def loss(values) -> float:
+        return score(softmax64(features @ np.asarray(values)), labels).log_loss
+
+    assert found[1] > 1
+    for step in ((0.05, 0), (-0.05, 0), (0, 0.2), (0, -0.2)):
+        assert loss(found) < loss(found + step)
+    # Rows that neighbours tell apart without an error do not send them to infinity.
+    sure = as_features(
+        base, np.tile(np.arange(CLASSES), (400, 1)), np.exp(-np.eye(CLASSES)[labels])
+    )
+    assert np.isfinite(fit(sure, labels)).all()
+
+
+def test_classes_that_are_not_asked_for_are_as_far_as_the_farthest() -> None:
+    base = np.array([[0.5, 0.3, 0.1, 0.06, 0.04]])
+    asked = most_probable(base)
+    assert asked.tolist() == [[0, 1, 2, 3]]
+    features = as_features(base, asked, np.array([[4.0, 2.0, 8.0, 1.0]]))
+    np.testing.assert_allclose(features[0, :, 1], -np.log([4, 2, 8, 1, 8]))
+    np.testing.assert_allclose(features[0, :, 0], np.log(base[0]))
+
+
+def test_the_least_sure_rows_are_asked_about(monkeypatch) -> None:
+    monkeypatch.setattr(neighbours, "_SHARE", 0.5)
+    sure = np.array([0.9, 0.6, 0.95, 0.7])
+    assert least_sure(np.stack([sure, 1 - sure], axis=1)).tolist() == [1, 3]
+
+
+def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> None:
+    dataset, truth = competition(make, workspace, random)
+    folds = make_folds(dataset, 3, 0, workspace)
+    blend = unsure_blend(random, dataset.labels, truth)
+    made, found = with_neighbours(blend, dataset, folds, Silent())
+    assert found.helps and found.effect is not None
+    assert (found.rows, found.test_rows) == (120, 24)
+    assert found.exponents is not None and found.exponents[1] > 0
+    assert made.honest.accuracy > blend.honest.accuracy + 0.05
+    assert np.mean(made.test.argmax(axis=1) == truth) > np.mean(blend.test.argmax(axis=1) == truth)
+    # Sure rows are left as they are, and the account is of what was made.
+    changed = np.flatnonzero((made.oof != blend.oof).any(axis=1))
+    assert len(changed) <= 120 and blend.oof[changed].max(axis=1).mean() < 0.9
+    assert made.honest == score(made.oof, dataset.labels)
+    np.testing.assert_allclose(made.oof.sum(axis=1), 1)
+    again, _ = with_neighbours(blend, dataset, folds, Silent())
+    assert np.array_equal(again.oof, made.oof) and np.array_equal(again.test, made.test)
+
+
+def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypatch) -> None:
+    monkeypatch.setattr(neighbours, "_SHARE", 0.02)
+    dataset, truth = competition(make, workspace, random)
+    blend = unsure_blend(random, dataset.labels, truth)
+    folds = make_folds(dataset, 3, 0, workspace)
+    made, found = with_neighbours(blend, dataset, folds, Silent())
+    assert made is blend and not found.helps and "too few" in found.verdict()
+
+
+# --- no label goes astray
+
+
+def require_that_own_labels_do_not_count(dataset, blend, folds, monkeypatch) -> None:
+    """Change the labels of one fold; what its rows are told may not change."""
+    # Exponents come from rows of other folds, whose neighbours may be in this one.
+    monkeypatch.setattr(neighbours, "fit", lambda features, labels: np.array([0.7, 5.0]))
+    monkeypatch.setattr(neighbours.Asked, "helps", True)
+    own = folds.held_out_rows(FOLD)
+    labels = dataset.labels.copy()
+    labels[own] = (labels[own] + 1) % CLASSES
+    wanted, _ = with_neighbours(blend, dataset, folds, Silent())
+    other = dataclasses.replace(dataset, labels=labels)
+    found, _ = with_neighbours(blend, other, folds, Silent())
+    assert np.array_equal(wanted.oof[own], found.oof[own])
+    others = np.setdiff1d(np.arange(ROWS), own)
+    assert not np.array_equal(wanted.oof[others], found.oof[others])
+
+
+def test_no_label_of_a_fold_reaches_its_rows(make, workspace, random, monkeypatch) -> None:
+    dataset, truth = competition(make, workspace, random)
+    folds = make_folds(dataset, 3, 0, workspace)
+    blend = unsure_blend(random, dataset.labels, truth)
+    require_that_own_labels_do_not_count(dataset, blend, folds, monkeypatch)
+
+
+def test_the_same_test_finds_a_leak(make, workspace, random, monkeypatch) -> None:
+    dataset, truth = competition(make, workspace, random)
+    folds = make_folds(dataset, 3, 0, workspace)
+    blend = unsure_blend(random, dataset.labels, truth)
+    monkeypatch.setattr(Folds, "training_rows", lambda self, fold: np.arange(ROWS))
+    with pytest.raises(AssertionError):
+        require_that_own_labels_do_not_count(dataset, blend, folds, monkeypatch)
+
+
+def effects_of_noise(make, workspace, random, repetitions: int) -> list[float]:
+    """Ask neighbours about images that say nothing of their labels; return what they 'bring'."""
+    found = []
+    for number in range(repetitions):
+        name = workspace.root / str(number)
+        dataset, truth = competition(
+            lambda number=number, **form: make(f"noise-{number}", **form),
+            type(workspace)(name), random, told=False,
+        )  # fmt: skip
+        folds = make_folds(dataset, 3, number, type(workspace)(name))
+        blend = unsure_blend(random, dataset.labels, truth)
+        calibrated = dataclasses.replace(blend, oof=blend.rule.apply(blend.oof[np.newaxis]))
+        _, asked = with_neighbours(calibrated, dataset, folds, Silent())
+        assert asked.effect is not None
+        found.append(asked.effect.log_loss)
+    return found
+
+
+def test_where_images_say_nothing_no_gain_is_shown(make, workspace, random) -> None:
+    effects = np.array(effects_of_noise(make, workspace, random, 10))
+    # A fitted exponent costs a little on rows that did not choose it; it never seems to bring any.
+    assert effects.mean() > -2 * effects.std(ddof=1) / np.sqrt(10)
+    assert np.abs(effects).max() < 0.02
+
+
+def test_with_the_own_fold_among_the_neighbours_noise_would_seem_a_gain(
+    make, workspace, random, monkeypatch
+) -> None:
+    monkeypatch.setattr(Folds, "training_rows", lambda self, fold: np.arange(ROWS))
+    assert max(effects_of_noise(make, workspace, random, 3)) < -0.1
