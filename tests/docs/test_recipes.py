@@ -18,7 +18,7 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.config import TrainingConfig
 config = TrainingConfig(family="plain", depth=2)
 assert tuple(FAMILIES) == names.FAMILIES
-assert sum(isinstance(block, Convolution) for block in blocks_of(config, 28, 28)) == 4
+assert sum(isinstance(block, Convolution) for block in blocks_of(config, 28, 28)) == 6
 assert megamacs(config, 28, 28, 10) > 1
 from tuning.space import SPACE
 assert "plain" in next(one for one in SPACE if one.name == "family").values
