@@ -97,9 +97,9 @@ def try_out(wheel: Path, end: str, python: str, folder: Path) -> None:
     folder.mkdir()
     place = folder / "env" / "bin" / "python"
     subprocess.run([*UV, "venv", "--python", python, folder / "env"], check=True)
-    subprocess.run(
-        [*UV, "pip", "install", "--python", place, "--resolution", end, wheel], check=True
-    )
+    # A wheel's dependencies are none of uv's direct ones; those of pyproject.toml are.
+    wanted = ["--resolution", end, "--requirements", ROOT / "pyproject.toml", wheel]
+    subprocess.run([*UV, "pip", "install", "--python", place, *wanted], check=True)
     frozen = subprocess.run(
         [*UV, "pip", "freeze", "--python", place], check=True, capture_output=True, text=True
     ).stdout
