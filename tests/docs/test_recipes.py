@@ -78,7 +78,7 @@ def test_a_recipe_does_what_the_page_says(name: str, tmp_path: Path) -> None:
     before = subprocess.run([sys.executable, "-c", RECIPES[name]], **given)  # type: ignore[call-overload]
     assert before.returncode != 0, "the check must not pass without the recipe"
     shutil.rmtree(tmp_path / "w", ignore_errors=True)
-    applied = subprocess.run(["git", "apply"], input=diff, **given)  # type: ignore[call-overload]
+    applied = subprocess.run(["git", "apply", "-C0"], input=diff, **given)  # type: ignore[call-overload]
     assert applied.returncode == 0, applied.stderr
     after = subprocess.run([sys.executable, "-c", RECIPES[name]], **given)  # type: ignore[call-overload]
     assert after.returncode == 0, after.stderr
