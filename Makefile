@@ -6,7 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow coverage check lock clean
+.PHONY: help demo test test-slow coverage check docs release-check lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+		| while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
 
 demo: $(INSTALLED)  ## the main job on the embedded data
 	$(BIN)/kaggle-digits run --workspace demo-workspace
@@ -26,6 +30,13 @@ check: $(INSTALLED)  ## lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(INSTALLED)  ## docs/commands.md anew, and the pages as a site in build/site
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+release-check: $(INSTALLED)  ## sdist and wheel: content, and a quick job on the lowest and highest versions
+	$(BIN)/python .ci/release_check.py
 
 lock:  ## resolve constraints.txt anew for all supported Pythons
 	$(PYTHON) -m venv $(VENV)

@@ -33,6 +33,7 @@ from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
+from kaggle_digits.shell.grouping import GroupedHelp
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -101,7 +102,7 @@ class Session:
         return line
 
 
-class Command(click.Command):
+class Command(GroupedHelp):
     """A click command that keeps its bare function for `run`."""
 
     body: Body
@@ -110,8 +111,8 @@ class Command(click.Command):
 def command(name: str, *, short_help: str) -> Callable[[Body], Command]:
     """Make a command of a function `(session, **options) -> Outcome`.
 
-    Options declared by `@click.option` below this decorator come first in the help, the shared
-    ones after them.
+    Options declared by `@click.option` below this decorator stand before the shared ones; the help
+    sorts both into the groups of `shell.grouping`.
     """
 
     def decorate(body: Body) -> Command:

@@ -24,7 +24,7 @@ from kernel.metadata import Kernel
 from kernel.plan import Plan
 
 Call = Callable[..., tuple[int, dict[str, Any]]]
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/kernel.md"
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ def test_a_script_whose_plan_was_changed_by_hand_is_refused(
     assert "internal error" not in values["error"]
 
 
-def test_the_readme_gives_the_size_that_a_build_has() -> None:
+def test_the_page_gives_the_size_that_a_build_has() -> None:
     """It said 170 KB of a script of 283."""
     size = len(render(Plan("best", 0, 2, "digit-recognizer"), read_sources()))
-    (shown,) = re.findall(r"one script \(about (\d+) KB\)", README.read_text("utf-8"))
+    (shown,) = re.findall(r"one script \(about (\d+) KB\)", PAGE.read_text("utf-8"))
     assert abs(1000 * int(shown) - size) < 0.2 * size, f"a build has {size:,} bytes"

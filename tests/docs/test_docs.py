@@ -1,0 +1,281 @@
+"""The pages against the code: links, commands, options, names, exit codes, targets."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from docs_reading import PAGES, ROOT, anchors, command_lines, fenced, links
+
+from kaggle_digits.ground import names
+from kaggle_digits.ground.config import PRECISION_VARIABLE, TrainingConfig
+from kaggle_digits.shell.cli import COMMANDS, load_command
+from kaggle_digits.shell.grouping import GROUPS
+
+DOCS = ROOT / "docs"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+def visible() -> list[tuple[str, click.Command]]:
+    """The commands by the words they are called by; of a group its visible commands as well."""
+    found: list[tuple[str, click.Command]] = []
+    for name in COMMANDS:
+        command = load_command(name)
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            inner = command.commands.items()
+            found += [(f"{name} {word}", one) for word, one in inner if not one.hidden]
+    return found
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line as the tool does, without running it."""
+    first, rest = words[0], words[1:]
+    if first in ("--help", "-h", "--version"):
+        return
+    assert first in COMMANDS, f"no command {first!r}"
+    command = load_command(first)
+    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        assert rest[0] in command.commands, f"no command {first} {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    try:
+        command.make_context(command.name, rest)
+    except click.exceptions.Exit:
+        assert {"--help", "-h"} & set(rest)
+
+
+def test_the_readme_is_a_front_door() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    first = next(line for line in text.splitlines()[1:] if line)
+    assert "out-of-fold-honest ensembles of CNNs, from zip to leaderboard" in first
+    linked = {Path(link).name for link in links(ROOT / "README.md")}
+    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+    assert pages <= linked, "every page can be found from the README"
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+@each_page
+def test_commands_in_pages_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PRECISION_VARIABLE, raising=False)
+    if page.name == "commands.md":
+        return  # usage lines with brackets; another test holds the page against the code
+    for words in command_lines(page, "kaggle-digits"):
+        if not words or words[0] == "COMMAND":
+            continue
+        try:
+            parse(words)
+        except click.UsageError as error:
+            pytest.fail(f"{page.name}: kaggle-digits {' '.join(words)}: {error.format_message()}")
+
+
+def test_the_parser_of_these_tests_refuses_what_the_tool_refuses() -> None:
+    parse(["run", "--preset", "quick", "--folds", "3"])
+    for words in (["run", "--prest", "quick"], ["run", "--preset", "huge"], ["predict"]):
+        with pytest.raises(click.UsageError):
+            parse(words)
+    for words in (["trian"], ["kernel", "bild"]):
+        with pytest.raises(AssertionError):
+            parse(words)
+    found = {tuple(words) for words in command_lines(DOCS / "clusters.md", "kaggle-digits")}
+    assert ("cv-train", "--threads", "1", "--cluster", "auto") in found
+
+
+@each_page
+def test_targets_and_scripts_in_pages_are_there(page: Path) -> None:
+    for words in command_lines(page, "make"):
+        assert set(words) <= set(TARGETS), f"{page.name}: make {' '.join(words)}"
+    for program in ("python", "pytest"):
+        for words in command_lines(page, program):
+            for word in words:
+                if word.endswith(".py"):
+                    assert (ROOT / word).exists(), f"{page.name}: {program} {' '.join(words)}"
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    """The pages that are made of the code, as they would be made now."""
+    pages: dict[str, str] = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
+    return pages
+
+
+@pytest.mark.parametrize("name", ["commands.md", "python-api.md"])
+def test_a_page_that_is_made_of_the_code_is_up_to_date(
+    generated: dict[str, str], name: str
+) -> None:
+    assert (DOCS / name).read_text("utf-8") == generated[name], "call `make docs`"
+
+
+def test_the_page_of_commands_has_every_option(generated: dict[str, str]) -> None:
+    made = generated["commands.md"]
+    for words, command in visible():
+        (part,) = re.findall(rf"^## {words}\n(.*?)(?=^## |\Z)", made, re.MULTILINE | re.DOTALL)
+        for parameter in command.params:
+            for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                assert option in part, (words, option)
+
+
+@pytest.mark.parametrize(("words", "command"), visible(), ids=[words for words, _ in visible()])
+def test_help_fits_80_columns_in_groups(
+    words: str, command: click.Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    context = click.Context(command, info_name=f"kaggle-digits {words}")
+    lines = command.get_help(context).splitlines()
+    assert max(map(len, lines)) <= 80
+    if isinstance(command, click.Group):
+        return
+    titles = [line[:-1] for line in lines if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert titles == [title for title in GROUPS if title in titles]
+    assert {"How much", "Where", "Output"} <= set(titles)
+    below = lines[lines.index(f"{titles[0]}:") :]
+    shown = [name for line in below for name in re.findall(r"^  (?:-\w, )?(--[\w-]+)", line)]
+    own = [option for option in command.params if isinstance(option, click.Option)]
+    assert sorted(shown) == sorted(
+        [*(max(option.opts, key=len) for option in own if not option.hidden), "--help"]
+    )
+
+
+def test_every_grouped_option_is_an_option_of_some_command() -> None:
+    there = {name for _, command in visible() for one in command.params for name in one.opts}
+    for options in GROUPS.values():
+        assert set(options) <= there | {"--help"}
+
+
+def test_names_stand_in_their_pages() -> None:
+    for page, known in (
+        ("networks.md", (*names.FAMILIES, *names.PRESETS)),
+        ("networks.md", names.POLICIES),
+        ("search.md", names.STRATEGIES),
+        ("blending.md", (*names.METHODS, names.AUTO)),
+        ("pseudo-labels.md", names.PSEUDO_TARGETS),
+    ):
+        text = (DOCS / page).read_text("utf-8")
+        assert [name for name in known if f"`{name}`" not in text] == [], page
+
+
+def test_every_field_of_a_configuration_stands_in_its_page() -> None:
+    text = (DOCS / "networks.md").read_text("utf-8")
+    fields = [field.name for field in dataclasses.fields(TrainingConfig)]
+    assert [name for name in fields if f"`{name}`" not in text] == []
+
+
+def errors() -> dict[str, int]:
+    """Our errors by name, with their exit codes, from the sources of all packages."""
+    codes = {"KaggleDigitsError": 1}
+    classes = [
+        node
+        for package in ("kaggle_digits", "tuning", "ensembles", "submissions", "kernel")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and node.bases
+    ]
+    while new := {
+        node.name: next(
+            (
+                ast.literal_eval(line.value)
+                for line in node.body
+                if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "exit_code"
+            ),
+            codes[ast.unparse(node.bases[0])],
+        )
+        for node in classes
+        if ast.unparse(node.bases[0]) in codes and node.name not in codes
+    }:
+        codes |= new
+    return codes
+
+
+def test_every_error_stands_in_its_page_with_its_exit_code() -> None:
+    text = (DOCS / "errors.md").read_text("utf-8")
+    found = {}
+    for cell, code in re.findall(r"^\| (`\w+Error`[^|]*) \| (\d+) \|", text, re.MULTILINE):
+        found |= {name: int(code) for name in re.findall(r"`(\w+)`", cell)}
+    ours = errors()
+    # The root, and what says no more to a user than the class above it.
+    for name in ("KaggleDigitsError", "CallError", "CredentialsError", "Stop"):
+        del ours[name]
+    assert found == ours
+
+
+def test_every_dependency_stands_in_its_page_and_the_constraints() -> None:
+    page = (DOCS / "dependencies.md").read_text("utf-8")
+    constraints = (ROOT / "constraints.txt").read_text("utf-8")
+    for requirement in PROJECT["project"]["dependencies"]:
+        name = re.split(r"[<>=\[ ]", requirement)[0]
+        assert re.search(rf"^\|.*\b{name}\b.*\|", page, re.MULTILINE), name
+        assert re.search(rf"^{name}==", constraints, re.MULTILINE), name
+    for requirement in PROJECT["project"]["optional-dependencies"]["dev"]:
+        name = re.split(r"[<>=\[ ]", requirement)[0]
+        assert re.search(rf"\b{name}\b", page) or name == "setuptools", name
+        assert re.search(rf"^{name}==", constraints, re.MULTILINE), name
+
+
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    made = {path.stem for path in tmp_path.glob("*.html")}
+    assert {path.stem for path in DOCS.glob("*.md")} <= made
+
+
+def test_make_alone_lists_the_targets() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^make ([a-z-]+) +\S", done.stdout, re.MULTILINE)
+    assert listed == TARGETS
+
+
+def test_versions_are_one() -> None:
+    from kaggle_digits import __version__
+
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {__version__}\n" in citation
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert "\n## Unreleased\n" in changes and f"\n## {__version__}" in changes
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered_for_each_shell_of_the_page(shell: str) -> None:
+    page = "".join(fenced(DOCS / "getting-started.md"))
+    assert f"_KAGGLE_DIGITS_COMPLETE={shell}_source kaggle-digits" in page
+    code = "from kaggle_digits.shell.cli import cli; cli(prog_name='kaggle-digits')"
+    asked = {
+        "_KAGGLE_DIGITS_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "kaggle-digits tune --sp",
+    }
+    asked |= {"COMP_CWORD": "2" if shell != "fish" else "--sp"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | asked,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--space" in done.stdout and "--seed" not in done.stdout
