@@ -1,23 +1,16 @@
-"""`run`: the whole chain, tune → cv-train → blend → check, by the commands' names."""
+"""The command `run`: the whole chain, tune → cv-train → blend → check."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import click
 
-from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground import names
-from kaggle_digits.ground.durations import duration, parse_duration
-from kaggle_digits.ground.files import require_output
-from kaggle_digits.shell.cli import load_command
-from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
+from kaggle_digits.ground.durations import parse_duration
+from kaggle_digits.shell import chain
+from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
-
-_SEARCH_SHARE = 0.15
-_TRAINING_SHARE = 0.97
-"""Of the time that the search leaves; the rest is for blend and check."""
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
@@ -57,33 +50,11 @@ def run(
     that one; the study and the members that are there are kept, and taken up again when they are
     asked for.
     """
-    from kaggle_digits.core.folds import require_rows_per_class
-
-    if output is not None:
-        require_output(output, "--output")
-    require_backend()
-    preset = session.preset
-    seconds = parse_duration(time_budget) if time_budget is not None else None
-    # What the members will refuse is refused before a search, which may take the place of another.
-    require_rows_per_class(session.dataset(), folds or preset.folds, rare)
-    session.console.say("tune: searching configurations")
-    tuned = _body("tune")(
-        session,
-        strategy=preset.strategy,
-        trials=trials or preset.trials,
-        workers=workers,
-        threads=threads,
-        cluster=cluster,
-        time_budget=_share(seconds, _SEARCH_SHARE),
-        rare=rare,
-        # What would race is trained and scored on all rows right after.
-        race=0,
-        keep_other=True,
-    )
-    session.console.say("cv-train: training members")
-    left = None if seconds is None else max(seconds - session.seconds, 1.0)
-    trained = _body("cv-train")(
-        session,
+    ran = chain.run(
+        session.place,
+        session.preset,
+        session.seed,
+        trials=trials,
         top_k=top_k,
         folds=folds,
         epochs=epochs,
@@ -91,41 +62,32 @@ def run(
         workers=workers,
         threads=threads,
         cluster=cluster,
-        time_budget=_share(left, _TRAINING_SHARE),
+        time_budget=parse_duration(time_budget) if time_budget is not None else None,
+        output=output,
+        fresh=session.fresh,
+        started=session.started,
     )
-    session.console.say("blend: averaging members")
-    blended = _body("blend")(session, output=output)
-    checked = _body("check")(session)
-    seconds = round(session.seconds, 1)
+    blended, local = ran.blended, ran.checked.local
     return Outcome(
         values={
-            "submission": blended.values["submission"],
-            "oof_accuracy": blended.values["oof_accuracy"],
-            "oof_log_loss": blended.values["oof_log_loss"],
-            "oof_accuracy_se": blended.values["oof_accuracy_se"],
-            "oof_log_loss_se": blended.values["oof_log_loss_se"],
-            "local_accuracy": checked.values["local_accuracy"],
-            "members": trained.values["members"],
-            "trials": tuned.values["trials"],
+            "submission": str(ran.submission),
+            "oof_accuracy": ran.oof_accuracy,
+            "oof_log_loss": ran.oof_log_loss,
+            "oof_accuracy_se": ran.oof_accuracy_se,
+            "oof_log_loss_se": ran.oof_log_loss_se,
+            "local_accuracy": None if local is None else local.accuracy,
+            "members": len(ran.trained.keys),
+            "trials": len(ran.tuned.trials),
             "preset": session.preset.name,
             "seed": session.seed,
-            "seconds": seconds,
+            "seconds": round(ran.seconds, 1),
         },
-        facts=tuned.facts
-        | trained.facts
-        | blended.facts
-        | checked.facts
-        | {"time": duration(seconds)},
-        written=tuned.written | blended.written,
+        facts=dict(ran.facts()),
+        written={
+            "configurations": str(ran.tuned.path),
+            "submission": f"{ran.submission} ({len(blended.dataset.test_ids)} rows)",
+        },
         next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,
     )
-
-
-def _share(seconds: float | None, share: float) -> str | None:
-    return None if seconds is None else f"{seconds * share:.0f}s"
-
-
-def _body(name: str) -> Any:
-    return cast(Command, load_command(name)).body
