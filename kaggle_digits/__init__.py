@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ensembles.results import CrossValidated as CrossValidated
     from ensembles.results import Members as Members
     from ensembles.results import Predicted as Predicted
+    from kaggle_digits.front.estimator import DigitsClassifier as DigitsClassifier
     from kaggle_digits.front.kaggle_loop import Kernel as Kernel
     from kaggle_digits.front.kaggle_loop import Leaderboard as Leaderboard
     from kaggle_digits.front.kaggle_loop import Submission as Submission
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "ensembles.results": ("Blended", "CrossValidated", "Members", "Predicted"),
+    "kaggle_digits.front.estimator": ("DigitsClassifier",),
     "kaggle_digits.front.kaggle_loop": (
         "Kernel", "Leaderboard", "Submission", "check", "kernel_build", "leaderboard", "submit",
     ),
@@ -78,10 +80,10 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [  # noqa: F822  made by __getattr__
     "ArtefactError", "Blended", "Checked", "ConfigurationError", "CrossValidated", "DataError",
-    "InUseError", "KaggleDigitsError", "Kernel", "Leaderboard", "Loaded", "Members", "Predicted",
-    "Progress", "Ran", "ReadOnlyError", "ServiceError", "Study", "Submission", "TrainingConfig",
-    "TrainingError", "Tuned", "blend", "check", "cross_validate", "kernel_build", "leaderboard",
-    "load", "members", "predict", "run", "study", "submit", "tune",
+    "DigitsClassifier", "InUseError", "KaggleDigitsError", "Kernel", "Leaderboard", "Loaded",
+    "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "ServiceError", "Study",
+    "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend", "check", "cross_validate",
+    "kernel_build", "leaderboard", "load", "members", "predict", "run", "study", "submit", "tune",
 ]  # fmt: skip
 
 
