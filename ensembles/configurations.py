@@ -57,7 +57,7 @@ def choose(
     ranking: Path,
     data: str,
     *,
-    files: Sequence[Path],
+    given: Sequence[Path | TrainingConfig],
     top_k: int | None,
     usual: int,
     add: bool,
@@ -70,8 +70,8 @@ def choose(
         store: Its plan gives them where seeds alone are added to it.
         ranking: Where `best.json` is.
         data: Digest of the data they are trained on.
-        files: Files of one's own; they come after those of `best.json`, which is read then only if
-            `top_k` is given.
+        given: Configurations of one's own, or files of them; they come after those of `best.json`,
+            which is read then only if `top_k` is given.
         top_k: How many of `best.json`; None for the usual number.
         usual: The preset's number.
         add: Whether members are added to the plan.
@@ -84,13 +84,14 @@ def choose(
         ArtefactError: `best.json` or the plan is needed and not there, broken, or of other data.
     """
     found: list[TrainingConfig] = []
-    if add and not files and top_k is None and store.has_plan():
+    if add and not given and top_k is None and store.has_plan():
         keys = store.read_plan()[1]
         found = [key.config for key in keys if folds in (None, key.folds)]
-    elif top_k is not None or not files:
+    elif top_k is not None or not given:
         ranked = read_ranking(ranking, data)
         wanted = top_k or usual
         if len(ranked) < wanted:
             say(f"cv-train: {wanted} configurations asked for, best.json holds {len(ranked)}")
         found = [entry.config for entry in ranked[:wanted]]
-    return list(dict.fromkeys([*found, *map(read_config, files)]))
+    own = [one if isinstance(one, TrainingConfig) else read_config(one) for one in given]
+    return list(dict.fromkeys([*found, *own]))

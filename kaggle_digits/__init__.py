@@ -1,9 +1,99 @@
 """Kaggle Digits: search, train, blend and submit for image-classification competitions.
 
-Floors, imports run down only: `shell` (command line) → `records` (what the wings leave to one
-another) → `core` (data, networks, training) → `ground` (values, files, errors; standard library
-only). The wings `tuning`, `ensembles`, `submissions` and `kernel` stand on all of them and never
-import one another.
+    import kaggle_digits as kd
+
+    competition = kd.load("digit-recognizer.zip")
+    ran = kd.run(competition)
+    ran.oof_accuracy, ran.oof_accuracy_se, ran.submission
+
+Floors, imports run down only: `front` (this API) → the wings `tuning`, `ensembles`, `submissions`
+and `kernel`, which never import one another → `shell` (command line) → `records` (what the wings
+leave to one another) → `core` (data, networks, training) → `ground` (values, files, errors;
+standard library only).
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ensembles.results import Blended as Blended
+    from ensembles.results import CrossValidated as CrossValidated
+    from ensembles.results import Members as Members
+    from ensembles.results import Predicted as Predicted
+    from kaggle_digits.front.estimator import DigitsClassifier as DigitsClassifier
+    from kaggle_digits.front.kaggle_loop import Kernel as Kernel
+    from kaggle_digits.front.kaggle_loop import Leaderboard as Leaderboard
+    from kaggle_digits.front.kaggle_loop import Submission as Submission
+    from kaggle_digits.front.kaggle_loop import check as check
+    from kaggle_digits.front.kaggle_loop import kernel_build as kernel_build
+    from kaggle_digits.front.kaggle_loop import leaderboard as leaderboard
+    from kaggle_digits.front.kaggle_loop import submit as submit
+    from kaggle_digits.front.loading import Loaded as Loaded
+    from kaggle_digits.front.loading import load as load
+    from kaggle_digits.front.steps import blend as blend
+    from kaggle_digits.front.steps import cross_validate as cross_validate
+    from kaggle_digits.front.steps import members as members
+    from kaggle_digits.front.steps import predict as predict
+    from kaggle_digits.front.steps import run as run
+    from kaggle_digits.front.steps import study as study
+    from kaggle_digits.front.steps import tune as tune
+    from kaggle_digits.ground.config import TrainingConfig as TrainingConfig
+    from kaggle_digits.ground.errors import ArtefactError as ArtefactError
+    from kaggle_digits.ground.errors import ConfigurationError as ConfigurationError
+    from kaggle_digits.ground.errors import DataError as DataError
+    from kaggle_digits.ground.errors import InUseError as InUseError
+    from kaggle_digits.ground.errors import KaggleDigitsError as KaggleDigitsError
+    from kaggle_digits.ground.errors import ReadOnlyError as ReadOnlyError
+    from kaggle_digits.ground.errors import ServiceError as ServiceError
+    from kaggle_digits.ground.errors import TrainingError as TrainingError
+    from kaggle_digits.ground.progress import Progress as Progress
+    from kaggle_digits.shell.chain import Ran as Ran
+    from submissions.api import Checked as Checked
+    from tuning.api import Study as Study
+    from tuning.api import Tuned as Tuned
+
+_PLACES = {
+    "ensembles.results": ("Blended", "CrossValidated", "Members", "Predicted"),
+    "kaggle_digits.front.estimator": ("DigitsClassifier",),
+    "kaggle_digits.front.kaggle_loop": (
+        "Kernel", "Leaderboard", "Submission", "check", "kernel_build", "leaderboard", "submit",
+    ),
+    "kaggle_digits.front.loading": ("Loaded", "load"),
+    "kaggle_digits.front.steps": (
+        "blend", "cross_validate", "members", "predict", "run", "study", "tune",
+    ),
+    "kaggle_digits.ground.config": ("TrainingConfig",),
+    "kaggle_digits.ground.errors": (
+        "ArtefactError", "ConfigurationError", "DataError", "InUseError", "KaggleDigitsError",
+        "ReadOnlyError", "ServiceError", "TrainingError",
+    ),
+    "kaggle_digits.ground.progress": ("Progress",),
+    "kaggle_digits.shell.chain": ("Ran",),
+    "submissions.api": ("Checked",),
+    "tuning.api": ("Study", "Tuned"),
+}  # fmt: skip
+"""Where each public name lives; its module is imported when the name is first used."""
+
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = [  # noqa: F822  made by __getattr__
+    "ArtefactError", "Blended", "Checked", "ConfigurationError", "CrossValidated", "DataError",
+    "DigitsClassifier", "InUseError", "KaggleDigitsError", "Kernel", "Leaderboard", "Loaded",
+    "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "ServiceError", "Study",
+    "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend", "check", "cross_validate",
+    "kernel_build", "leaderboard", "load", "members", "predict", "run", "study", "submit", "tune",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'kaggle_digits' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

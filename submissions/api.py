@@ -8,16 +8,17 @@ done = submit(place, service, ahead, wait=True)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.shell.display import Shown
 from submissions import asking
 from submissions.download import Downloaded
 from submissions.download import download as fetch
@@ -39,30 +40,12 @@ from submissions.sending import (
 from submissions.sending import submit as send
 from submissions.validation import SubmissionFile, read_file, validate
 
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
-
 SHARE = 0.25
 """Part of the test rows that Kaggle's public score is usually taken on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What every call needs.
-
-    Args:
-        workspace: Where submission, ledger and what was sent are.
-        data: Gives the competition's data; called only where they are needed.
-        progress: Where to tell of it.
-    """
-
-    workspace: Workspace
-    data: Callable[[], Dataset]
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
+@dataclass(frozen=True, slots=True, repr=False)
+class Checked(Shown):
     """A submission that keeps to the competition's rules.
 
     Args:
@@ -74,6 +57,15 @@ class Checked:
     path: Path
     submission: SubmissionFile
     local: LocalScore | None
+
+    def facts(self) -> Mapping[str, str]:
+        """Return that it is valid, what is remarkable, and the score where it is known."""
+        facts = {"submission": f"valid, {len(self.submission.ids)} rows"}
+        if self.submission.remarks:
+            facts["remark"] = "; ".join(self.submission.remarks)
+        if self.local is not None:
+            facts["local accuracy"] = str(self.local)
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +357,18 @@ def leaderboard(
     known = [record.rows for record in records if record.rows]
     rows = max(known) if known else len(place.data().test_ids)
     return summarise(records, board, public_rows(rows, share))
+
+
+def require_share(share: float) -> None:
+    """Refuse a part of the test rows that cannot be one.
+
+    Raises:
+        ConfigurationError: It is not above 0, or above 1.
+    """
+    if not 0 < share <= 1:
+        raise ConfigurationError(
+            f"public_share was given as {share!r}; expected above 0, and 1 at most."
+        )
 
 
 def blended(workspace: Workspace) -> Path:

@@ -18,7 +18,7 @@ from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome
 from submissions import api, drawing, tables
-from submissions.api import SHARE, Ahead, Place, Planned
+from submissions.api import SHARE, Ahead, Planned
 from submissions.asking import write_if_possible
 from submissions.ledger import Record
 from submissions.sending import (
@@ -63,13 +63,8 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
     elsewhere from --truth.
     """
     _require_file(session, file)
-    found = api.check(_place(session), file, truth)
+    found = api.check(session.place, file, truth)
     path, submission, local = found.path, found.submission, found.local
-    facts = {"submission": f"valid, {len(submission.ids)} rows"}
-    if submission.remarks:
-        facts["remark"] = "; ".join(submission.remarks)
-    if local is not None:
-        facts["local accuracy"] = str(local)
     return Outcome(
         values={
             "submission": str(path),
@@ -80,7 +75,7 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
             "local_accuracy": local.accuracy if local is not None else None,
             "local_errors": local.errors if local is not None else None,
         },
-        facts=facts,
+        facts=dict(found.facts()),
         next_command=session.hint(
             "submit"
             + (f" {shlex.quote(str(file))}" if file else "")
@@ -144,7 +139,7 @@ def submit(
     broken connection or a crash the next calls look whether the submission arrived; in doubt it is
     sent again only after an hour, or with --force.
     """
-    place = _place(session)
+    place = session.place
     service = api.open_service(
         place, local=local, truth=truth, competition=competition, share=public_share
     )
@@ -181,7 +176,7 @@ def submissions(
     Kaggle is asked first, and interrupted submissions are settled; where it cannot be asked, the
     ledger is shown as it is.
     """
-    place = _place(session)
+    place = session.place
     service = api.open_service(place, local=local, competition=competition, scoring=False)
     found = api.submissions(place, service, ask=not offline, every=not local)
     records, remark = found.records, found.remark
@@ -241,7 +236,7 @@ def leaderboard(
             "--watch was given with --offline; watching is asking again and again.",
             mend="Leave one of them out.",
         )
-    place = _place(session)
+    place = session.place
     service = api.open_service(
         place, local=local, competition=competition, share=public_share, scoring=False
     )
@@ -290,10 +285,6 @@ def _run_on(session: Session, folder: Path, competition: str) -> str:
     if known is None or known.path == str(folder.resolve()) or not holds_results(session.workspace):
         return session.hint("run" if known is None or session.data else f"run --data {folder}")
     return f"kaggle-digits run --data {folder} --workspace {competition}"
-
-
-def _place(session: Session) -> Place:
-    return Place(session.workspace, session.dataset, session.console)
 
 
 def _require_file(session: Session, file: Path | None) -> None:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from kaggle_digits.ground import names
-from kaggle_digits.ground.budgets import SHORTEST, parse_budget
-from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.files import require_output
-from kaggle_digits.records.ranking import Ranked, ranking_path
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
+from tuning import api
 
-if TYPE_CHECKING:
-    from kaggle_digits.engine import Resources
-    from tuning.study import Study, Trial
-
-from kaggle_digits.core.keras_settings import require_backend
-from kaggle_digits.ground.figures import accuracy_text
-
-_SHOWN = 5
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -111,8 +99,6 @@ def tune(
     export: Path | None = None,
     plot: Path | None = None,
     tensorboard: bool = False,
-    keep_other: bool = False,
-    deadline: Deadline | None = None,
 ) -> Outcome:
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
@@ -121,19 +107,11 @@ def tune(
     when its trials are done, its time is over, or 3 trials in a row fail. Called again, it goes on
     from the last epoch; a finished search runs nothing.
     """
-    from tuning.search import usual_resources
-
     if session.fresh and show:
         raise ConfigurationError(
             "--fresh was given with --show, which begins no study.",
             mend="Leave out --fresh.",
         )
-    if export is not None:
-        require_output(export, "--export")
-    if plot is not None:
-        from tuning.plotting import require_plot
-
-        require_plot(plot)
     searches = (
         space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
         strategy != "hyperband", not portfolio, diverse, session.fresh,
@@ -143,166 +121,61 @@ def tune(
     ):
         # Only to be seen, whatever made it: `run` searches by other settings than these defaults.
         show = show or (session.workspace.tuning / "study.json").exists()
-    if not show:
-        require_backend()
-    if time_budget is not None:
-        deadline = Deadline(parse_budget(time_budget), session.started)
-    resources = usual_resources(workers, threads, cluster)
     if show:
-        # Nothing is held: it can be called while a search runs, and where nothing can be written.
-        return _written(session, _show(session), export, plot, tensorboard)
-    with session.workspace.lock(session.workspace.tuning):
-        from tuning.study import Study
-
-        outcome = _search(
+        return _show(
             session,
-            Study(session.workspace),
-            strategy=strategy,
-            space_file=space_file,
-            portfolio=portfolio,
-            trials=trials,
-            epochs=max_epochs,
-            deadline=deadline or Deadline(None, session.started),
-            folds=folds or 0,
-            race=race,
-            diverse=diverse,
-            rare=rare,
-            resources=resources,
-            tensorboard=tensorboard,
-            keep_other=keep_other,
+            api.show(session.workspace, export=export, plot=plot, tensorboard=tensorboard),
         )
-        return _written(session, outcome, export, plot, tensorboard)
-
-
-def _search(
-    session: Session,
-    study: Study,
-    *,
-    strategy: str,
-    space_file: Path | None,
-    portfolio: bool,
-    trials: int | None,
-    epochs: int | None,
-    deadline: Deadline,
-    folds: int,
-    race: int | None,
-    diverse: bool,
-    rare: str | None,
-    resources: Resources,
-    tensorboard: bool,
-    keep_other: bool,
-) -> Outcome:
-    from kaggle_digits.ground.config import load_portfolio
-    from tuning.board import log_trial
-    from tuning.budget import SearchTime
-    from tuning.coordination import Goals
-    from tuning.narrowing import read_space
-    from tuning.search import SearchSettings, search
-    from tuning.space import Space
-    from tuning.study import COMPLETED
-    from tuning.succession import succeeding
-
-    preset, workspace = session.preset, session.workspace
-    space = read_space(space_file) if space_file is not None else Space()
-    dataset = session.dataset()
-    passes = epochs or preset.trial_passes(len(dataset.images))
-    wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
-    racers = preset.top_k + 2 if race is None else race
-    if race is None and wanted is not None:
-        racers = min(racers, wanted // 4)
-    settings = SearchSettings(
-        epochs=passes,
-        rows=preset.trial_rows,
-        copies=min(preset.copies, passes),
-        max_megamacs=preset.max_megamacs,
-        seed=session.seed,
+    found = api.tune(
+        session.place,
+        session.preset,
+        session.seed,
         strategy=strategy,
+        space=space_file,
+        portfolio=portfolio,
+        trials=trials,
+        max_epochs=max_epochs,
+        time_budget=time_budget,
         folds=folds,
-        space=space,
-        portfolio=tuple(load_portfolio()) if portfolio else (),
+        race=race,
+        diverse=diverse,
+        rare=rare,
+        workers=workers,
+        threads=threads,
+        cluster=cluster,
+        export=export,
+        plot=plot,
+        tensorboard=tensorboard,
+        fresh=session.fresh,
+        started=session.started,
     )
-    logs = workspace.tuning / "tensorboard"
-    asked = settings.to_json(dataset)
-    with succeeding(
-        study, asked, session.console.say, fresh=session.fresh, keep_other=keep_other
-    ) as settle:
-
-        def watch(trial: Trial) -> None:
-            if trial.state == COMPLETED:
-                settle()
-            if tensorboard:
-                log_trial(trial, logs)
-
-        found = search(
-            dataset,
-            workspace,
-            settings,
-            Goals(wanted, racers),
-            lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
-            session.console,
-            resources,
-            wants_diverse=diverse,
-            rare=rare,
-            watcher=watch,
-        )
-    path = ranking_path(workspace)
-    best = found.best
-    completed = [trial for trial in found.trials if trial.log_loss is not None]
-    flattered = (
-        f"on the race's {best[0].rows} rows" if best[0].folds
-        else "on its held-out rows (the best of several: flattered)"
-    )  # fmt: skip
+    best = found.best[0]
     return Outcome(
         values={
             "trials": len(found.trials),
-            "completed": len(completed),
+            "completed": found.completed,
             "rejected": found.rejected,
             "raced": found.raced,
             "strategy": strategy,
-            "best": str(path),
-            "best_log_loss": best[0].log_loss,
-            "best_log_loss_se": best[0].log_loss_se,
-            "best_accuracy": best[0].accuracy,
-            "configurations": [entry.config.to_json() for entry in best],
+            "best": str(found.path),
+            "best_log_loss": best.log_loss,
+            "best_log_loss_se": best.log_loss_se,
+            "best_accuracy": best.accuracy,
+            "configurations": [entry.config.to_json() for entry in found.best],
             "seconds": round(session.seconds, 1),
-        },
-        rows=[_HEADER, *(_row(place, entry) for place, entry in enumerate(best[:_SHOWN], start=1))],
-        facts={
-            "trials": f"{len(completed)} completed of {len(found.trials)}; "
-            f"{found.rejected} configurations rejected (too dear, or tried before)",
-            "best": f"log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, accuracy "
-            f"{accuracy_text(best[0].accuracy, best[0].accuracy_se, best[0].rows)} {flattered}",
-            "searched for": duration(found.seconds),
-        },
-        written={"configurations": str(path)},
+        }
+        | _written(found),
+        rows=found.table(),
+        facts=dict(found.facts()),
+        written={"configurations": str(found.path)} | _paths(found),
         next_command=session.hint("cv-train"),
     )
 
 
-def _show(session: Session) -> Outcome:
-    from tuning.importance import importances
-    from tuning.selection import ranked
-    from tuning.showing import table, values
-    from tuning.study import Study
-
-    study = Study(session.workspace)
-    settings = study.settings()
-    trials = study.trials()
-    best = ranked(trials, 1)
-    facts = {"study": study.heading()}
-    if best:
-        facts["best trial"] = (
-            f"{best[0].trial}: log-loss {best[0].log_loss:.4f} ± {best[0].log_loss_se:.4f}, "
-            f"{values(best[0].config)}"
-        )
+def _show(session: Session, study: api.Study) -> Outcome:
     drawing = []
-    found = importances(trials)
+    found = study.importances
     if found is not None:
-        facts["importances"] = (
-            "drop of the out-of-bag R² of a random forest on log(log-loss) when a value is "
-            f"permuted; R² {found.fit:.2f} on {found.trials} trials"
-            + ("; too little to rely on" if found.is_weak else "")
-        )
         longest = max(len(name) for name, _ in found.shares)
         most = max(found.shares[0][1], 1e-9)
         drawing = [
@@ -311,55 +184,22 @@ def _show(session: Session) -> Outcome:
         ]
     return Outcome(
         values={
-            "settings": settings,
-            "trials": [trial.to_json() | {"digest": trial.config.digest} for trial in trials],
+            "settings": study.settings,
+            "trials": [trial.to_json() | {"digest": trial.config.digest} for trial in study.trials],
             "importances": dict(found.shares) if found else {},
-        },
-        rows=table(trials),
+        }
+        | _written(study),
+        rows=study.table(),
         drawing=drawing,
-        facts=facts,
-        next_command=session.hint("cv-train") if best else session.hint("tune"),
+        facts=dict(study.facts()),
+        written=_paths(study),
+        next_command=session.hint("cv-train") if study.best else session.hint("tune"),
     )
 
 
-def _written(
-    session: Session, outcome: Outcome, export: Path | None, plot: Path | None, tensorboard: bool
-) -> Outcome:
-    if export is None and plot is None and not tensorboard:
-        return outcome
-    from tuning import board, plotting, showing
-    from tuning.study import Study
-
-    study = Study(session.workspace)
-    trials = study.trials()
-    written: dict[str, Any] = {}
-    if export is not None:
-        showing.export(trials, export)
-        written["trials"] = str(export)
-    if plot is not None:
-        picture, page = plotting.plot(trials, plot)
-        written |= {"plot": str(picture), "page": str(page)}
-    if tensorboard:
-        logs = study.folder / "tensorboard"
-        for trial in trials:
-            board.log_trial(trial, logs)
-        written["TensorBoard logs in"] = str(logs)
-    outcome.written |= written
-    outcome.values |= {"written": written}
-    return outcome
+def _written(found: api.Tuned | api.Study) -> dict[str, dict[str, str]]:
+    return {"written": _paths(found)} if found.written else {}
 
 
-_HEADER = ("place", "trial", "log-loss", "accuracy", "folds", "values")
-
-
-def _row(place: int, entry: Ranked) -> tuple[str, ...]:
-    from tuning.showing import values
-
-    return (
-        str(place),
-        str(entry.trial),
-        f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
-        accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
-        str(entry.folds or "-"),
-        values(entry.config),
-    )
+def _paths(found: api.Tuned | api.Study) -> dict[str, str]:
+    return {name: str(path) for name, path in found.written.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -60,6 +61,14 @@ def require_backend() -> str:
             f"{BACKENDS[0]}.",
         )
     return name
+
+
+def share_compiled(folder: Path) -> None:
+    """Let JAX keep what it compiles in a folder, unless the user has said where.
+
+    It compiles each network anew, for longer than a member trains on a fast GPU.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
 
 
 def load_keras() -> dict[str, Any]:

@@ -14,16 +14,19 @@ _SECONDS_PER_IMAGE = 0.003
 """One epoch of a fold set and its predictions, on a slow or busy machine."""
 
 
-def parse_budget(text: str) -> float:
-    """Return the seconds of a --time-budget.
+def parse_budget(given: str | float) -> float:
+    """Return the seconds of a time budget.
+
+    Args:
+        given: Seconds, or a length of time as a user writes it.
 
     Raises:
         ConfigurationError: It is no length of time, or shorter than any can be.
     """
-    seconds = parse_duration(text)
-    if seconds < SHORTEST:
+    seconds = parse_duration(given) if isinstance(given, str) else float(given)
+    if not seconds >= SHORTEST:
         raise ConfigurationError(
-            f"--time-budget was given as {text!r}; expected {SHORTEST:.0f}s or more.",
+            f"--time-budget was given as {_quoted(given)}; expected {SHORTEST:.0f}s or more.",
             mend="Give more time, or leave it out.",
         )
     return seconds
@@ -38,20 +41,24 @@ def shortest_for(images: int) -> float:
     return max(SHORTEST, math.ceil(images * _SECONDS_PER_IMAGE / 10) * 10.0)
 
 
-def require_budget(text: str, images: int) -> None:
+def require_budget(given: str | float, images: int) -> None:
     """Refuse a budget in which these data do not come to a fold set.
 
     Args:
-        text: The --time-budget.
+        given: As in `parse_budget`.
         images: Those of train.csv and test.csv together.
 
     Raises:
         ConfigurationError: It is too short.
     """
     shortest = shortest_for(images)
-    if parse_budget(text) < shortest:
+    if parse_budget(given) < shortest:
         raise ConfigurationError(
-            f"--time-budget was given as {text!r}; {images:,} images need "
+            f"--time-budget was given as {_quoted(given)}; {images:,} images need "
             f"{duration(shortest)} or more.",
             mend="Give more time, or leave it out.",
         )
+
+
+def _quoted(given: str | float) -> str:
+    return repr(given) if isinstance(given, str) else f"{given:g} s"

@@ -25,6 +25,8 @@ class KaggleDigitsError(Exception):
         super().__init__(message)
         self.message = message
         self.mend = mend
+        if mend:
+            self.add_note(mend)  # shown below the message where nobody catches the error
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the way back from a worker process with `mend` in hand."""

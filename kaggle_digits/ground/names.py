@@ -46,6 +46,28 @@ def require_known(what: str, given: str, known: Iterable[str]) -> None:
         raise ConfigurationError(f"{what} was given as {given!r}.", mend=did_you_mean(given, names))
 
 
+def require_count(what: str, given: int | None, least: int, most: int | None = None) -> None:
+    """Refuse a count that is too small or too large; None, for what is usual, is right.
+
+    Args:
+        what: The option or field, as the message names it.
+        given: What was given for it.
+        least: The smallest that it may be.
+        most: The largest that it may be; None for no limit.
+
+    Raises:
+        ConfigurationError: It is no whole number, or out of this range.
+    """
+    if given is None:
+        return
+    is_whole = isinstance(given, int) and not isinstance(given, bool)
+    if not is_whole or given < least or (most is not None and given > most):
+        upper = "or more" if most is None else f"to {most}"
+        raise ConfigurationError(
+            f"{what} was given as {given!r}; expected a whole number, {least} {upper}."
+        )
+
+
 RARE = ("keep-in-train", "drop")
 """What can be done with classes of fewer rows than folds: train on them always, or never."""
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaggle_digits.core.keras_settings import share_compiled
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
 from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import (
@@ -82,6 +84,11 @@ class Session:
 
             self._dataset = load(self.data, self.workspace, self.console.say, self.image_shape)
         return self._dataset
+
+    @property
+    def place(self) -> Place:
+        """What functions of the wings are given."""
+        return Place(self.workspace, self.dataset, self.console)
 
     @property
     def seconds(self) -> float:
@@ -223,8 +230,7 @@ def _call(body: Body, given: dict[str, Any]) -> None:
     # Before anything loads Keras, and for the processes that this one starts.
     os.environ[PRECISION_VARIABLE] = given.pop("precision")
     workspace = Workspace(given.pop("workspace"))
-    # JAX compiles each network anew, for longer than a member trains on a fast GPU; so they share.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workspace.cache.absolute() / "compiled"))
+    share_compiled(workspace.cache.absolute() / "compiled")
     log = workspace.root / "log.txt"
     with streams.libraries_kept_off(log) as (out, err, is_logged), _terminated_like_interrupted():
         console = Console(out, err, quiet=quiet, as_json=as_json)

@@ -1,31 +1,16 @@
-"""`run`: the whole chain, tune → cv-train → blend → check, by the commands' names."""
+"""The command `run`: the whole chain, tune → cv-train → blend → check."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import click
 
-from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.ground import names
-from kaggle_digits.ground.budgets import SHORTEST, parse_budget, require_budget
-from kaggle_digits.ground.config import TrainingConfig, load_portfolio
-from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
-from kaggle_digits.ground.durations import duration
-from kaggle_digits.ground.files import require_output
-from kaggle_digits.records.ranking import ranking_path
-from kaggle_digits.shell.cli import load_command
-from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
+from kaggle_digits.ground.budgets import SHORTEST
+from kaggle_digits.shell import chain
+from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
-
-_SEARCH_SHARE = 0.15
-_LEAST_SEARCH = 30.0
-"""Seconds; in less, hardly a trial is completed: the time is better spent on members."""
-
-_ENDING = 3.0
-_ENDING_PER_IMAGE = 1e-4
-"""Seconds of blend and check."""
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
@@ -66,36 +51,11 @@ def run(
     that one; the study and the members that are there are kept, and taken up again when they are
     asked for.
     """
-    from kaggle_digits.core.folds import require_rows_per_class
-
-    if output is not None:
-        require_output(output, "--output")
-    require_backend()
-    preset = session.preset
-    time = Deadline(None if time_budget is None else parse_budget(time_budget), session.started)
-    dataset = session.dataset()
-    images = len(dataset.images) + len(dataset.test_images)
-    if time_budget is not None:
-        require_budget(time_budget, images)
-    # What the members will refuse is refused before a search, which may take the place of another.
-    require_rows_per_class(dataset, folds or preset.folds, rare)
-    tuned = _search(
-        session,
-        time,
-        strategy=preset.strategy,
-        trials=trials or preset.trials,
-        workers=workers,
-        threads=threads,
-        cluster=cluster,
-        rare=rare,
-        # What would race is trained and scored on all rows right after.
-        race=0,
-        keep_other=True,
-    )
-    session.console.say("cv-train: training members")
-    ending = _ENDING + _ENDING_PER_IMAGE * images
-    trained = _body("cv-train")(
-        session,
+    ran = chain.run(
+        session.place,
+        session.preset,
+        session.seed,
+        trials=trials,
         top_k=top_k,
         folds=folds,
         epochs=epochs,
@@ -104,64 +64,31 @@ def run(
         threads=threads,
         cluster=cluster,
         time_budget=time_budget,
-        deadline=None if time_budget is None else time.part(time.left - ending),
-        instead=() if tuned else _without_ranking(session),
+        output=output,
+        fresh=session.fresh,
+        started=session.started,
     )
-    session.console.say("blend: averaging members")
-    blended = _body("blend")(session, output=output)
-    checked = _body("check")(session)
-    seconds = round(session.seconds, 1)
+    blended, local = ran.blended, ran.checked.local
     return Outcome(
         values={
-            "submission": blended.values["submission"],
-            "oof_accuracy": blended.values["oof_accuracy"],
-            "oof_log_loss": blended.values["oof_log_loss"],
-            "oof_accuracy_se": blended.values["oof_accuracy_se"],
-            "oof_log_loss_se": blended.values["oof_log_loss_se"],
-            "local_accuracy": checked.values["local_accuracy"],
-            "members": trained.values["members"],
-            "trials": tuned.values["trials"] if tuned else 0,
+            "submission": str(ran.submission),
+            "oof_accuracy": ran.oof_accuracy,
+            "oof_log_loss": ran.oof_log_loss,
+            "oof_accuracy_se": ran.oof_accuracy_se,
+            "oof_log_loss_se": ran.oof_log_loss_se,
+            "local_accuracy": None if local is None else local.accuracy,
+            "members": len(ran.trained.keys),
+            "trials": len(ran.tuned.trials) if ran.tuned else 0,
             "preset": session.preset.name,
             "seed": session.seed,
-            "seconds": seconds,
+            "seconds": round(ran.seconds, 1),
         },
-        facts=(tuned.facts if tuned else {"trials": "none in this time"})
-        | trained.facts
-        | blended.facts
-        | checked.facts
-        | {"time": duration(seconds)},
-        written=(tuned.written if tuned else {}) | blended.written,
+        facts=dict(ran.facts()),
+        written=({"configurations": str(ran.tuned.path)} if ran.tuned else {})
+        | {
+            "submission": f"{ran.submission} ({len(blended.dataset.test_ids)} rows)",
+        },
         next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,
     )
-
-
-def _search(session: Session, time: Deadline, **options: Any) -> Outcome | None:
-    """Search in its share of the time; None if there is too little for a trial."""
-    part = None
-    if time.seconds is not None:
-        part = time.part(time.left * _SEARCH_SHARE)
-        if time.seconds * _SEARCH_SHARE < _LEAST_SEARCH:
-            least = duration(_LEAST_SEARCH / _SEARCH_SHARE)
-            session.console.say(f"tune: nothing is searched in less than {least}")
-            return None
-    session.console.say("tune: searching configurations")
-    try:
-        return cast(Outcome, _body("tune")(session, deadline=part, **options))
-    except OutOfTimeError:
-        session.console.say("tune: no trial was completed in its share of the time")
-        return None
-
-
-def _without_ranking(session: Session) -> tuple[TrainingConfig, ...]:
-    """Return what is trained if no search has ranked anything: the first bundled configuration."""
-    if ranking_path(session.workspace).exists():
-        session.console.say("tune: the best of an earlier search is trained")
-        return ()
-    session.console.say("tune: the first bundled configuration is trained")
-    return (load_portfolio()[0],)
-
-
-def _body(name: str) -> Any:
-    return cast(Command, load_command(name)).body

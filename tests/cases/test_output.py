@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.shell.cli import cli
@@ -148,26 +148,20 @@ def test_a_run_into_a_device_still_checks_its_submission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written to a device cannot be read back; the workspace's own is checked."""
-    import kaggle_digits.shell.run as module
-    from kaggle_digits.shell.console import Outcome
+    import submissions.api as wing
 
-    called: dict[str, dict[str, object]] = {}
+    asked: list[Path | None] = []
+    check = wing.check
 
-    def body(name: str) -> Callable[..., Outcome]:
-        def fake(session: object, **options: object) -> Outcome:
-            called[name] = options
-            return Outcome(
-                values=dict.fromkeys(
-                    ("submission", "oof_accuracy", "oof_log_loss", "oof_accuracy_se",
-                     "oof_log_loss_se", "local_accuracy", "members", "trials"), 0
-                )
-            )  # fmt: skip
+    def noted(place: Place, file: Path | None = None, truth: Path | None = None) -> wing.Checked:
+        asked.append(file)
+        return check(place, file, truth)
 
-        return fake
-
-    monkeypatch.setattr(module, "_body", body)
+    monkeypatch.setattr(wing, "check", noted)
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(cli, ["run", "--output", "/dev/null"])
+    sizes = ["--trials", "1", "--folds", "2", "--epochs", "1"]
+    done = CliRunner().invoke(cli, ["run", *sizes, "--output", "/dev/null"])
     assert done.exit_code == 0, done.output
-    assert called["blend"] == {"output": Path("/dev/null")}
-    assert "file" not in called["check"]
+    assert asked == [None]
+    assert (tmp_path / "workspace/submissions/submission.csv").stat().st_size
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)

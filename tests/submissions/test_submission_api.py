@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
@@ -16,12 +17,12 @@ from submissions import api
 
 
 @pytest.fixture
-def place(dataset: Any, tmp_path: Path) -> api.Place:
-    return api.Place(Workspace(tmp_path / "workspace"), lambda: dataset, Silent())
+def place(dataset: Any, tmp_path: Path) -> Place:
+    return Place(Workspace(tmp_path / "workspace"), lambda: dataset, Silent())
 
 
 def test_the_loop_returns_values_and_prints_nothing(
-    place: api.Place, csv_of: Callable[..., bytes], dataset: Any, tmp_path: Path, capfd: Any
+    place: Place, csv_of: Callable[..., bytes], dataset: Any, tmp_path: Path, capfd: Any
 ) -> None:
     file = tmp_path / "s.csv"
     file.write_bytes(csv_of(dataset, 3))
@@ -55,7 +56,7 @@ def test_download_and_kaggle(server: Any, tmp_path: Path, capfd: Any) -> None:
 
 
 def test_what_is_not_there_or_does_not_go_together_is_an_error(
-    place: api.Place, tmp_path: Path
+    place: Place, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtefactError, match="is not there"):
         api.check(place)

@@ -1,0 +1,356 @@
+"""Members and blends in Python: typed functions that return values and print nothing.
+
+place = Place(Workspace(Path("workspace")), lambda: dataset, Silent())
+cross_validate(place, load_presets()["quick"], 0, folds=5)
+blended = blend(place)
+blended.oof_accuracy, blended.oof_accuracy_se
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from ensembles.results import Blended, CrossValidated, Members, Predicted
+from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.core.place import Place
+from kaggle_digits.ground import names
+from kaggle_digits.ground.budgets import parse_budget, require_budget
+from kaggle_digits.ground.config import Preset, TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
+from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.files import require_output, write_bytes
+from kaggle_digits.ground.progress import Silent, counted
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.plan import plan_path, read_plan
+from kaggle_digits.records.ranking import ranking_path
+
+
+def cross_validate(
+    place: Place,
+    preset: Preset,
+    seed: int,
+    *,
+    top_k: int | None = None,
+    config: Sequence[Path | TrainingConfig] = (),
+    folds: int | None = None,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    add: bool = False,
+    keep_weights: bool = False,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    time_budget: str | float | None = None,
+    pseudo_label: bool | None = None,
+    pseudo_threshold: float | None = None,
+    pseudo_share: float | None = None,
+    pseudo_rounds: int | None = None,
+    pseudo_targets: str | None = None,
+    rare: str | None = None,
+    fresh: bool = False,
+    started: float | None = None,
+    deadline: Deadline | None = None,
+) -> CrossValidated:
+    """Train members: configurations × folds × seeds; called again, it goes on.
+
+    Args:
+        place: Gives data and workspace.
+        preset: How much is trained, where nothing else is said.
+        seed: Fixes folds, augmented copies, and each member's own seed.
+        top_k: Configurations taken from `best.json`; None for the preset's number.
+        config: Configurations, or TOML or JSON files of them, instead of `best.json`.
+        folds: Stratified folds; None for the preset's.
+        epochs: Passes over the training part; None for the preset's.
+        seeds: Trainings of each configuration; None for one.
+        add: Add to the planned members instead of planning anew.
+        keep_weights: Keep the networks, for `predict`.
+        workers: Members at a time on this machine; None for what suits it.
+        threads: Threads each computes with; None for what suits machine and data.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        time_budget: Seconds, or a text such as `20m`, for which whole fold sets are trained; None
+            for no limit.
+        pseudo_label: Train once more with test predictions as labels; None for as in the preset.
+        pseudo_threshold: Least probability of such a label; None for 0.01.
+        pseudo_share: Part of the test images at most; None for all.
+        pseudo_rounds: How many times; None for as in the preset, or once.
+        pseudo_targets: One of `names.PSEUDO_TARGETS`; None for the probabilities.
+        rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
+            them.
+        fresh: Start anew; the members that are there go once a new one is trained.
+        started: `time.monotonic()` at which the time budget began; None for now.
+        deadline: When the members have to be there, where that is before the budget's end.
+
+    Raises:
+        ConfigurationError: A value is out of its range or unknown, or values do not go together.
+        DataError: A class has fewer rows than folds.
+        ArtefactError: There is no `best.json`, or a member is broken or of other data.
+        InUseError: Another process trains or blends in this workspace.
+        TrainingError: A member diverged or ran out of memory.
+    """
+    if fresh and add:
+        raise ConfigurationError(
+            "--fresh was given with --add; one drops the members that the other adds to.",
+            mend="Give one of them.",
+        )
+    if rare is not None:
+        names.require_known("rare", rare, names.RARE)
+    for name, given, least, most in (
+        ("top_k", top_k, 1, None), ("folds", folds, 2, None), ("epochs", epochs, 1, None),
+        ("seeds", seeds, 1, 100), ("workers", workers, 1, None), ("threads", threads, 1, None),
+    ):  # fmt: skip
+        names.require_count(name, given, least, most)
+    budget = None if time_budget is None else parse_budget(time_budget)
+    require_backend()
+    workspace = place.workspace
+    with workspace.lock(workspace.ensembles):
+        from ensembles.configurations import choose
+        from ensembles.cross_validation import CrossValidationSettings
+        from ensembles.cross_validation import cross_validate as train
+        from ensembles.lengthening import enough_epochs, may_lengthen
+        from ensembles.pseudo_labels import make_rule
+        from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.engine import Resources
+        from kaggle_digits.records.members import MemberStore
+
+        pseudo = {
+            "pseudo_threshold": pseudo_threshold,
+            "pseudo_share": pseudo_share,
+            "pseudo_rounds": pseudo_rounds,
+            "pseudo_targets": pseudo_targets,
+        }
+        rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
+        store = MemberStore(workspace)
+        dataset = place.data()
+        rows = len(dataset.images)
+        if time_budget is not None:
+            require_budget(time_budget, rows + len(dataset.test_images))
+            deadline = deadline or Deadline(budget, started)
+        own: str | None = None
+        if add and store.has_plan():
+            before = read_plan(plan_path(workspace))
+            own = make_folds(dataset, before.folds, before.seed, workspace).digest
+        configs = choose(
+            store,
+            ranking_path(workspace),
+            dataset.digest,
+            given=config,
+            top_k=top_k,
+            usual=preset.top_k,
+            add=add,
+            folds=own,
+            say=place.progress.say,
+        )
+        usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
+        passes = epochs or usual
+        settings = CrossValidationSettings(
+            folds=folds or preset.folds,
+            epochs=passes,
+            copies=min(preset.copies, passes),
+            seed=seed,
+            seeds=seeds or 1,
+            add=add,
+            keep_weights=keep_weights,
+            pseudo=rule,
+            budget=budget,
+            may_lengthen=epochs is None and may_lengthen(rows),
+            resources=Resources(workers, threads, cluster),
+            rare=rare,
+        )
+        if add and store.has_plan():
+            # What is not asked for is as in the plan, so that what is added fits to it.
+            settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
+        with store.put_aside(place.progress.say) if fresh else nullcontext() as settle:
+            done = train(
+                configs, dataset, workspace, settings, place.progress,
+                made=settle, deadline=deadline,
+            )  # fmt: skip
+        weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
+    return CrossValidated(
+        keys=tuple(done.keys),
+        trained=done.trained,
+        known=done.known,
+        folds=settings.folds,
+        augmenting=done.augmenting,
+        weights_bytes=weights,
+        path=store.folder,
+    )
+
+
+def members(workspace: Workspace, *, all: bool = False) -> Members:
+    """Return a workspace's members as they are; nothing is held.
+
+    Args:
+        workspace: Where they are.
+        all: Also those that are not in the plan.
+
+    Raises:
+        ArtefactError: There is no plan, or a member is broken.
+    """
+    from ensembles.listing import list_members
+    from kaggle_digits.records.members import MemberStore
+
+    store = MemberStore(workspace)
+    # Without a plan there may still be members on disk.
+    planned = store.read_plan()[1] if store.has_plan() or not all else []
+    return Members(listed=tuple(list_members(store, planned, everything=all)), planned=len(planned))
+
+
+def blend(
+    place: Place,
+    *,
+    method: str = "mean",
+    temperature: bool = False,
+    neighbours: bool = False,
+    compare: bool = False,
+    extras: Sequence[str] = (),
+    output: Path | None = None,
+) -> Blended:
+    """Join the members' softmax outputs into a submission.
+
+    Args:
+        place: Gives data and workspace.
+        method: How they are joined, one of `names.METHODS`, or `auto`.
+        temperature: Calibrate the blend by a temperature.
+        neighbours: Ask the nearest training images about the rows it is least sure of; with a
+            temperature.
+        compare: Judge all methods, and what each member set brings.
+        extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the rows of
+            train.csv and of test.csv.
+        output: A second place for the submission; None for none.
+
+    Raises:
+        ConfigurationError: The method is unknown, or a file cannot be written there.
+        ArtefactError: There are no members, or they are of other data.
+        DataError: Predictions made elsewhere do not fit.
+        InUseError: Another process trains or blends in this workspace.
+    """
+    names.require_known("method", method, (*names.METHODS, names.AUTO))
+    if output is not None:
+        require_output(output, "--output")
+    workspace, progress = place.workspace, place.progress
+    with workspace.lock(workspace.ensembles):
+        from ensembles.blending import (
+            account,
+            evaluate_methods,
+            make_blend,
+            write_predictions,
+            write_submission,
+        )
+        from ensembles.doubts import refuse_unsound
+        from ensembles.extra import parse_extra, read_extra
+        from ensembles.pool import make_pool, other_folds
+        from ensembles.tables import compared
+        from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.records.members import MemberStore
+
+        files = [parse_extra(text) for text in extras]
+        dataset = place.data()
+        store = MemberStore(workspace)
+        settings, keys = store.read_plan()
+        folds = make_folds(
+            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
+        )
+        brought = [read_extra(entry, dataset) for entry in files]
+        others = other_folds(keys, folds, dataset, workspace)
+        pool, missing = make_pool(keys, store, dataset, folds, brought, others)
+        if missing:
+            progress.say(
+                f"blend: {len(missing)} of {len(keys)} planned members are not trained yet"
+            )
+        labels = dataset.labels[pool.rows]
+        if len(labels) < len(dataset.labels):
+            progress.say(
+                f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
+                "fold; the figures are of the others"
+            )
+        doubts = refuse_unsound(pool, labels)
+        for doubt in doubts:
+            progress.say(f"blend: {doubt}")
+        judged = names.METHODS if compare or method == names.AUTO else (method,)
+        told = progress if len(judged) > 1 else Silent()
+        evaluations = evaluate_methods(judged, pool, labels, folds, told)
+        made = make_blend(method, evaluations, pool, labels, temperature=temperature or neighbours)
+        shown = compared(evaluations, made, pool, labels) if compare else None
+        asked: dict[str, object] = {}
+        verdict = ""
+        if neighbours:
+            from ensembles.neighbours import with_neighbours
+
+            if len(labels) < len(dataset.labels):
+                raise ConfigurationError(
+                    "--neighbours was given for members whose folds leave rare classes out.",
+                    mend="Leave out --neighbours, or --rare where the members are trained.",
+                )
+            made, found = with_neighbours(made, dataset, folds, progress)
+            asked, verdict = {"neighbours": found.to_json()}, found.verdict()
+        about = account(made, pool, dataset, folds) | asked
+        predictions = write_predictions(made, about, pool.rows, dataset, workspace)
+        path = write_submission(made, about, dataset, workspace, output)
+        return Blended(
+            blend=made,
+            pool=pool,
+            about=about,
+            submission=path,
+            predictions=predictions,
+            doubts=tuple(doubts),
+            compared=shown,
+            neighbours=verdict,
+            dataset=dataset,
+        )
+
+
+def predict(
+    place: Place,
+    images: Sequence[Path],
+    *,
+    output: Path = Path("predictions.csv"),
+    invert: str = "auto",
+) -> Predicted:
+    """Label new images by the members whose weights were kept.
+
+    Args:
+        place: Gives data and workspace.
+        images: Each a PNG, a folder of them, or a CSV in the form of test.csv.
+        output: The CSV file for labels and probabilities.
+        invert: One of `names.INVERT`; auto inverts images that are like the training images only
+            so.
+
+    Raises:
+        ConfigurationError: A value is unknown, or the file cannot be written there.
+        DataError: Images cannot be read, are of another size, or none is like the training images.
+        ArtefactError: No network was kept, or one is broken.
+    """
+    names.require_known("invert", invert, names.INVERT)
+    require_backend()
+    from ensembles.likeness import Training, fit
+    from ensembles.prediction import predict_images, read_images, render, with_weights
+    from kaggle_digits.records.members import MemberStore
+
+    require_output(output, "--output")
+    progress = place.progress
+    dataset = place.data()
+    competition = dataset.competition
+    store = MemberStore(place.workspace)
+    planned = store.read_plan()[1]
+    kept = with_weights(store, planned, dataset.digest)
+    new = read_images(images, competition, progress.say)
+    seen = fit(new.names, new.grey, new.opaque, Training(dataset.images), invert)
+    for remark in seen.remarks():
+        progress.say(f"predict: {remark}")
+    if len(kept) < len(planned):
+        progress.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
+    classes = competition.classes
+    found = predict_images(store, kept, seen.images, len(classes), progress)
+    write_bytes(output, render(new, found, classes))
+    return Predicted(
+        names=new.names,
+        probabilities=found,
+        classes=classes,
+        images=seen.images,
+        members=len(kept),
+        planned=len(planned),
+        looks=seen,
+        path=output,
+    )

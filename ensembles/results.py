@@ -1,0 +1,325 @@
+"""What the functions of `ensembles.api` return: values that can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.progress import counted
+from kaggle_digits.records.plan import MemberKey
+from kaggle_digits.shell.display import Picture, Rows, Shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ensembles.blending import Blend
+    from ensembles.likeness import Fitted
+    from ensembles.listing import Listed
+    from ensembles.pool import Pool
+    from ensembles.tables import Compared
+    from kaggle_digits.core.data import Dataset
+
+_SHOWN = 20
+_PICTURES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CrossValidated(Shown):
+    """Members that are all there.
+
+    Args:
+        keys: All members of the plan, in order.
+        trained: How many members were trained by this call.
+        known: How many were there already.
+        folds: Folds of what was asked for.
+        augmenting: Seconds that augmented copies took.
+        weights_bytes: Size of the networks that were kept.
+        path: The folder of the members.
+    """
+
+    keys: tuple[MemberKey, ...]
+    trained: int
+    known: int
+    folds: int
+    augmenting: float
+    weights_bytes: int
+    path: Path
+
+    @property
+    def fold_sets(self) -> int:
+        """Configurations times their trainings."""
+        return len({(key.fold_set, key.folds) for key in self.keys})
+
+    @property
+    def configurations(self) -> int:
+        """Distinct configurations among the members."""
+        return len({key.config for key in self.keys})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names."""
+        return tuple(key.name for key in self.keys)
+
+    def facts(self) -> Mapping[str, str]:
+        """Return how many members there are, and what this call had to do for them."""
+        equal = len({key.folds for key in self.keys}) == 1
+        facts = {
+            "members": f"{len(self.keys)} ({counted(self.fold_sets, 'fold set')}"
+            + (f" × {self.folds} folds)" if equal else ")"),
+            "trained": f"{self.trained} now, {self.known} were there already",
+        }
+        if self.augmenting >= 1:
+            facts["augmented copies"] = duration(self.augmenting)
+        if self.weights_bytes:
+            facts["weights"] = f"{self.weights_bytes / 1e6:.1f} MB"
+        return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Members(Shown):
+    """The members of a workspace.
+
+    Args:
+        listed: Those of the plan, in order, and those that are only on disk if they were asked for.
+        planned: How many are in the plan.
+    """
+
+    listed: tuple[Listed, ...]
+    planned: int
+
+    @property
+    def trained(self) -> tuple[Listed, ...]:
+        """Those that are there."""
+        from ensembles.listing import TRAINED
+
+        return tuple(one for one in self.listed if one.state == TRAINED)
+
+    @property
+    def training_seconds(self) -> float:
+        """What training them took, one after the other."""
+        return sum(float(one.record["seconds"]) for one in self.trained)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Size of the networks that were kept."""
+        return sum(one.weights for one in self.listed)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The members as a table, a row each."""
+        import pandas as pd
+
+        return pd.DataFrame([one.to_json() for one in self.listed])
+
+    def facts(self) -> Mapping[str, str]:
+        """Return how many are trained, and the networks' size."""
+        return {
+            "trained": f"{len(self.trained)} of {len(self.listed)}, in "
+            f"{duration(self.training_seconds)}",
+            "weights": f"{sum(one.weights > 0 for one in self.listed)} networks, "
+            f"{self.weights_bytes / 1e6:.1f} MB",
+        }
+
+    def table(self) -> Rows:
+        """Return the members."""
+        from ensembles.listing import HEADER
+
+        return [HEADER, *(one.row() for one in self.listed)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Blended(Shown):
+    """A blend and its submission.
+
+    Args:
+        blend: The joined probabilities, and how good they are.
+        pool: What was joined.
+        about: Its account, as `blend.json` has it.
+        submission: The file of the submission.
+        predictions: The folder with the probabilities, in the form that `extras` takes.
+        doubts: What speaks against predictions made elsewhere.
+        compared: The comparison of all methods; None where it was not asked for.
+        neighbours: What asking nearest neighbours brought; empty where they were not asked.
+        dataset: The data.
+    """
+
+    blend: Blend
+    pool: Pool
+    about: Mapping[str, Any]
+    submission: Path
+    predictions: Path
+    doubts: tuple[str, ...]
+    compared: Compared | None
+    neighbours: str
+    dataset: Dataset
+
+    @property
+    def method(self) -> str:
+        """How the members were joined."""
+        return self.blend.method
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members in it, by name."""
+        return self.pool.members
+
+    @property
+    def weights(self) -> Mapping[str, float] | None:
+        """Each member set's weight; None where the method has none."""
+        weights: Mapping[str, float] | None = self.about["weights"]
+        return weights
+
+    @property
+    def oof_accuracy(self) -> float:
+        """Accuracy on the training rows, each judged by members that never saw it."""
+        return self.blend.honest.accuracy
+
+    @property
+    def oof_accuracy_se(self) -> float:
+        """Its standard error."""
+        return self.blend.honest.accuracy_se
+
+    @property
+    def oof_log_loss(self) -> float:
+        """Log-loss on the same rows, in nats."""
+        return self.blend.honest.log_loss
+
+    @property
+    def oof_log_loss_se(self) -> float:
+        """Its standard error."""
+        return self.blend.honest.log_loss_se
+
+    @property
+    def oof(self) -> np.ndarray:
+        """Out-of-fold probabilities, float64 [rows, classes]; `rows` says which rows."""
+        return self.blend.oof
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Places of the rows of `oof` in the training data, int64, ascending."""
+        return self.pool.rows
+
+    @property
+    def test(self) -> np.ndarray:
+        """Probabilities of the test images, float64 [test rows, classes]."""
+        return self.blend.test
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of `oof` and `test`."""
+        return self.dataset.competition.classes
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The submission as a table: its id and label columns, a row for each test image."""
+        import pandas as pd
+
+        form = self.dataset.competition.form
+        labels = [self.classes[index] for index in self.test.argmax(axis=1)]
+        return pd.DataFrame({form.id_column: self.dataset.test_ids, form.label_column: labels})
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the blend's figures with their standard errors."""
+        from ensembles.tables import blend_facts
+
+        doubts = {"doubt": "; ".join(self.doubts)} if self.doubts else {}
+        near = {"neighbours": self.neighbours} if self.neighbours else {}
+        return blend_facts(self.blend, self.pool) | near | doubts
+
+    def table(self) -> Rows:
+        """Return the comparison of methods, where it was asked for."""
+        return self.compared.rows if self.compared else ()
+
+    def pictures(self) -> Sequence[Picture]:
+        """Return the training images that it is wrong about with the most confidence."""
+        labels = self.dataset.labels[self.rows]
+        answers, sure = self.oof.argmax(axis=1), self.oof.max(axis=1)
+        wrong = [row for row in (-sure).argsort(kind="stable") if answers[row] != labels[row]]
+        return [
+            Picture(
+                self.dataset.images[self.rows[row]],
+                f"{self.classes[labels[row]]}, taken for {self.classes[answers[row]]} "
+                f"({sure[row]:.0%})",
+            )
+            for row in wrong[:_PICTURES]
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Predicted(Shown):
+    """New images and their labels.
+
+    Args:
+        names: The images' names, n of them.
+        probabilities: float64 [n, classes], the mean over members.
+        classes: Names of the columns.
+        images: As the networks saw them, uint8 [n, height, width].
+        members: How many members predicted.
+        planned: How many are in the plan.
+        looks: What was done to the images, and which are not like the training images.
+        path: The CSV file.
+    """
+
+    names: tuple[str, ...]
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    images: np.ndarray
+    members: int
+    planned: int
+    looks: Fitted
+    path: Path
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The most probable class of each image."""
+        return tuple(self.classes[index] for index in self.probabilities.argmax(axis=1))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The CSV file as a table: image, label, and the probability of each class."""
+        import pandas as pd
+
+        from ensembles.prediction import IMAGE, LABEL, PROBABILITY
+
+        columns = [f"{PROBABILITY}{name}" for name in self.classes]
+        table = pd.DataFrame(self.probabilities, columns=columns)
+        table.insert(0, IMAGE, list(self.names))
+        table.insert(1, LABEL, list(self.labels))
+        return table
+
+    def facts(self) -> Mapping[str, str]:
+        """Return who predicted, and what was done to the images."""
+        total = len(self.names)
+        return {"members": f"{self.members} of {self.planned}"} | {
+            name: f"{len(found)} of {total} images"
+            for name, found in (
+                ("inverted", self.looks.inverted),
+                ("scaled", self.looks.scaled),
+                ("unlike training", self.looks.odd),
+            )
+            if found
+        }
+
+    def table(self) -> Rows:
+        """Return the labels, where they are few."""
+        if len(self.names) > _SHOWN:
+            return ()
+        best = self.probabilities.max(axis=1)
+        return [
+            ("image", "label", "probability"),
+            *(
+                (name, label, f"{value:.4f}")
+                for name, label, value in zip(self.names, self.labels, best, strict=True)
+            ),
+        ]
+
+    def pictures(self) -> Sequence[Picture]:
+        """Return the first images with their labels."""
+        found = zip(self.images, self.labels, self.names, strict=True)
+        return [
+            Picture(image, f"{label} ({name})") for image, label, name in list(found)[:_PICTURES]
+        ]

@@ -1,0 +1,1 @@
+"""The Python API: what `import kaggle_digits` offers, loaded when it is used."""

@@ -1,0 +1,348 @@
+"""The steps on this machine: tune, cross_validate, blend, predict, and all of them as `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensembles import api as ensembles
+from ensembles.results import Blended, CrossValidated, Members, Predicted
+from kaggle_digits.front.loading import Loaded, path_of, working
+from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.shell import chain
+from kaggle_digits.shell.chain import Ran
+from tuning import api as tuning
+from tuning.api import Study, Tuned
+
+
+def tune(
+    competition: Loaded,
+    *,
+    strategy: str = "hyperband",
+    space: str | Path | None = None,
+    portfolio: bool = True,
+    trials: int | None = None,
+    max_epochs: int | None = None,
+    time_budget: str | float | None = None,
+    folds: int | None = None,
+    race: int | None = None,
+    diverse: bool = False,
+    rare: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    export: str | Path | None = None,
+    plot: str | Path | None = None,
+    tensorboard: bool = False,
+    fresh: bool = False,
+) -> Tuned:
+    """Search configurations with Keras Tuner; called again, it goes on.
+
+    Args:
+        competition: From `load`.
+        strategy: `hyperband`, `bayesian`, `random` or `grid`.
+        space: A TOML file that narrows the space; None for all of it.
+        portfolio: Try the bundled configurations first.
+        trials: Trials of the study, failed ones included; None for the preset's, or for as many as
+            fit into the time budget.
+        max_epochs: Passes over a whole trial's rows; None for the preset's.
+        time_budget: Seconds, or a text such as `20m`, after which it ends with what is complete.
+        folds: Score trials on so many folds; None for one fixed holdout.
+        race: Best configurations that are scored again fold by fold; None for what suits.
+        diverse: Order the best by different errors, not by rank alone.
+        rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
+        workers: Trials at a time on this machine; None for one.
+        threads: Threads each computes with; None for all cores' share.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        export: A CSV file for the trials.
+        plot: A PNG file for a plot of the study; a page goes beside it.
+        tensorboard: Log trials for TensorBoard, in the workspace.
+        fresh: Start anew; the study that is there goes once a trial is completed.
+
+    Raises:
+        ConfigurationError: A value is unknown or out of its range.
+        DataError: A class has too few rows.
+        ArtefactError: The study that is there has other settings.
+        InUseError: Another process searches in this workspace.
+        TrainingError: Too many trials in a row failed.
+
+    Example:
+        >>> tuned = kd.tune(competition, trials=1, max_epochs=1)
+        >>> len(tuned.best)
+        1
+    """
+    with working(competition) as place:
+        return tuning.tune(
+            place,
+            competition.preset,
+            competition.seed,
+            strategy=strategy,
+            space=path_of(space),
+            portfolio=portfolio,
+            trials=trials,
+            max_epochs=max_epochs,
+            time_budget=time_budget,
+            folds=folds,
+            race=race,
+            diverse=diverse,
+            rare=rare,
+            workers=workers,
+            threads=threads,
+            cluster=cluster,
+            export=path_of(export),
+            plot=path_of(plot),
+            tensorboard=tensorboard,
+            fresh=fresh,
+        )
+
+
+def study(competition: Loaded) -> Study:
+    """Return the study as it is, with what mattered in it; a search may be at work meanwhile.
+
+    Args:
+        competition: From `load`.
+
+    Raises:
+        ArtefactError: There is none, or it is broken.
+
+    Example:
+        >>> kd.study(competition).best.trial
+        0
+    """
+    with working(competition) as place:
+        return tuning.show(place.workspace)
+
+
+def cross_validate(
+    competition: Loaded,
+    *,
+    top_k: int | None = None,
+    config: TrainingConfig | str | Path | Sequence[TrainingConfig | str | Path] = (),
+    folds: int | None = None,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    add: bool = False,
+    keep_weights: bool = False,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    time_budget: str | float | None = None,
+    pseudo_label: bool | None = None,
+    pseudo_threshold: float | None = None,
+    pseudo_share: float | None = None,
+    pseudo_rounds: int | None = None,
+    pseudo_targets: str | None = None,
+    rare: str | None = None,
+    fresh: bool = False,
+) -> CrossValidated:
+    """Train members: configurations × stratified folds × seeds; called again, it goes on.
+
+    Args:
+        competition: From `load`.
+        top_k: Configurations taken from the search; None for the preset's number.
+        config: Configurations of your own, or TOML or JSON files of them, instead of the search's.
+        folds: Stratified folds; None for the preset's.
+        epochs: Passes over the training part; None for the preset's.
+        seeds: Trainings of each configuration; None for one.
+        add: Add to the planned members instead of planning anew.
+        keep_weights: Keep the networks, for `predict`.
+        workers: Members at a time on this machine; None for what suits it.
+        threads: Threads each computes with; None for what suits machine and data.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        time_budget: Seconds, or a text such as `20m`, for which whole fold sets are trained.
+        pseudo_label: Train once more with test predictions as labels; None for as in the preset.
+        pseudo_threshold: Least probability of such a label; None for 0.01.
+        pseudo_share: Part of the test images at most; None for all.
+        pseudo_rounds: How many times; None for as in the preset, or once.
+        pseudo_targets: `soft` or `hard`; None for soft.
+        rare: `keep-in-train` or `drop`, for classes of fewer rows than folds; None to refuse them.
+        fresh: Start anew; the members that are there go once a new one is trained.
+
+    Raises:
+        ConfigurationError: A value is unknown or out of its range, or values do not go together.
+        DataError: A class has fewer rows than folds.
+        ArtefactError: There was no search, or a member is broken or of other data.
+        InUseError: Another process trains or blends in this workspace.
+        TrainingError: A member diverged or ran out of memory.
+
+    Example:
+        >>> small = kd.TrainingConfig(filters=4, depth=1, augmentation="none")
+        >>> kd.cross_validate(competition, config=small, folds=2, epochs=1).folds
+        2
+    """
+    given = [config] if isinstance(config, TrainingConfig | str | Path) else config
+    with working(competition) as place:
+        return ensembles.cross_validate(
+            place,
+            competition.preset,
+            competition.seed,
+            top_k=top_k,
+            config=[Path(one) if isinstance(one, str) else one for one in given],
+            folds=folds,
+            epochs=epochs,
+            seeds=seeds,
+            add=add,
+            keep_weights=keep_weights,
+            workers=workers,
+            threads=threads,
+            cluster=cluster,
+            time_budget=time_budget,
+            pseudo_label=pseudo_label,
+            pseudo_threshold=pseudo_threshold,
+            pseudo_share=pseudo_share,
+            pseudo_rounds=pseudo_rounds,
+            pseudo_targets=pseudo_targets,
+            rare=rare,
+            fresh=fresh,
+        )
+
+
+def members(competition: Loaded, *, all: bool = False) -> Members:
+    """Return the members as they are: how good, how long, what is missing.
+
+    Args:
+        competition: From `load`.
+        all: Also those that are not in the plan.
+
+    Raises:
+        ArtefactError: There is no plan, or a member is broken.
+
+    Example:
+        >>> len(kd.members(competition).trained)
+        2
+    """
+    with working(competition) as place:
+        return ensembles.members(place.workspace, all=all)
+
+
+def blend(
+    competition: Loaded,
+    *,
+    method: str = "mean",
+    temperature: bool = False,
+    compare: bool = False,
+    extras: Sequence[str] = (),
+    output: str | Path | None = None,
+) -> Blended:
+    """Join the members' probabilities into a submission.
+
+    Args:
+        competition: From `load`.
+        method: `mean`, `geometric`, `vote`, `power`, `weighted`, `greedy`, `stack`, or `auto` for
+            the simplest that is not worse than the best beyond noise.
+        temperature: Calibrate the blend by a temperature.
+        compare: Judge all methods, and what each member set brings.
+        extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
+            the test rows.
+        output: A second place for the submission; None for none.
+
+    Raises:
+        ConfigurationError: The method is unknown, or a file cannot be written there.
+        ArtefactError: There are no members, or they are of other data.
+        DataError: Predictions made elsewhere do not fit.
+        InUseError: Another process trains or blends in this workspace.
+
+    Example:
+        >>> blended = kd.blend(competition)
+        >>> blended.oof.shape, blended.test.shape
+        ((1198, 10), (599, 10))
+    """
+    with working(competition) as place:
+        return ensembles.blend(
+            place,
+            method=method,
+            temperature=temperature,
+            compare=compare,
+            extras=extras,
+            output=path_of(output),
+        )
+
+
+def predict(
+    competition: Loaded,
+    images: str | Path | Sequence[str | Path],
+    *,
+    output: str | Path = "predictions.csv",
+    invert: str = "auto",
+) -> Predicted:
+    """Label new images by the members whose weights were kept.
+
+    Args:
+        competition: From `load`.
+        images: A PNG, a folder of them, or a CSV in the form of test.csv; or several of these.
+        output: The CSV file for labels and probabilities.
+        invert: `auto` inverts images that are like the training images only so; `yes`, `no`.
+
+    Raises:
+        ConfigurationError: A value is unknown, or the file cannot be written there.
+        DataError: Images cannot be read, are of another size, or none is like the training images.
+        ArtefactError: No network was kept, or one is broken.
+
+    Example:
+        >>> predicted = kd.predict(competition, "new.png")  # doctest: +SKIP
+        >>> predicted.labels  # doctest: +SKIP
+        ('7',)
+    """
+    given = [images] if isinstance(images, str | Path) else images
+    with working(competition) as place:
+        return ensembles.predict(
+            place, [Path(one) for one in given], output=Path(output), invert=invert
+        )
+
+
+def run(
+    competition: Loaded,
+    *,
+    trials: int | None = None,
+    top_k: int | None = None,
+    folds: int | None = None,
+    epochs: int | None = None,
+    rare: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    time_budget: str | float | None = None,
+    output: str | Path | None = None,
+    fresh: bool = False,
+) -> Ran:
+    """Do all of it: search, train, blend, and check the submission; called again, it goes on.
+
+    Args:
+        competition: From `load`.
+        trials: As in `tune`.
+        top_k: As in `cross_validate`.
+        folds: As in `cross_validate`.
+        epochs: As in `cross_validate`.
+        rare: As in both.
+        workers: As in both.
+        threads: As in both.
+        cluster: As in both.
+        time_budget: Seconds, or a text such as `1h30m`, for all of it.
+        output: A second place for the submission; None for none.
+        fresh: Start search and training anew.
+
+    Raises:
+        KaggleDigitsError: What the steps raise.
+
+    Example:
+        >>> ran = kd.run(competition, trials=1, folds=2, epochs=1)  # doctest: +SKIP
+        >>> ran.submission  # doctest: +SKIP
+        PosixPath('demo/submissions/submission.csv')
+    """
+    with working(competition) as place:
+        return chain.run(
+            place,
+            competition.preset,
+            competition.seed,
+            trials=trials,
+            top_k=top_k,
+            folds=folds,
+            epochs=epochs,
+            rare=rare,
+            workers=workers,
+            threads=threads,
+            cluster=cluster,
+            time_budget=time_budget,
+            output=path_of(output),
+            fresh=fresh,
+        )

@@ -1,0 +1,150 @@
+"""The ensemble as one scikit-learn estimator, on real digits."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import kaggle_digits as kd
+from kaggle_digits.core.predictions import score
+
+SMALL = {"filters": 8, "depth": 1, "augmentation": "none", "batch_size": 16}
+X, Y = load_digits(return_X_y=True)
+WORDS = np.array(["zero", "one", "two"])
+
+
+def make(**given: Any) -> kd.DigitsClassifier:
+    return kd.DigitsClassifier(SMALL, **{"folds": 2, "epochs": 4, "random_state": 0} | given)
+
+
+def some(count: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """Digits 0 to 2, the labels as words."""
+    rows = np.flatnonzero(Y < 3)[:count]
+    return X[rows], WORDS[Y[rows]]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> kd.DigitsClassifier:
+    return make().fit(*some())
+
+
+def test_it_learns_and_its_score_is_that_of_unseen_rows(fitted: kd.DigitsClassifier) -> None:
+    images, labels = some()
+    assert fitted.classes_.tolist() == sorted(WORDS)
+    assert fitted.oof_proba_.shape == (150, 3) and fitted.n_features_in_ == 64
+    found = score(fitted.oof_proba_, np.searchsorted(fitted.classes_, labels))
+    assert (fitted.oof_score_, fitted.oof_score_se_) == (found.accuracy, found.accuracy_se)
+    assert fitted.oof_score_ > 0.8 and len(fitted.members_) == 2
+    proba = fitted.predict_proba(images)
+    assert np.allclose(proba.sum(axis=1), 1) and fitted.score(images, labels) > 0.9
+    assert (fitted.predict(images) == fitted.classes_[proba.argmax(axis=1)]).all()
+    assert (fitted.scaling_.low, fitted.scaling_.high) == (0, 16)
+
+
+def test_images_of_every_form_are_the_same_images(fitted: kd.DigitsClassifier) -> None:
+    images, labels = some()
+    squares = images.reshape(-1, 8, 8)
+    proba = fitted.predict_proba(images)
+    assert np.array_equal(make().fit(squares, labels).predict_proba(squares), proba)
+    planes = make().fit(squares[..., None], labels)
+    assert planes.n_features_in_ == 64
+    assert np.array_equal(planes.predict_proba(squares), proba)
+    wide = make(image_shape=(4, 16)).fit(images, labels)
+    assert wide.image_shape_ == (4, 16)
+    with pytest.raises(ValueError, match=r"fitted on \(4, 16\)"):
+        wide.predict(squares)
+
+
+def test_pickled_it_says_the_same_in_another_process(
+    fitted: kd.DigitsClassifier, tmp_path: Path
+) -> None:
+    images, _ = some()
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps(fitted))
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import pickle, numpy as np\n"
+        "model = pickle.load(open('model.pickle', 'rb'))\n"
+        "np.save('proba.npy', model.predict_proba(np.load('images.npy')))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert np.array_equal(np.load(tmp_path / "proba.npy"), fitted.predict_proba(images))
+
+
+def test_it_takes_its_place_among_other_estimators() -> None:
+    images, labels = some(90)
+    model = make(epochs=1)
+    assert clone(model).get_params() == model.get_params()
+    assert clone(model).set_params(folds=3).folds == 3
+    found = make_pipeline(FunctionTransformer(), model).fit(images, labels)
+    assert found.predict(images).shape == (90,)
+    assert np.isfinite(cross_val_score(model, images, labels, cv=2)).all()
+
+
+@pytest.mark.slow
+def test_a_grid_search_finds_that_more_epochs_are_better() -> None:
+    images, labels = some(90)
+    model = make(epochs=1)
+    search = GridSearchCV(model, {"epochs": [1, 8]}, cv=2).fit(images, labels)
+    assert search.best_params_ == {"epochs": 8}
+
+
+def test_the_same_random_state_is_the_same_ensemble_and_a_kept_workspace_is_gone_on_with(
+    fitted: kd.DigitsClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = some()
+    assert capsys.readouterr().out == ""
+    kept = make(workspace=tmp_path / "w", verbose=True).fit(images, labels)
+    assert kept.members_ == fitted.members_
+    assert np.array_equal(kept.predict_proba(images), fitted.predict_proba(images))
+    assert "images: values of 0 to 16 become 0 to 255" in capsys.readouterr().err
+    again = make(workspace=tmp_path / "w", verbose=True).fit(images, labels)
+    assert np.array_equal(again.oof_proba_, kept.oof_proba_)
+    assert "accuracy" not in capsys.readouterr().err  # no member was trained
+
+
+@pytest.mark.slow
+def test_a_search_comes_first_where_it_is_asked_for() -> None:
+    images, labels = some()
+    model = make(trials=2).set_params(configuration="search")
+    assert model.fit(images, labels).score(images, labels) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"configuration": "deep"}, "configuration was given as 'deep'"),
+        ({"configuration": {"depht": 1}}, "'depht' is not a field"),
+        ({"folds": 1}, "folds was given as 1"),
+        ({"preset": "huge"}, "preset was given as 'huge'"),
+        ({"time_budget": "soon"}, "expected a time like"),
+    ],
+)
+def test_wrong_parameters_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(kd.ConfigurationError, match=says):
+        make().set_params(**given).fit(*some(30))
+
+
+def test_arrays_that_cannot_be_used_are_refused() -> None:
+    images, labels = some(30)
+    for x, y, says in (
+        (images, np.zeros(30), "one class"),
+        (images, [1] * 29 + [2], "once"),
+        (images[:, None, None, None], labels, r"shape \(30, 1, 1, 1, 64\)"),
+        (np.full((30, 4), np.nan), labels, "NaN"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            make().fit(x, y)
+    with pytest.raises(NotFittedError):
+        make().predict(images)

@@ -1,0 +1,80 @@
+"""The wing in Python: typed values, and not a sign on the streams."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaggle_digits.core.place import Place
+from kaggle_digits.ground.config import load_presets
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, InUseError
+from kaggle_digits.ground.progress import Silent
+from tuning import api
+
+QUICK = load_presets()["quick"]
+
+
+@pytest.fixture
+def place(dataset: Any, workspace: Any) -> Place:
+    return Place(workspace, lambda: dataset, Silent())
+
+
+def test_a_search_returns_values_and_prints_nothing(
+    place: Place, formula: Any, tmp_path: Path, capsys: Any
+) -> None:
+    table = tmp_path / "trials.csv"
+    tuned = api.tune(place, QUICK, 3, strategy="random", trials=3, max_epochs=2, race=0,
+                     portfolio=False, export=table)  # fmt: skip
+    assert (len(tuned.trials), tuned.completed, tuned.raced) == (3, 3, 0)
+    losses = [one.log_loss for one in tuned.best]
+    assert losses == sorted(losses) == sorted(trial.log_loss for trial in tuned.trials)
+    assert tuned.path.is_file() and tuned.written == {"trials": table}
+    assert len(table.read_text().splitlines()) == 4
+    assert list(tuned.frame.log_loss) == losses and tuned.frame.log_loss_se.min() > 0
+    study = api.show(place.workspace)
+    assert [one.log_loss for one in study.trials] == [one.log_loss for one in tuned.trials]
+    assert study.best is not None
+    assert study.best.trial == tuned.best[0].trial
+    assert "3 completed of 3" in repr(tuned) and "<table>" in tuned._repr_html_()
+    assert capsys.readouterr() == ("", "")
+    for value in (tuned, study):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            value.trials = ()  # type: ignore[misc]
+
+
+def test_it_goes_on_and_starts_anew(place: Place, formula: Any) -> None:
+    def tune(trials: int, **options: Any) -> api.Tuned:
+        return api.tune(place, QUICK, 0, strategy="random", trials=trials, race=0, **options)
+
+    tune(2)
+    before = len(formula.names)
+    assert len(tune(3).trials) == 3 and len(formula.names) == before + 1
+    assert len(tune(1, fresh=True).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"trials": 0}, "trials was given as 0"),
+        ({"trials": True}, "trials was given as True"),
+        ({"folds": 1}, "folds was given as 1"),
+        ({"strategy": "magic"}, "strategy was given as 'magic'"),
+        ({"rare": "keep"}, "rare was given as 'keep'"),
+    ],
+)
+def test_what_the_command_line_refuses_is_refused_here(
+    place: Place, formula: Any, options: Any, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        api.tune(place, QUICK, 0, **options)
+    assert not formula.names
+
+
+def test_a_search_at_work_is_not_disturbed(place: Place, formula: Any) -> None:
+    with place.workspace.lock(place.workspace.tuning), pytest.raises(InUseError):
+        api.tune(place, QUICK, 0, trials=1)
+    with pytest.raises(ArtefactError):
+        api.show(place.workspace)

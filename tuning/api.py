@@ -1,0 +1,433 @@
+"""Searching in Python: typed functions that return values and print nothing.
+
+place = Place(Workspace(Path("workspace")), lambda: dataset, Silent())
+tuned = tune(place, load_presets()["quick"], 0, trials=4)
+tuned.best[0].log_loss, tuned.best[0].log_loss_se
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.core.place import Place
+from kaggle_digits.ground import names
+from kaggle_digits.ground.budgets import parse_budget
+from kaggle_digits.ground.config import Preset, load_portfolio
+from kaggle_digits.ground.deadline import Deadline
+from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.files import require_output
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import Ranked, ranking_path
+from kaggle_digits.shell.display import Rows, Shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kaggle_digits.engine import Resources
+    from tuning.importance import Importances
+    from tuning.search import Found
+    from tuning.study import Trial
+
+_SHOWN = 5
+_HEADER = ("place", "trial", "log-loss", "accuracy", "folds", "values")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Tuned(Shown):
+    """What a search has come to.
+
+    Args:
+        trials: All trials that have ended, in order, those of earlier calls too.
+        best: The distinct configurations of `best.json`, from best to worst.
+        rejected: Configurations that were drawn and not tried: too dear, or seen before.
+        raced: How many of the best come from the race.
+        strategy: Which oracle proposed.
+        path: `best.json`.
+        written: What was written besides: name and path.
+        seconds: Time the study has taken, over all calls.
+    """
+
+    trials: tuple[Trial, ...]
+    best: tuple[Ranked, ...]
+    rejected: int
+    raced: int
+    strategy: str
+    path: Path
+    written: Mapping[str, Path]
+    seconds: float
+
+    @property
+    def completed(self) -> int:
+        """Trials that have a score."""
+        return sum(trial.log_loss is not None for trial in self.trials)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The ranked configurations as a table, a row each, the best first."""
+        return _frame(self.best)
+
+    def facts(self) -> Mapping[str, str]:
+        """Return trials, the best one's figures, and the time."""
+        best = self.best[0]
+        flattered = (
+            f"on the race's {best.rows} rows" if best.folds
+            else "on its held-out rows (the best of several: flattered)"
+        )  # fmt: skip
+        return {
+            "trials": f"{self.completed} completed of {len(self.trials)}; "
+            f"{self.rejected} configurations rejected (too dear, or tried before)",
+            "best": f"log-loss {best.log_loss:.4f} ± {best.log_loss_se:.4f}, accuracy "
+            f"{accuracy_text(best.accuracy, best.accuracy_se, best.rows)} {flattered}",
+            "searched for": duration(self.seconds),
+        }
+
+    def table(self) -> Rows:
+        """Return the best few."""
+        return [_HEADER, *(_row(place, one) for place, one in enumerate(self.best[:_SHOWN], 1))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Study(Shown):
+    """A study as it is, whether a search is at work on it or not.
+
+    Args:
+        settings: What decides its trials, the data included.
+        heading: Its settings in one line.
+        trials: All trials, in order, whatever their state.
+        best: The best trial; None before one is completed.
+        importances: Which values mattered; None where the trials are too few to tell.
+        written: What was written: name and path.
+    """
+
+    settings: Mapping[str, Any]
+    heading: str
+    trials: tuple[Trial, ...]
+    best: Ranked | None
+    importances: Importances | None
+    written: Mapping[str, Path]
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the settings, the best trial, and how far importances can be relied on."""
+        from tuning.showing import values
+
+        facts = {"study": self.heading}
+        if self.best is not None:
+            facts["best trial"] = (
+                f"{self.best.trial}: log-loss {self.best.log_loss:.4f} ± "
+                f"{self.best.log_loss_se:.4f}, {values(self.best.config)}"
+            )
+        found = self.importances
+        if found is not None:
+            facts["importances"] = (
+                "drop of the out-of-bag R² of a random forest on log(log-loss) when a value is "
+                f"permuted; R² {found.fit:.2f} on {found.trials} trials"
+                + ("; too little to rely on" if found.is_weak else "")
+            )
+        return facts
+
+    def table(self) -> Rows:
+        """Return the trials."""
+        from tuning.showing import table
+
+        return table(self.trials)
+
+
+def tune(
+    place: Place,
+    preset: Preset,
+    seed: int,
+    *,
+    strategy: str = "hyperband",
+    space: Path | None = None,
+    portfolio: bool = True,
+    trials: int | None = None,
+    max_epochs: int | None = None,
+    time_budget: str | float | None = None,
+    folds: int | None = None,
+    race: int | None = None,
+    diverse: bool = False,
+    rare: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    export: Path | None = None,
+    plot: Path | None = None,
+    tensorboard: bool = False,
+    fresh: bool = False,
+    keep_other: bool = False,
+    started: float | None = None,
+    deadline: Deadline | None = None,
+) -> Tuned:
+    """Search configurations; called again, it goes on.
+
+    Args:
+        place: Gives data and workspace.
+        preset: How much is searched, where nothing else is said.
+        seed: Fixes proposals, held-out rows and trainings.
+        strategy: Which oracle proposes, one of `names.STRATEGIES`.
+        space: A TOML file that narrows the space; None for all of it.
+        portfolio: Try the bundled configurations first.
+        trials: Trials of the study, failed ones included; None for the preset's, or for as many as
+            fit into the time budget.
+        max_epochs: Passes over a whole trial's rows; None for the preset's.
+        time_budget: Seconds, or a text such as `20m`, after which it ends with what is complete;
+            None for no limit.
+        folds: Score trials on so many folds; None for one fixed holdout.
+        race: Best configurations that are scored again fold by fold; None for what suits.
+        diverse: Order the best by different errors, not by rank alone.
+        rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
+        workers: Trials at a time on this machine; None for one.
+        threads: Threads each computes with; None for all cores' share.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        export: A CSV file for the trials.
+        plot: A PNG file for a plot of the study; a page goes beside it.
+        tensorboard: Log trials for TensorBoard, in the workspace.
+        fresh: Start anew; the study that is there goes once a trial is completed.
+        keep_other: Keep a study of another preset that is there, instead of refusing.
+        started: `time.monotonic()` at which the time budget began; None for now.
+        deadline: When to end, in the place of a time budget; None for none.
+
+    Raises:
+        OutOfTimeError: The time was over before the first trial was completed.
+        ConfigurationError: A value is out of its range or unknown, or no configuration is within
+            the limits.
+        DataError: A class has too few rows.
+        ArtefactError: The study that is there has other settings; or cannot be written.
+        InUseError: Another process searches in this workspace.
+        TrainingError: Too many trials in a row failed.
+    """
+    started = time.monotonic() if started is None else started
+    _require_outputs(export, plot)
+    names.require_known("strategy", strategy, names.STRATEGIES)
+    if rare is not None:
+        names.require_known("rare", rare, names.RARE)
+    for name, given, least in (
+        ("trials", trials, 1), ("max_epochs", max_epochs, 1), ("folds", folds, 2),
+        ("race", race, 0), ("workers", workers, 1), ("threads", threads, 1),
+    ):  # fmt: skip
+        names.require_count(name, given, least)
+    if time_budget is not None:
+        deadline = Deadline(parse_budget(time_budget), started)
+    require_backend()
+    from tuning.search import usual_resources
+
+    resources = usual_resources(workers, threads, cluster)
+    workspace = place.workspace
+    with workspace.lock(workspace.tuning):
+        found = _search(
+            place,
+            preset,
+            seed,
+            strategy=strategy,
+            space=space,
+            portfolio=portfolio,
+            trials=trials,
+            max_epochs=max_epochs,
+            deadline=deadline or Deadline(None, started),
+            folds=folds or 0,
+            race=race,
+            diverse=diverse,
+            rare=rare,
+            resources=resources,
+            tensorboard=tensorboard,
+            fresh=fresh,
+            keep_other=keep_other,
+        )
+        found_files = _written(workspace, export, plot, tensorboard)
+    return Tuned(
+        trials=tuple(found.trials),
+        best=tuple(found.best),
+        rejected=found.rejected,
+        raced=found.raced,
+        strategy=strategy,
+        path=ranking_path(workspace),
+        written=found_files,
+        seconds=found.seconds,
+    )
+
+
+def show(
+    workspace: Workspace,
+    *,
+    export: Path | None = None,
+    plot: Path | None = None,
+    tensorboard: bool = False,
+) -> Study:
+    """Return a workspace's study as it is; nothing is held and nothing trained.
+
+    Args:
+        workspace: Where it is.
+        export: A CSV file for the trials.
+        plot: A PNG file for a plot of the study; a page goes beside it.
+        tensorboard: Log trials for TensorBoard, in the workspace.
+
+    Raises:
+        ArtefactError: There is none, or it is broken.
+        ConfigurationError: A file cannot be written there.
+    """
+    _require_outputs(export, plot)
+    from tuning import study as studies
+    from tuning.importance import importances
+    from tuning.selection import ranked
+
+    study = studies.Study(workspace)
+    settings = study.settings()
+    trials = study.trials()
+    best = ranked(trials, 1)
+    found, heading = importances(trials), study.heading()
+    return Study(
+        settings=settings,
+        heading=heading,
+        trials=tuple(trials),
+        best=best[0] if best else None,
+        importances=found,
+        written=_written(workspace, export, plot, tensorboard),
+    )
+
+
+def _search(
+    place: Place,
+    preset: Preset,
+    seed: int,
+    *,
+    strategy: str,
+    space: Path | None,
+    portfolio: bool,
+    trials: int | None,
+    max_epochs: int | None,
+    deadline: Deadline,
+    folds: int,
+    race: int | None,
+    diverse: bool,
+    rare: str | None,
+    resources: Resources,
+    tensorboard: bool,
+    fresh: bool,
+    keep_other: bool,
+) -> Found:
+    from tuning.board import log_trial
+    from tuning.budget import SearchTime
+    from tuning.coordination import Goals
+    from tuning.narrowing import read_space
+    from tuning.search import SearchSettings, search
+    from tuning.space import Space
+    from tuning.study import COMPLETED
+    from tuning.study import Study as StudyOnDisk
+    from tuning.succession import succeeding
+
+    searched = read_space(space) if space is not None else Space()
+    dataset = place.data()
+    passes = max_epochs or preset.trial_passes(len(dataset.images))
+    wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
+    racers = preset.top_k + 2 if race is None else race
+    if race is None and wanted is not None:
+        racers = min(racers, wanted // 4)
+    settings = SearchSettings(
+        epochs=passes,
+        rows=preset.trial_rows,
+        copies=min(preset.copies, passes),
+        max_megamacs=preset.max_megamacs,
+        seed=seed,
+        strategy=strategy,
+        folds=folds,
+        space=searched,
+        portfolio=tuple(load_portfolio()) if portfolio else (),
+    )
+    logs = place.workspace.tuning / "tensorboard"
+    with succeeding(
+        StudyOnDisk(place.workspace),
+        settings.to_json(dataset),
+        place.progress.say,
+        fresh=fresh,
+        keep_other=keep_other,
+    ) as settle:
+
+        def watch(trial: Trial) -> None:
+            if trial.state == COMPLETED:
+                settle()
+            if tensorboard:
+                log_trial(trial, logs)
+
+        return search(
+            dataset,
+            place.workspace,
+            settings,
+            Goals(wanted, racers),
+            lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
+            place.progress,
+            resources,
+            wants_diverse=diverse,
+            rare=rare,
+            watcher=watch,
+        )
+
+
+def _require_outputs(export: Path | None, plot: Path | None) -> None:
+    if export is not None:
+        require_output(export, "--export")
+    if plot is not None:
+        from tuning.plotting import require_plot
+
+        require_plot(plot)
+
+
+def _written(
+    workspace: Workspace, export: Path | None, plot: Path | None, tensorboard: bool
+) -> dict[str, Path]:
+    if export is None and plot is None and not tensorboard:
+        return {}
+    from tuning import board, plotting, showing
+    from tuning.study import Study as StudyOnDisk
+
+    study = StudyOnDisk(workspace)
+    trials = study.trials()
+    written: dict[str, Path] = {}
+    if export is not None:
+        showing.export(trials, export)
+        written["trials"] = export
+    if plot is not None:
+        written["plot"], written["page"] = plotting.plot(trials, plot)
+    if tensorboard:
+        logs = study.folder / "tensorboard"
+        for trial in trials:
+            board.log_trial(trial, logs)
+        written["TensorBoard logs in"] = logs
+    return written
+
+
+def _row(place: int, entry: Ranked) -> tuple[str, ...]:
+    from tuning.showing import values
+
+    return (
+        str(place),
+        str(entry.trial),
+        f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
+        accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
+        str(entry.folds or "-"),
+        values(entry.config),
+    )
+
+
+def _frame(best: tuple[Ranked, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "trial": one.trial,
+                "log_loss": one.log_loss,
+                "log_loss_se": one.log_loss_se,
+                "accuracy": one.accuracy,
+                "accuracy_se": one.accuracy_se,
+                "rows": one.rows,
+                **one.config.to_json(),
+            }
+            for one in best
+        ]
+    )
