@@ -14,6 +14,7 @@ from kaggle_digits.ground.files import require_output
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
+from kaggle_digits.shell.report.command import make_report
 
 _SEARCH_SHARE = 0.15
 _TRAINING_SHARE = 0.97
@@ -51,7 +52,7 @@ def run(
     time_budget: str | None,
     output: Path | None,
 ) -> Outcome:
-    """Do all of it: search, train, blend, and check the submission.
+    """Do all of it: search, train, blend, check the submission, and make the report.
 
     Called again, it goes on from what is complete. With another --preset it searches and trains by
     that one; the study and the members that are there are kept, and taken up again when they are
@@ -96,6 +97,7 @@ def run(
     session.console.say("blend: averaging members")
     blended = _body("blend")(session, output=output)
     checked = _body("check")(session)
+    page = make_report(session)
     seconds = round(session.seconds, 1)
     return Outcome(
         values={
@@ -109,6 +111,7 @@ def run(
             "trials": tuned.values["trials"],
             "preset": session.preset.name,
             "seed": session.seed,
+            "report": None if page is None else str(page),
             "seconds": seconds,
         },
         facts=tuned.facts
@@ -116,7 +119,7 @@ def run(
         | blended.facts
         | checked.facts
         | {"time": duration(seconds)},
-        written=tuned.written | blended.written,
+        written=tuned.written | blended.written | ({} if page is None else {"report": str(page)}),
         next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,
