@@ -195,13 +195,14 @@ def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
         true = classes[seen.labels[place]]
         caption = f"{true}, rather {classes[other]}?"
         pictures.append(seen.picture(place, caption, {"margin": f"{margin:.3f}"}))
-    shown = "" if len(found.rows) <= _MOST_SUSPECTS else f", the first {_MOST_SUSPECTS} shown"
+    sure, count = int(found.confident.sum()), len(found.rows)
+    shown = "" if count <= _MOST_SUSPECTS else f", the first {_MOST_SUSPECTS} shown"
     return [
         Text(
-            f"{counted(len(found.rows), 'label')} in train.csv of {len(seen.labels):,} may be "
-            "wrong: predictions by members that never saw the row are as sure of another class as "
-            "of rows that have it. The most suspicious come first; a hard image is no wrong label, "
-            "so look at them."
+            f"Members that never saw the row name another class for {counted(count, 'label')} of "
+            f"{len(seen.labels):,}; of {sure} they are as sure as of rows that have it, and these "
+            "are most probably wrong. The most suspicious come first. A hard image is no wrong "
+            "label, so look at them."
         ),
         Gallery(f"Labels that look wrong ({len(found.rows)}{shown})", pictures, "suspects"),
         Download(
@@ -214,10 +215,12 @@ def _as_csv(seen: _Seen, found: Suspects) -> bytes:
     classes = seen.dataset.competition.classes
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow(["row", "label", "suggested", "margin"])
-    for place, other, margin in zip(found.rows, found.suggested, found.margins, strict=True):
+    writer.writerow(["row", "label", "suggested", "margin", "confident"])
+    columns = (found.rows, found.suggested, found.margins, found.confident)
+    for place, other, margin, sure in zip(*columns, strict=True):
         row, label = int(seen.blend.rows[place]), classes[seen.labels[place]]
-        writer.writerow([row, _harmless(label), _harmless(classes[other]), f"{margin:.4f}"])
+        cells = [row, _harmless(label), _harmless(classes[other]), f"{margin:.4f}"]
+        writer.writerow([*cells, "yes" if sure else "no"])
     return out.getvalue().encode()
 
 

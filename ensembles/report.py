@@ -114,7 +114,7 @@ def _curves(curves: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> Chart:
     )
     return charts.plot(
         "Training loss by epoch",
-        Axis("epoch"),
+        Axis("epoch", is_whole=True),
         Axis("training loss", is_log=True),
         series[:_DRAWN],
         note="The mean of a set's members, and from the lowest to the highest of them; label "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.progress import counted
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
@@ -25,7 +26,7 @@ def search(subject: Subject) -> Section:
     """
     study = Study(subject.workspace)
     if not study.is_there():
-        return Section([subject.missing("No search has been made here.", "tune")], next_words="run")
+        return Section([subject.missing("No search has been made here.", "run")], next_words="run")
     settings, trials = study.settings(), study.trials()
     done = [trial for trial in trials if trial.state == COMPLETED]
     seconds = max(study.spent(), sum(trial.seconds for trial in trials))
@@ -42,7 +43,7 @@ def search(subject: Subject) -> Section:
         )
     parts: list[Part] = [Facts(facts)]
     if len(done) < _FEWEST:
-        parts.append(subject.missing("Charts need two completed trials or more.", "tune"))
+        parts.append(subject.missing("Charts need two completed trials or more.", "run --trials 6"))
     else:
         parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
     header, *rows = table(trials)
@@ -50,7 +51,7 @@ def search(subject: Subject) -> Section:
     words = f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}"
     return Section(
         parts,
-        top={"search": f"{len(done)} trials in {duration(seconds)}"},
+        top={"search": f"{counted(len(done), 'trial')} in {duration(seconds)}"},
         provenance={"seed of the search": str(settings.get("seed"))},
         repeat=[f"{words} --trials {len(trials)} --seed {settings.get('seed')}"],
     )
@@ -68,7 +69,7 @@ def _over_time(done: Sequence[Trial]) -> Chart:
     ]
     return charts.plot(
         "Scores over time",
-        Axis("trial"),
+        Axis("trial", is_whole=True),
         Axis("log-loss", is_log=True),
         [Series("trial", points, ends), Series("best so far", best, is_line=True)],
         note="Each dot is a trial with its 95 % interval; lower is better.",
@@ -79,7 +80,7 @@ def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:
     found = importances(trials)
     if found is None:
         return [
-            subject.missing("Which values matter needs eight completed trials.", "tune --trials 20")
+            subject.missing("Which values matter needs eight completed trials.", "run --trials 20")
         ]
     weak = " With so few trials this says little." if found.is_weak else ""
     return [

@@ -49,12 +49,14 @@ class Axis:
         is_log: Of the logarithm.
         ends: The least range it shows; None for the points' own.
         names: Texts at 0, 1, 2 … in the place of numbers.
+        is_whole: Of whole numbers only.
     """
 
     name: str
     is_log: bool = False
     ends: Point | None = None
     names: Sequence[str] = ()
+    is_whole: bool = False
 
 
 def plot(
@@ -312,6 +314,7 @@ class _Scale:
         span = self.high - self.low
         step = 10 ** math.floor(math.log10(span / 4))
         step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
+        step = max(step, 1.0) if self.axis.is_whole else step
         first = math.ceil(self.low / step - 1e-9)
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 

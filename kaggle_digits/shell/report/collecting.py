@@ -94,7 +94,8 @@ def collect(subject: Subject) -> Report:
         ArtefactError: There is no workspace.
     """
     root = subject.workspace.root
-    if not root.is_dir():
+    # A command that only looked leaves a log.
+    if not root.is_dir() or {entry.name for entry in root.iterdir()} <= {"log.txt", "cache"}:
         raise ArtefactError(
             f"There is no workspace at {root}.",
             mend="Call `kaggle-digits run` first, or give --workspace the folder of one.",

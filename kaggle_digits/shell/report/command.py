@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaggle_digits import __version__
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome
@@ -82,7 +82,13 @@ def write_page(session: Session, made: Report, output: Path | None) -> Path:
     path = output or session.workspace.root / "report.html"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     name = session.workspace.root.absolute().name
-    write_bytes(path, render(made, f"Report: {name}", f"{when}, kaggle-digits {__version__}"))
+    content = render(made, f"Report: {name}", f"{when}, kaggle-digits {__version__}")
+    try:
+        write_bytes(path, content)
+    except ReadOnlyError as error:
+        raise ReadOnlyError(
+            error.message, mend="Give --output a place that can be written, or --text."
+        ) from error
     return path
 
 
