@@ -23,6 +23,7 @@ from kaggle_digits.shell.report.parts import (
     Subject,
     Table,
     Text,
+    in_words,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _shift(classes: Sequence[str], known: np.ndarray, predicted: np.ndarray) -> 
     most = int(np.abs(apart).argmax())
     return Text(
         f"Classes are spread otherwise in test.csv than in train.csv (χ² test, p = "
-        f"{result.pvalue:.2g}), most of all {names[most]!r}: {table[1, most]:,} predicted, "
+        f"{result.pvalue:.2g}), most of all {in_words(names[most])}: {table[1, most]:,} predicted, "
         f"{result.expected_freq[1, most]:,.0f} expected.",
         is_warning=True,
     )
@@ -136,7 +137,7 @@ def _sheet(subject: Subject, dataset: Dataset) -> list[Part]:
         ]
         pictures = []
         for place, row in enumerate(first.tolist()):
-            label = dataset.competition.classes[dataset.labels[row]]
+            label = in_words(dataset.competition.classes[dataset.labels[row]])
             pictures.append(
                 Picture(png(originals[place]), f"row {row}, a {label}", f"row {row}: original")
             )

@@ -28,6 +28,7 @@ from kaggle_digits.shell.report.parts import (
     Subject,
     Table,
     Text,
+    in_words,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class _Seen:
             details["votes"] = votes
         return Picture(
             png(self.dataset.images[row]),
-            f"row {row}, labelled {true}, predicted {named}",
+            f"row {row}, labelled {in_words(true)}, predicted {in_words(named)}",
             caption,
             details,
             {_TRUE: true, _NAMED: named},
@@ -81,7 +82,8 @@ class _Seen:
         if place == len(self.pool.rows) or self.pool.rows[place] != row:
             return ""
         classes = self.dataset.competition.classes
-        given = [classes[index] for index in self.pool.oof[:, place].argmax(axis=1).tolist()]
+        votes = self.pool.oof[:, place].argmax(axis=1).tolist()
+        given = [in_words(classes[index]) for index in votes]
         return " ".join(given)
 
 
@@ -125,9 +127,10 @@ def errors(subject: Subject) -> Section:
     places = _hardest(losses, labels, named, len(classes))
     pictures = []
     for place in places.tolist():
-        true, guess = classes[labels[place]], classes[named[place]]
+        true, guess = (in_words(classes[index]) for index in (labels[place], named[place]))
         sure = seen.blend.oof[place, named[place]]
-        caption = f"{true} → {guess} {sure:.2f}" if true != guess else f"{true} {sure:.2f}"
+        is_right = labels[place] == named[place]
+        caption = f"{true} {sure:.2f}" if is_right else f"{true} → {guess} {sure:.2f}"
         pictures.append(seen.picture(place, caption, {}))
     parts.append(
         Gallery(
@@ -192,8 +195,8 @@ def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
     for place, other, margin in zip(
         found.rows[:_MOST_SUSPECTS].tolist(), found.suggested, found.margins, strict=False
     ):
-        true = classes[seen.labels[place]]
-        caption = f"{true}, rather {classes[other]}?"
+        true = in_words(classes[seen.labels[place]])
+        caption = f"{true}, rather {in_words(classes[other])}?"
         pictures.append(seen.picture(place, caption, {"margin": f"{margin:.3f}"}))
     sure, count = int(found.confident.sum()), len(found.rows)
     shown = "" if count <= _MOST_SUSPECTS else f", the first {_MOST_SUSPECTS} shown"
@@ -238,13 +241,13 @@ def _doubts(seen: _Seen) -> list[Part]:
     pictures = []
     for row in hesitations(test, _MOST_DOUBTS).tolist():
         second, first = np.argsort(test[row], kind="stable")[-2:]
-        key = seen.dataset.test_ids[row]
+        key = in_words(seen.dataset.test_ids[row])
+        names = [in_words(classes[index]) for index in (first, second)]
         pictures.append(
             Picture(
                 png(seen.dataset.test_images[row]),
-                f"test image {key}, predicted {classes[first]}",
-                f"{classes[first]} {test[row, first]:.2f} or {classes[second]} "
-                f"{test[row, second]:.2f}",
+                f"test image {key}, predicted {names[0]}",
+                f"{names[0]} {test[row, first]:.2f} or {names[1]} {test[row, second]:.2f}",
                 {"id": key, "probabilities": _probabilities(test[row], classes)},
             )
         )
@@ -266,8 +269,8 @@ def _twice(dataset: Dataset) -> list[Part]:
 
 
 def _pair(dataset: Dataset, pair: Pair) -> Picture:
-    label = dataset.competition.classes[dataset.labels[pair.train]]
-    key = dataset.test_ids[pair.test]
+    label = in_words(dataset.competition.classes[dataset.labels[pair.train]])
+    key = in_words(dataset.test_ids[pair.test])
     return Picture(
         png(np.hstack([dataset.images[pair.train], dataset.test_images[pair.test]])),
         f"row {pair.train} of train.csv, a {label}, beside test image {key}",
@@ -277,4 +280,4 @@ def _pair(dataset: Dataset, pair: Pair) -> Picture:
 
 def _probabilities(row: np.ndarray, classes: Sequence[str]) -> str:
     order = np.argsort(-row, kind="stable")[:_SHOWN_CLASSES]
-    return ", ".join(f"{classes[index]} {row[index]:.3f}" for index in order.tolist())
+    return ", ".join(f"{in_words(classes[index])} {row[index]:.3f}" for index in order.tolist())

@@ -54,8 +54,8 @@ def suspects(probabilities: np.ndarray, labels: np.ndarray) -> Suspects:
     found = np.flatnonzero(margins < 0)
     found = found[np.argsort(margins[found], kind="stable")]
     # A class without rows is no class that a row could be of.
-    is_confident = (others >= usual) & (count > 0)
-    return Suspects(found, suggested[found], margins[found], is_confident[found].any(axis=1))
+    is_confident = np.any((others[found] >= usual) & (count > 0), axis=1)
+    return Suspects(found, suggested[found], margins[found], np.asarray(is_confident))
 
 
 def hesitations(probabilities: np.ndarray, most: int) -> np.ndarray:

@@ -17,6 +17,7 @@ _LEFT, _RIGHT, _TOP, _BELOW = 64, 16, 26, 46
 _COLOURS = 6
 _ROW = 22
 _SHORT = 26
+_LINE = 18
 
 Point = tuple[float, float]
 
@@ -258,7 +259,7 @@ def parallel(
         note: How to read it.
     """
     gap, height, top = 100, 340, 16
-    svg = _Drawing(title, 30 + gap * (len(axes) - 1) + 84, top + height + 52, name="parallel")
+    svg = _Drawing(title, 30 + gap * (len(axes) - 1) + 84, top + height + 52, 0.75)
 
     def at(index: int, place: float) -> Point:
         return 30 + gap * index, top + height * (1 - place)
@@ -328,19 +329,18 @@ class _Scale:
 class _Drawing:
     """An SVG under way."""
 
-    def __init__(self, title: str, width: float, height: float, name: str = "") -> None:
+    def __init__(self, title: str, width: float, height: float, least: float = 0.8) -> None:
         self._root = ElementTree.Element(
             "svg",
             {
-                "viewBox": f"0 0 {_number(width)} {_number(height)}",
                 "role": "img",
                 "aria-label": title,
-                "class": f"drawing {name}".strip(),
-                "style": f"max-width:{_number(width)}px",
+                "class": "drawing",
+                # On a phone it is moved, not made too small to read.
+                "style": f"max-width:{_number(width)}px;min-width:{_number(width * least)}px",
             },
         )
-        self._legend: Sequence[str] = ()
-        self._width = width
+        self._width, self._height = width, height
 
     def add(self, kind: str, said: str | None = None, class_: str = "", **given: object) -> None:
         """Add a shape, and what is said where it is pointed at."""
@@ -369,20 +369,24 @@ class _Drawing:
             ElementTree.SubElement(made, "title").text = whole
 
     def legend(self, names: Sequence[str]) -> None:
-        """Write which colour is whose, where there are several."""
-        names = [name for name in names if name]
-        if len(names) < 2:
+        """Write below which colour is whose, where there are several."""
+        named = [(number, _short(name)) for number, name in enumerate(names) if name]
+        if len(named) < 2:
             return
-        across = self._width - _RIGHT - sum(26 + 6.4 * len(_short(name)) for name in names)
-        for number, name in enumerate(names):
-            self.add(
-                "rect", x=across, y=0, width=10, height=10, class_=f"fill c{number % _COLOURS}"
-            )
-            self.write(_short(name), across + 14, 9, "start", name)
-            across += 26 + 6.4 * len(_short(name))
+        across = self._width
+        for number, name in named:
+            wide = 28 + 6.6 * len(name)
+            if across + wide > self._width:
+                across, self._height = _LEFT, self._height + _LINE
+            up = self._height - _LINE
+            colour = f"fill c{number % _COLOURS}"
+            self.add("rect", x=across, y=up, width=10, height=10, class_=colour)
+            self.write(name, across + 14, up + 9, "start", names[number])
+            across += wide
 
     def text(self) -> str:
         """Return the SVG's text."""
+        self._root.set("viewBox", f"0 0 {_number(self._width)} {_number(self._height)}")
         return ElementTree.tostring(self._root, encoding="unicode")
 
 

@@ -179,6 +179,19 @@ class Section:
     next_words: str | None = None
 
 
+def in_words(name: str, most: int = 24) -> str:
+    """Return a name from elsewhere as it can stand among other words.
+
+    Args:
+        name: The name. One that runs from right to left would take what follows with it.
+        most: Signs at most.
+    """
+    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    if short.isascii():
+        return short
+    return f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
+
+
 class Subject:
     """What a report is about.
 
