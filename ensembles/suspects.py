@@ -98,7 +98,8 @@ def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
 
     known, new = (images.reshape(len(images), -1) for images in (train, test))
     sample = known[:: -(-len(known) // _SAMPLE)].astype(np.float32)
-    _, directions = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(known.shape[1], -1))
+    sample -= sample.mean(axis=0)
+    _, directions = np.linalg.eigh(sample.T @ sample)
     directions = directions[:, -_DIRECTIONS:].astype(np.float32)
     bound = NEAR * known.shape[1] ** 0.5
     tree = cKDTree(_projected(known, directions), balanced_tree=False)
