@@ -92,8 +92,8 @@ def make_pool(
     _require_distinct(names)
     # A class that is rare among ten folds need not be among four.
     rows = folds.judged_rows
-    for group in sets.values():
-        rows = np.intersect1d(rows, known[group[0].folds].judged_rows)
+    for own_folds in {group[0].folds for group in sets.values()}:
+        rows = np.intersect1d(rows, known[own_folds].judged_rows)
     classes = len(dataset.competition.classes)
     oof = np.empty((len(names), len(rows), classes), dtype=np.float32)
     test = np.empty((len(names), len(dataset.test_images), classes))

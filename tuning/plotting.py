@@ -26,6 +26,11 @@ _NEAR = 0.045
 _COLOURS = ("#2c7fb8", "#7fcdbb", "#c7c7c7")
 """From the best trials to the worst ones."""
 
+LEGEND = (
+    "A line is a trial: blue the best tenth, green the better half. Log-loss at the right, lower "
+    "is better."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -216,8 +221,13 @@ def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def strength(rank: float) -> int:
+    """Return which of three groups a line's rank is in: 0 the best tenth, 1 the better half."""
+    return 0 if rank < 0.1 else 1 if rank < 0.5 else 2
+
+
 def _colour(rank: float) -> str:
-    return _COLOURS[0 if rank < 0.1 else 1 if rank < 0.5 else 2]
+    return _COLOURS[strength(rank)]
 
 
 def _png(laid_out: Figure) -> bytes:
@@ -295,7 +305,11 @@ def _html(laid_out: Figure) -> str:
         ]
     width = x(len(laid_out.axes) - 1) + 80
     return _PAGE.format(
-        trials=len(laid_out.lines), width=width, height=_TOP + _HEIGHT + 60, body="\n".join(parts)
+        trials=len(laid_out.lines),
+        legend=LEGEND,
+        width=width,
+        height=_TOP + _HEIGHT + 60,
+        body="\n".join(parts),
     )
 
 
@@ -317,8 +331,7 @@ text.name {{ text-anchor: middle; font-size: 11px; font-weight: bold; }}
 </head>
 <body>
 <h1>Study of {trials} trials</h1>
-<p>A line is a trial; blue the best tenth, green the better half. Log-loss at the right, lower is
-better. Point at a line to see its trial.</p>
+<p>{legend} Point at a line to see its trial.</p>
 <p id="label"></p>
 <svg viewBox="0 0 {width} {height}">
 {body}

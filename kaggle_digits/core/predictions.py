@@ -111,7 +111,10 @@ def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str
         raise ArtefactError(f"{name} holds {probabilities.dtype}; expected numbers.", mend=mend)
     sums = probabilities.sum(axis=1, dtype=np.float64)
     # Written so that NaN fails too.
-    bad = ~((np.abs(sums - 1) <= _ROW_SUM_TOLERANCE) & (probabilities.min(axis=1) >= 0))
+    bad = ~(np.abs(sums - 1) <= _ROW_SUM_TOLERANCE)
+    is_negative = probabilities < 0
+    if is_negative.any():
+        bad |= is_negative.any(axis=1)
     if bad.any():
         row = int(bad.argmax())
         raise ArtefactError(

@@ -48,6 +48,11 @@ COMMANDS: dict[str, Entry] = {
     "leaderboard": Entry(
         "submissions.commands", "leaderboard", "Our place, and CV against public score."
     ),
+    "report": Entry(
+        "kaggle_digits.shell.report.command",
+        "report",
+        "One HTML page of the workspace: scores, errors, data.",
+    ),
     "clean": Entry(
         "kaggle_digits.shell.clean", "clean", "Drop what can be made again: parsed data, the bank."
     ),

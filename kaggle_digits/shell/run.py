@@ -11,6 +11,7 @@ from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.shell import chain
 from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
 from kaggle_digits.shell.console import Outcome
+from kaggle_digits.shell.report.command import make_report
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
@@ -45,7 +46,7 @@ def run(
     time_budget: str | None,
     output: Path | None,
 ) -> Outcome:
-    """Do all of it: search, train, blend, and check the submission.
+    """Do all of it: search, train, blend, check the submission, and make the report.
 
     Called again, it goes on from what is complete. With another --preset it searches and trains by
     that one; the study and the members that are there are kept, and taken up again when they are
@@ -69,6 +70,7 @@ def run(
         started=session.started,
     )
     blended, local = ran.blended, ran.checked.local
+    page = make_report(session)
     return Outcome(
         values={
             "submission": str(ran.submission),
@@ -81,13 +83,13 @@ def run(
             "trials": len(ran.tuned.trials) if ran.tuned else 0,
             "preset": session.preset.name,
             "seed": session.seed,
-            "seconds": round(ran.seconds, 1),
+            "report": None if page is None else str(page),
+            "seconds": round(session.seconds, 1),
         },
         facts=dict(ran.facts()),
         written=({"configurations": str(ran.tuned.path)} if ran.tuned else {})
-        | {
-            "submission": f"{ran.submission} ({len(blended.dataset.test_ids)} rows)",
-        },
+        | {"submission": f"{ran.submission} ({len(blended.dataset.test_ids)} rows)"}
+        | ({} if page is None else {"report": str(page)}),
         next_command=session.hint("run --preset medium")
         if session.preset.name == "quick"
         else None,

@@ -117,6 +117,11 @@ READING: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "submissions --local": (lambda folder: ["submissions", "--local"], "0.98000"),
     "leaderboard --offline": (lambda folder: ["leaderboard", "--offline"], "0.99"),
     "leaderboard --local": (lambda folder: ["leaderboard", "--local"], "0.98000"),
+    "report --text": (lambda folder: ["report", "--text"], "next: "),
+    "report --output": (
+        lambda folder: ["report", "--output", folder.parent / "report.html"],
+        "report.html",
+    ),
     "check": (lambda folder: ["check", folder / "sample_submission.csv"], "valid, 12 rows"),
 }
 
@@ -164,7 +169,7 @@ def test_what_a_killed_process_left_in_the_ledgers_log_is_shown(filled, tmp_path
         assert [record.ref for record in ledger.all()] == [7, 8]
 
 
-@pytest.mark.parametrize("words", [["tune"], ["cv-train"], ["blend"], ["submit"]])
+@pytest.mark.parametrize("words", [["tune"], ["cv-train"], ["blend"], ["submit"], ["report"]])
 def test_what_writes_is_refused_with_the_place_and_a_mend(words, filled, made, call):
     path = filled.submissions / "submission.csv"
     path.write_bytes((made.folder / "sample_submission.csv").read_bytes())

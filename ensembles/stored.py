@@ -1,0 +1,124 @@
+"""What is there to look at: the pool of members and the blend, read from the workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensembles.pool import Pool, make_pool, other_folds
+from kaggle_digits.core.arrays import load_array
+from kaggle_digits.core.folds import Folds, make_folds
+from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.plan import MemberKey
+from kaggle_digits.shell.report.parts import Subject
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+_MEND = "Call `kaggle-digits blend` again; the members stay."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredBlend:
+    """The blend that was made last.
+
+    Args:
+        about: Its account.
+        rows: The places in train.csv of the rows that were judged, int64 [rows].
+        oof: Their out-of-fold softmax, float32 [rows, classes].
+        test: Softmax of the test rows, float32 [test rows, classes].
+    """
+
+    about: dict[str, Any]
+    rows: np.ndarray
+    oof: np.ndarray
+    test: np.ndarray
+
+
+def has_blend(workspace: Workspace) -> bool:
+    """Say whether a blend has been made."""
+    return _folder(workspace).is_dir()
+
+
+def read_blend(workspace: Workspace, dataset: Dataset) -> StoredBlend:
+    """Read the blend.
+
+    Raises:
+        ArtefactError: It is broken, or was made from other data.
+    """
+    folder = _folder(workspace)
+    about = read_artefact(folder / "blend.json", _build, "a blend's account", _MEND)
+    if about["data_digest"] != dataset.digest:
+        raise ArtefactError(
+            f"The blend in {folder} was made from other data than these (digest "
+            f"{about['data_digest']}, expected {dataset.digest}).",
+            mend=_MEND,
+        )
+    classes = len(dataset.competition.classes)
+    arrays = []
+    for name, count in (("oof", len(dataset.labels)), ("test", len(dataset.test_ids))):
+        path = folder / f"{name}.npy"
+        try:
+            array = load_array(path)
+        except (OSError, ValueError) as error:
+            raise ArtefactError(f"{path} cannot be read: {error}.", mend=_MEND) from error
+        require_softmax(array, (count, classes), str(path))
+        arrays.append(array)
+    oof, test = arrays
+    # Rows that nobody judges have the same probability for every class.
+    rows = np.flatnonzero(np.ptp(oof, axis=1) > 0)
+    return StoredBlend(about, rows, oof[rows], test)
+
+
+def read_pool(workspace: Workspace, dataset: Dataset) -> tuple[Pool, Folds, list[MemberKey]]:
+    """Read the planned members as a pool.
+
+    Returns:
+        The pool, the plan's own folds, and the planned members.
+
+    Raises:
+        ArtefactError: There is no plan, no fold set is whole, or something is broken.
+    """
+    store = MemberStore(workspace)
+    settings, keys = store.read_plan()
+    folds = make_folds(
+        dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
+    )
+    others = other_folds(keys, folds, dataset, workspace)
+    pool, _ = make_pool(keys, store, dataset, folds, others=others)
+    return pool, folds, keys
+
+
+def pool_of(subject: Subject) -> tuple[Pool, Folds, list[MemberKey]]:
+    """Read the subject's pool; for `Subject.once`."""
+    return read_pool(subject.workspace, subject.data())
+
+
+def blend_of(subject: Subject) -> StoredBlend:
+    """Read the subject's blend; for `Subject.once`."""
+    return read_blend(subject.workspace, subject.data())
+
+
+def _folder(workspace: Workspace) -> Path:
+    return workspace.ensembles / "blend"
+
+
+def _build(values: object) -> dict[str, Any]:
+    fields = Fields(values)
+    fields.text("data_digest")
+    fields.text("method")
+    fields.texts("members")
+    fields.whole("rows", least=1)
+    for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
+        fields.number(f"oof_{name}")
+    fields.number_or_none("temperature")
+    if "weights" in fields:
+        fields.mapping("weights")
+    return fields.all()

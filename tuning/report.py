@@ -1,0 +1,109 @@
+"""The report's section about the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.progress import counted
+from kaggle_digits.shell.report import charts
+from kaggle_digits.shell.report.charts import Axis, Series
+from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
+from tuning.importance import importances
+from tuning.plotting import LEGEND, figure, strength
+from tuning.showing import table
+from tuning.study import COMPLETED, Study, Trial
+
+_FEWEST = 2
+
+
+def search(subject: Subject) -> Section:
+    """Return what the study found.
+
+    Raises:
+        ArtefactError: The study is broken.
+    """
+    study = Study(subject.workspace)
+    if not study.is_there():
+        return Section([subject.missing("No search has been made here.", "run")], next_words="run")
+    settings, trials = study.settings(), study.trials()
+    done = [trial for trial in trials if trial.state == COMPLETED]
+    seconds = max(study.spent(), sum(trial.seconds for trial in trials))
+    facts = {
+        "search": study.heading(),
+        "trials": f"{len(trials)}, of which {len(done)} completed",
+        "time": duration(seconds),
+    }
+    best = min(done, key=lambda trial: trial.log_loss or 0.0, default=None)
+    if best is not None:
+        facts["best trial"] = (
+            f"{best.number}: log-loss {best.log_loss:.4f} ± {best.log_loss_se or 0:.4f}, accuracy "
+            + accuracy_text(best.accuracy or 0.0, best.accuracy_se, best.rows)
+        )
+    parts: list[Part] = [Facts(facts)]
+    if len(done) < _FEWEST:
+        parts.append(subject.missing("Charts need two completed trials or more.", "run --trials 6"))
+    else:
+        parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
+    header, *rows = table(trials)
+    parts.append(Table("Trials", header, rows))
+    words = f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}"
+    return Section(
+        parts,
+        top={"search": f"{counted(len(done), 'trial')} in {duration(seconds)}"},
+        provenance={"seed of the search": str(settings.get("seed"))},
+        repeat=[f"{words} --trials {len(trials)} --seed {settings.get('seed')}"],
+    )
+
+
+def _over_time(done: Sequence[Trial]) -> Chart:
+    points = [(float(trial.number), trial.log_loss or 0.0) for trial in done]
+    best, lowest = [], float("inf")
+    for number, loss in points:
+        lowest = min(lowest, loss)
+        best.append((number, lowest))
+    half = [1.96 * (trial.log_loss_se or 0.0) for trial in done]
+    ends = [
+        (max(loss - by, loss / 10), loss + by) for (_, loss), by in zip(points, half, strict=True)
+    ]
+    return charts.plot(
+        "Scores over time",
+        Axis("trial", is_whole=True),
+        Axis("log-loss", is_log=True),
+        [Series("trial", points, ends), Series("best so far", best, is_line=True)],
+        note="Each dot is a trial with its 95 % interval; lower is better.",
+    )
+
+
+def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:
+    found = importances(trials)
+    if found is None:
+        return [
+            subject.missing("Which values matter needs eight completed trials.", "run --trials 20")
+        ]
+    weak = " With so few trials this says little." if found.is_weak else ""
+    return [
+        charts.bars(
+            "What mattered in the search",
+            "drop of R² when permuted",
+            [name for name, _ in found.shares],
+            [("", [share for _, share in found.shares])],
+            note=f"Permutation importances of a forest fitted to {found.trials} trials "
+            f"(out-of-bag R² {found.fit:.2f}).{weak}",
+        )
+    ]
+
+
+def _parallel(trials: Sequence[Trial]) -> Part:
+    laid_out = figure(trials)
+    if len(laid_out.axes) < _FEWEST:
+        return Text("All trials had the same values; there are no coordinates to draw.")
+    rows = [line.label.split(": ", 1) for line in reversed(laid_out.lines)]
+    return charts.parallel(
+        "Parallel coordinates",
+        [(axis.name, axis.ticks) for axis in laid_out.axes],
+        [(line.label, line.places, strength(line.rank)) for line in laid_out.lines],
+        Table("Parallel coordinates, best first", ("trial", "values"), rows),
+        note=LEGEND,
+    )
