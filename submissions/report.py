@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
 from submissions import api
-from submissions.api import SHARE, Place
+from submissions.api import SHARE
 from submissions.forecast import forecast
 from submissions.leaderboard import Standing, Summary
 from submissions.ledger import Record
