@@ -419,9 +419,9 @@ def test_a_network_computes_in_the_precision_that_its_record_names(
     monkeypatch.setattr(hardware, "prepare", lambda: ran_on)
     computed = []
 
-    def watched(model, images, views=1):
+    def watched(model, images, *seen_as):
         computed.append({layer.compute_dtype for layer in model.layers if layer.weights})
-        return predict(model, images, views)
+        return predict(model, images, *seen_as)
 
     monkeypatch.setattr(training, "predict", watched)
     trained = train(job(), dataset, bank, tmp_path, Silent())

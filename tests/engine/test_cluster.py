@@ -82,7 +82,8 @@ def test_another_machine_uses_no_disk_of_ours(open_cluster, ray_cluster, tmp_pat
 
 
 def test_a_cluster_of_another_version_is_refused_before_anything_starts(open_cluster, monkeypatch):
-    monkeypatch.setattr(cluster, "_versions", lambda: {"keras": "0.1"})
+    names = {name: "0.1" for name in cluster._SAME}
+    monkeypatch.setattr(cluster, "versions", lambda: names)
     with pytest.raises(ConfigurationError, match="has other versions than this machine"):
         open_cluster()
 
