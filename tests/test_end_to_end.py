@@ -138,8 +138,8 @@ def test_run_hands_workers_to_search_and_training(letters: Path, tmp_path: Path)
     sizes = ["--trials", "1", "--folds", "2", "--epochs", "1", "--workers", "2"]
     done = kaggle_digits("run", "--data", letters, *sizes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2 workers here" in done.stderr
-    assert "cv-train: 2 members are trained at a time" in done.stderr
+    assert "2 workers of 1 thread each" in done.stderr, "the search"
+    assert done.stderr.count("2 workers of ") == 2, "and the training"
 
 
 def test_terminated_in_training_ends_at_once_and_leaves_no_process(

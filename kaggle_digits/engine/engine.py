@@ -17,7 +17,7 @@ from kaggle_digits.engine.shares import default_threads, default_workers, fittin
 from kaggle_digits.engine.tasks import Outcome, Task, WorkerDiedError
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def open_engine(
         # One worker is this process, unless it already computes with another number of threads.
         if workers == 1 and hardware.set_threads(threads):
             return Inline(dataset, workspace, progress, until)
+        progress.say(f"{counted(workers, 'worker')} of {counted(threads, 'thread')} each")
         return Processes(dataset, workspace, workers, threads, progress, until)
 
     return Engine(choose, progress)

@@ -150,7 +150,7 @@ def test_large_arguments_arrive(engine):
 def test_progress_arrives(engine, told):
     list(engine.run([Task("tell", engine_tasks.tell)]))
     if engine.kind != "ray":  # a cluster tells of whole tasks, by node
-        assert told.lines == ["a line"] and told.steps == {"a bar": [3, 3]}
+        assert "a line" in told.lines and told.steps == {"a bar": [3, 3]}
 
 
 def test_the_deadline_ends_tasks(open_kind, begun):

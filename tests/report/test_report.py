@@ -9,6 +9,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -212,14 +213,15 @@ def test_the_page_goes_where_it_is_wanted(call, filled, tmp_path):
 
 
 def test_run_makes_the_report_at_its_end(call, filled, monkeypatch):
-    from kaggle_digits.shell import run
-    from kaggle_digits.shell.console import Outcome
+    from kaggle_digits.shell import chain
 
-    told = dict.fromkeys(
-        ("submission", "oof_accuracy", "oof_log_loss", "oof_accuracy_se", "oof_log_loss_se",
-         "local_accuracy", "members", "trials")
+    blended = SimpleNamespace(dataset=SimpleNamespace(test_ids=()))
+    ran = SimpleNamespace(
+        blended=blended, checked=SimpleNamespace(local=None), tuned=None,
+        trained=SimpleNamespace(keys=()), submission="s.csv", facts=dict, oof_accuracy=1.0,
+        oof_log_loss=0.0, oof_accuracy_se=0.0, oof_log_loss_se=0.0,
     )  # fmt: skip
-    monkeypatch.setattr(run, "_body", lambda name: lambda *_, **__: Outcome(values=told))
+    monkeypatch.setattr(chain, "run", lambda *_, **__: ran)
     code, out, err = call("run", *filled.words)
     assert code == 0, err
     page = filled.workspace.root / "report.html"

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.files import remove, write_json
 from kaggle_digits.ground.workspace import Workspace
@@ -253,7 +254,7 @@ def test_a_trial_cut_by_the_time_is_taken_up_by_a_later_call(go, workspace, form
 
 def test_no_time_for_a_single_trial_is_an_error(go, formula):
     formula.seconds = 2.0
-    with pytest.raises(TrainingError, match="before the first trial was completed"):
+    with pytest.raises(OutOfTimeError, match="before the first trial was completed"):
         go(3, seconds=0.2)
 
 
