@@ -209,6 +209,7 @@ def test_a_set_that_was_cut_is_gone_on_with_by_the_same_call(
     assert read_plan(plan_path(workspace)).settings["ended"] is True
 
 
+@pytest.mark.slow
 def test_a_search_without_a_trial_does_not_end_the_run(call, workspace, monkeypatch) -> None:
     planted = Planted()
 
