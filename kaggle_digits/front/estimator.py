@@ -333,17 +333,7 @@ def _dataset(
             cache.store(parsed, digest, workspace)
         kept = cache.fetch(digest, workspace)
     assert kept is not None
-    dataset = Dataset(
-        competition=kept.competition,
-        images=kept.images,
-        labels=kept.labels,
-        test_images=kept.test_images,
-        test_ids=kept.test_ids,
-        digest=digest,
-        name="the training images",
-        truth=None,
-    )
-    return dataset, workspace
+    return Dataset.of(kept, digest, "the training images"), workspace
 
 
 @lru_cache(maxsize=64)

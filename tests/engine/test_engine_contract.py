@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -228,6 +229,15 @@ def test_a_data_set_travels_by_path(dataset, workspace):
     again = type(dataset).unpacked(pickle.loads(pickle.dumps(dataset.packed())))
     np.testing.assert_array_equal(again.images, dataset.images)
     assert again.competition == dataset.competition and again.test_ids == dataset.test_ids
+
+
+def test_the_truth_stays_behind_however_a_data_set_travels(dataset):
+    known = dataclasses.replace(dataset, truth={"1": "0"})
+    in_memory = dataclasses.replace(known, images=np.array(known.images))
+    for there in (known, in_memory):
+        again = pickle.loads(pickle.dumps(there))
+        assert again.truth is None and again.digest == dataset.digest
+        np.testing.assert_array_equal(again.images, dataset.images)
 
 
 def test_workers_and_a_cluster_do_not_go_together():

@@ -56,6 +56,22 @@ class Dataset:
     name: str
     truth: dict[str, str] | None
 
+    @classmethod
+    def of(
+        cls, parsed: Parsed, digest: str, name: str, truth: dict[str, str] | None = None
+    ) -> Self:
+        """Return the data set of parsed files."""
+        return cls(
+            competition=parsed.competition,
+            images=parsed.images,
+            labels=parsed.labels,
+            test_images=parsed.test_images,
+            test_ids=parsed.test_ids,
+            digest=digest,
+            name=name,
+            truth=truth,
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process of this machine by path and digest, where that can be.
 
@@ -63,8 +79,7 @@ class Dataset:
         """
         file = getattr(self.images, "filename", None)
         if file is None:
-            values = (getattr(self, name) for name in self.__slots__)
-            return Dataset, tuple(values)
+            return Dataset.unpacked, (self.packed(),)
         return _reopened, (Path(file).parents[3], self.digest, self.name)
 
     def packed(self) -> dict[str, Any]:
@@ -96,16 +111,7 @@ def _reopened(root: Path, digest: str, name: str) -> Dataset:
             f"The parsed images of {name} in {root} are gone.",
             mend="Call the command again; they are read anew.",
         )
-    return Dataset(
-        competition=parsed.competition,
-        images=parsed.images,
-        labels=parsed.labels,
-        test_images=parsed.test_images,
-        test_ids=parsed.test_ids,
-        digest=digest,
-        name=name,
-        truth=None,
-    )
+    return Dataset.of(parsed, digest, name)
 
 
 def load(
@@ -200,16 +206,7 @@ def _load(
             parsed = read_competition(source, say, shape)
             found = cache.digest_of(parsed), parsed
     digest, parsed = found
-    return Dataset(
-        competition=parsed.competition,
-        images=parsed.images,
-        labels=parsed.labels,
-        test_images=parsed.test_images,
-        test_ids=parsed.test_ids,
-        digest=digest,
-        name=name,
-        truth=truth,
-    )
+    return Dataset.of(parsed, digest, name, truth)
 
 
 def _cached(
