@@ -113,7 +113,7 @@ def test_killed_and_called_again_ends_with_the_same_submission(
     seconds = json.loads(undisturbed.stdout)["seconds"]
 
     killed = 0
-    for share in (0.45, 0.35, 0.25):
+    for share in (0.5, 0.3):
         process = subprocess.Popen(
             [sys.executable, "-m", "kaggle_digits", *words("killed")],
             cwd=tmp_path,

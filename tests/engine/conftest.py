@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -81,7 +82,12 @@ class RayCluster:
         }
         with open(self.folder / f"node-{len(self.nodes)}.log", "wb") as log:
             process = subprocess.Popen(
-                words, stdout=log, stderr=log, env=environment, start_new_session=True
+                words,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )
         self.nodes.append(process)
         self._wait_until_started(len(self.nodes) - 1)
@@ -104,6 +110,12 @@ class RayCluster:
         for node in self.nodes:
             if node.poll() is None:
                 self.kill(node)
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process when the tests' process is killed: no node outlives them."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def free_port() -> int:
