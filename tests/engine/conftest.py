@@ -126,9 +126,9 @@ def free_port() -> int:
     return port if port > 20_000 else free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster(tmp_path_factory) -> Iterator[RayCluster]:
-    """A cluster of two nodes, for all tests of a session."""
+    """A cluster of two nodes, for all tests of this folder."""
     pytest.importorskip("ray", reason="Ray is not installed (the extra kaggle-digits[ray])")
     # Sockets' paths may be 107 bytes long at most.
     import tempfile
