@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +156,6 @@ def test_terminated_in_training_ends_at_once_and_leaves_no_process(
     for line in process.stderr:
         if line.startswith("bank"):
             break
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
