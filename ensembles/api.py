@@ -260,10 +260,11 @@ def blend(
                 f"blend: {len(missing)} of {len(keys)} planned members are not trained yet"
             )
         labels = dataset.labels[pool.rows]
-        if len(labels) < len(dataset.labels):
+        rare = len(dataset.kept) - len(labels)
+        if rare:
             progress.say(
-                f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
-                "fold; the figures are of the others"
+                f"blend: {counted(rare, 'row')} of rare classes in no fold; the figures are of the "
+                "others"
             )
         doubts = refuse_unsound(pool, labels)
         for doubt in doubts:
@@ -278,12 +279,7 @@ def blend(
         if neighbours:
             from ensembles.neighbours import with_neighbours
 
-            if len(labels) < len(dataset.labels):
-                raise ConfigurationError(
-                    "--neighbours was given for members whose folds leave rare classes out.",
-                    mend="Leave out --neighbours, or --rare where the members are trained.",
-                )
-            made, found = with_neighbours(made, dataset, folds, progress)
+            made, found = with_neighbours(made, dataset, folds, progress, pool.rows)
             asked, verdict = {"neighbours": found.to_json()}, found.verdict()
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)

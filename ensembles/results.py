@@ -117,12 +117,29 @@ class Members(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return how many are trained, and the networks' size."""
-        return {
+        given = next((one.labels for one in self.trained if one.labels is not None), None)
+        labels = {} if given is None else {"labels": self._on_given_labels(given)}
+        return labels | {
             "trained": f"{len(self.trained)} of {len(self.listed)}, in "
             f"{duration(self.training_seconds)}",
             "weights": f"{sum(one.weights > 0 for one in self.listed)} networks, "
             f"{self.weights_bytes / 1e6:.1f} MB",
         }
+
+    def _on_given_labels(self, account: Mapping[str, Any]) -> str:
+        """Say what was corrected, and the members' accuracy by the labels of train.csv."""
+        own, given = (
+            sum(score["accuracy"] * score["rows"] for score in scores)
+            / sum(score["rows"] for score in scores)
+            for scores in zip(
+                *((one.record["score"], one.labels["score"]) for one in self.trained if one.labels),
+                strict=True,
+            )
+        )
+        return (
+            f"{account['corrected']:,} corrected, {counted(account['left_out'], 'row')} left out; "
+            f"mean accuracy {own:.5f} by them, {given:.5f} by those of train.csv"
+        )
 
     def table(self) -> Rows:
         """Return the members."""
@@ -184,6 +201,15 @@ class Blended(Shown):
         return self.blend.honest.accuracy_se
 
     @property
+    def given_oof_accuracy(self) -> float:
+        """Accuracy on the labels as train.csv has them, where they were corrected; else the same.
+
+        Rows that are left out are in neither.
+        """
+        labels = self.about.get("labels")
+        return self.oof_accuracy if labels is None else float(labels["oof_accuracy"])
+
+    @property
     def oof_log_loss(self) -> float:
         """Log-loss on the same rows, in nats."""
         return self.blend.honest.log_loss
@@ -224,11 +250,11 @@ class Blended(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return the blend's figures with their standard errors."""
-        from ensembles.tables import blend_facts
+        from ensembles.tables import blend_facts, on_given_labels
 
         doubts = {"doubt": "; ".join(self.doubts)} if self.doubts else {}
         near = {"neighbours": self.neighbours} if self.neighbours else {}
-        return blend_facts(self.blend, self.pool) | near | doubts
+        return blend_facts(self.blend, self.pool) | on_given_labels(self.about) | near | doubts
 
     def table(self) -> Rows:
         """Return the comparison of methods, where it was asked for."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kaggle_digits.front.steps import cross_validate as cross_validate
     from kaggle_digits.front.steps import members as members
     from kaggle_digits.front.steps import predict as predict
+    from kaggle_digits.front.steps import report as report
     from kaggle_digits.front.steps import run as run
     from kaggle_digits.front.steps import study as study
     from kaggle_digits.front.steps import tune as tune
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from kaggle_digits.ground.errors import TrainingError as TrainingError
     from kaggle_digits.ground.progress import Progress as Progress
     from kaggle_digits.shell.chain import Ran as Ran
+    from kaggle_digits.shell.report.making import Reported as Reported
     from submissions.api import Checked as Checked
     from tuning.api import Study as Study
     from tuning.api import Tuned as Tuned
@@ -62,7 +64,7 @@ _PLACES = {
     ),
     "kaggle_digits.front.loading": ("Loaded", "load"),
     "kaggle_digits.front.steps": (
-        "blend", "cross_validate", "members", "predict", "run", "study", "tune",
+        "blend", "cross_validate", "members", "predict", "report", "run", "study", "tune",
     ),
     "kaggle_digits.ground.config": ("TrainingConfig",),
     "kaggle_digits.ground.errors": (
@@ -71,6 +73,7 @@ _PLACES = {
     ),
     "kaggle_digits.ground.progress": ("Progress",),
     "kaggle_digits.shell.chain": ("Ran",),
+    "kaggle_digits.shell.report.making": ("Reported",),
     "submissions.api": ("Checked",),
     "tuning.api": ("Study", "Tuned"),
 }  # fmt: skip
@@ -81,9 +84,10 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [  # noqa: F822  made by __getattr__
     "ArtefactError", "Blended", "Checked", "ConfigurationError", "CrossValidated", "DataError",
     "DigitsClassifier", "InUseError", "KaggleDigitsError", "Kernel", "Leaderboard", "Loaded",
-    "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "ServiceError", "Study",
+    "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "Reported", "ServiceError", "Study",
     "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend", "check", "cross_validate",
-    "kernel_build", "leaderboard", "load", "members", "predict", "run", "study", "submit", "tune",
+    "kernel_build", "leaderboard", "load", "members", "predict", "report", "run", "study", "submit",
+    "tune",
 ]  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Loaded(Shown):
 
     @property
     def labels(self) -> np.ndarray:
-        """Their classes, int64 [rows], places in `classes`."""
+        """Their classes, with the corrections made, int64 [rows]: places in `classes`."""
         return self.dataset.labels
 
     @property
@@ -89,7 +89,7 @@ class Loaded(Shown):
             "classes": f"{len(form.classes)}: {classes}",
             "workspace": str(self.workspace.root),
             "preset": f"{self.preset.name}, seed {self.seed}",
-        }
+        } | ({} if self.dataset.fixes is None else {"labels": self.dataset.fixes.counts()})
 
     def pictures(self) -> list[Picture]:
         """Return the first image of each class."""
@@ -108,6 +108,7 @@ def load(
     preset: str = "quick",
     seed: int = 0,
     image_shape: str | tuple[int, int] | None = None,
+    labels: str | Path | None = None,
     progress: Progress | bool = True,
 ) -> Loaded:
     """Load a competition.
@@ -124,10 +125,13 @@ def load(
         seed: Same seed, same machine, same result.
         image_shape: Height and width where the columns' names do not give them, as (4, 16) or
             "4x16"; None for as the workspace was made, at first square.
+        labels: A CSV file of corrected training labels, with the columns row and take (a label, or
+            exclude), as the report exports it; None for as the workspace was made, at first those
+            of the data.
         progress: False for none; or who is told of it.
 
     Raises:
-        DataError: The data are missing or broken.
+        DataError: The data are missing or broken, or the corrections are of other data.
         ConfigurationError: A value is unknown or out of its range.
         ArtefactError: The workspace was made from other data, or cannot be written.
 
@@ -157,7 +161,7 @@ def load(
             path = None if data is None else Path(data)
         else:
             path, shape = _written(data, test, place, telling, shape)
-        dataset = reading.load(path, place, telling.say, shape)
+        dataset = reading.load(path, place, telling.say, shape, path_of(labels))
     return Loaded(
         dataset=dataset,
         workspace=place,

@@ -11,6 +11,9 @@ from kaggle_digits.front.loading import Loaded, path_of, working
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.shell import chain
 from kaggle_digits.shell.chain import Ran
+from kaggle_digits.shell.command import command_line
+from kaggle_digits.shell.report import making
+from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
 from tuning.api import Study, Tuned
 
@@ -287,6 +290,32 @@ def predict(
     with working(competition) as place:
         return ensembles.predict(
             place, [Path(one) for one in given], output=Path(output), invert=invert
+        )
+
+
+def report(competition: Loaded, *, output: str | Path | None = None) -> Reported:
+    """Make one HTML page of all that the workspace holds.
+
+    Scores, search, training, members and blend, errors with their images, labels that look wrong,
+    data, leaderboard, provenance; it needs no network and no other file.
+
+    Args:
+        competition: From `load`.
+        output: Where the page goes; None for report.html in the workspace.
+
+    Raises:
+        ConfigurationError: No file can be written there.
+        ArtefactError: The page cannot be written.
+
+    Example:
+        >>> kd.report(competition).path
+        PosixPath('demo/report.html')
+    """
+    with working(competition) as place:
+        return making.report(
+            place,
+            lambda words: command_line(words, competition.workspace),
+            output=path_of(output),
         )
 
 

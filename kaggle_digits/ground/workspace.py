@@ -37,6 +37,11 @@ class Workspace:
         return self.root / "submissions"
 
     @property
+    def data_record(self) -> Path:
+        """Which data it was made from; not there yet in a new one."""
+        return self.root / "data.json"
+
+    @property
     def cache(self) -> Path:
         """What can be made again: parsed data, the bank, checkpoints."""
         return self.root / "cache"

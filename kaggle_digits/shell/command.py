@@ -39,6 +39,7 @@ from kaggle_digits.shell.grouping import GroupedHelp
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+    from kaggle_digits.core.data.fixes import Fixes
 
 Body = Callable[..., Outcome]
 fresh_option = click.option(
@@ -65,6 +66,7 @@ class Session:
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
         image_shape: The --image-shape; None for what the workspace or the files show.
+        labels: The --labels path; None for what the workspace was made with.
     """
 
     workspace: Workspace
@@ -75,6 +77,7 @@ class Session:
     console: Console
     started: float
     image_shape: ImageShape | None = None
+    labels: Path | None = None
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -82,8 +85,21 @@ class Session:
         if self._dataset is None:
             from kaggle_digits.core.data import load
 
-            self._dataset = load(self.data, self.workspace, self.console.say, self.image_shape)
+            self._dataset = load(
+                self.data, self.workspace, self.console.say, self.image_shape, self.labels
+            )
         return self._dataset
+
+    def fixes(self) -> Fixes | None:
+        """Return the corrections of labels; the data are read only where they are given anew."""
+        if self.labels is not None:
+            return self.dataset().fixes
+        if not self.workspace.data_record.is_file():
+            return None
+        from kaggle_digits.core.data.provenance import read_provenance
+
+        known = read_provenance(self.workspace)
+        return None if known is None else known.fixes
 
     @property
     def place(self) -> Place:
@@ -101,12 +117,27 @@ class Session:
         Args:
             words: Command and options; what a user chose among them is quoted by `shlex.quote`.
         """
-        line = f"kaggle-digits {words}"
-        if self.data is not None:
-            line += f" --data {shlex.quote(str(self.data))}"
-        if self.workspace.root != Path("workspace"):
-            line += f" --workspace {shlex.quote(str(self.workspace.root))}"
-        return line
+        return command_line(words, self.workspace, self.data, self.labels)
+
+
+def command_line(
+    words: str, workspace: Workspace, data: Path | None = None, labels: Path | None = None
+) -> str:
+    """Return a command line to paste.
+
+    Args:
+        words: Command and options.
+        workspace: Named unless it is the usual one.
+        data: The --data path; None to leave it out.
+        labels: The --labels path; None to leave it out.
+    """
+    line = f"kaggle-digits {words}"
+    for option, path in (("--data", data), ("--labels", labels)):
+        if path is not None:
+            line += f" {option} {shlex.quote(str(path))}"
+    if workspace.root != Path("workspace"):
+        line += f" --workspace {shlex.quote(str(workspace.root))}"
+    return line
 
 
 class Command(GroupedHelp):
@@ -153,6 +184,12 @@ def shared_options() -> list[click.Parameter]:
             callback=_parse_shape,
             help="Shape of the images where the columns' names do not give it. Default: as the "
             "workspace was made; at first square.",
+        ),
+        click.Option(
+            ["--labels"],
+            type=click.Path(path_type=Path),
+            help="CSV of corrected training labels: row, and take (a label, or exclude). Default: "
+            "as the workspace was made; at first those of train.csv.",
         ),
         click.Option(
             ["--workspace"],
@@ -243,6 +280,7 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             console=console,
             started=time.monotonic(),
             image_shape=given.pop("image_shape"),
+            labels=given.pop("labels"),
         )
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = [name for name in kd.__all__ if name.islower()]
 IN_ORDER = (
     "load", "tune", "study", "cross_validate", "members", "blend", "check", "submit",
-    "leaderboard", "kernel_build", "DigitsClassifier",
+    "leaderboard", "report", "kernel_build", "DigitsClassifier",
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def test_a_users_script_passes_a_strict_type_checker(tmp_path: Path) -> None:
         "checked: kd.Checked = kd.check(competition)\n"
         "sent: kd.Submission = kd.submit(competition, local=True)\n"
         "board: kd.Leaderboard = kd.leaderboard(competition)\n"
+        "made: kd.Reported = kd.report(competition, output='page.html')\n"
         "kernel: kd.Kernel = kd.kernel_build(competition, 'dist')\n"
         "model: kd.DigitsClassifier = kd.DigitsClassifier(config, folds=3).fit([[0]], ['a'])\n"
         "told: kd.Progress | None = competition.progress\n"

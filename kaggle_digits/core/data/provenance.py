@@ -6,10 +6,11 @@ A forgotten `--data` must not make a second study of other images beside the fir
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from kaggle_digits.core.data.fixes import Fixes, corrected_digest
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
@@ -26,13 +27,15 @@ class Provenance:
 
     Args:
         path: Absolute path of the folder or zip; None for the embedded data.
-        digest: Of what the files mean.
+        digest: Of what the files mean, with the corrections.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
+        fixes: Corrections of the labels; None for none.
     """
 
     path: str | None
     digest: str
     image_shape: str | None
+    fixes: Fixes | None = None
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -44,9 +47,15 @@ class Provenance:
         """
         fields = Fields(values)
         path, shape = fields.text_or_none("path"), fields.text_or_none("image_shape")
-        made = cls(path, fields.text("digest"), shape)
+        fixes = Fixes.from_json(fields.mapping("labels")) if "labels" in fields else None
+        made = cls(path, fields.text("digest"), shape, fixes)
         made.shape  # noqa: B018  it is parsed
         return made
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        fixes = {} if self.fixes is None else {"labels": self.fixes.to_json()}
+        return {"path": self.path, "digest": self.digest, "image_shape": self.image_shape} | fixes
 
     @property
     def name(self) -> str:
@@ -81,7 +90,7 @@ def read_provenance(workspace: Workspace) -> Provenance | None:
     Raises:
         ArtefactError: The record is broken.
     """
-    path = _record(workspace)
+    path = workspace.data_record
     if not path.is_file():
         return None
     return read_artefact(
@@ -109,7 +118,7 @@ def settle(workspace: Workspace, known: Provenance | None, given: Provenance) ->
         raise _refusal(workspace, known, given)
     # A workspace that can only be read is read all the same.
     with suppress(ArtefactError):
-        write_json(_record(workspace), asdict(given))
+        write_json(workspace.data_record, given.to_json())
 
 
 def holds_results(workspace: Workspace) -> bool:
@@ -124,7 +133,12 @@ def holds_results(workspace: Workspace) -> bool:
 
 
 def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
-    if known.path == given.path and known.image_shape == given.image_shape:
+    same_files = known.path == given.path and known.image_shape == given.image_shape
+    if known.fixes is not None and given.fixes is None:
+        same_labels = corrected_digest(given.digest, known.fixes) != known.digest
+    else:
+        same_labels = known.fixes == given.fixes
+    if same_files and same_labels:
         return ArtefactError(
             f"The files of {known.name} have changed since {workspace.root} was made from them "
             f"(digest {known.digest}, now {given.digest}).",
@@ -132,15 +146,12 @@ def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> Arte
         )
     return ArtefactError(
         f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
-        mend="Leave --data and --image-shape out to go on with the former, or give another "
-        "--workspace for the latter.",
+        mend="Leave --data, --image-shape and --labels out to go on with the former, or give "
+        "another --workspace for the latter.",
     )
 
 
 def _described(one: Provenance) -> str:
     shape = f", images of {one.image_shape}" if one.image_shape else ""
-    return f"{one.name} (digest {one.digest}{shape})"
-
-
-def _record(workspace: Workspace) -> Path:
-    return workspace.root / "data.json"
+    labels = f", labels of {one.fixes}" if one.fixes else ""
+    return f"{one.name} (digest {one.digest}{shape}{labels})"

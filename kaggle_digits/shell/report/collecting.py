@@ -143,6 +143,8 @@ def _provenance(subject: Subject, sections: Sequence[Section]) -> Section:
         facts |= {"data": known.name, "data digest": known.digest}
         if known.image_shape is not None:
             facts["image shape"] = known.image_shape
+        if known.fixes is not None:
+            facts["labels"] = str(known.fixes)
     facts |= {name: fact for one in sections for name, fact in one.provenance.items()}
     now = [[name, version] for name, version in versions().items()]
     repeat = [Text("", subject.hint(words)) for one in sections for words in one.repeat]
