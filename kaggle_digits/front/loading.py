@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import Preset, load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.shapes import ImageShape
@@ -25,6 +26,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
 from kaggle_digits.shell.display import Picture, Shown
+from kaggle_digits.shell.tracking import open_tracker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +49,7 @@ class Loaded(Shown):
         preset: How much is searched and trained, where nothing else is said.
         seed: Fixes all that is drawn.
         progress: Who is told of progress; None for bars in a terminal, and lines in a notebook.
+        track: Who is told what each step has come to; None for nobody.
     """
 
     dataset: Dataset
@@ -54,6 +57,7 @@ class Loaded(Shown):
     preset: Preset
     seed: int
     progress: Progress | None
+    track: str | Track | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -109,6 +113,7 @@ def load(
     seed: int = 0,
     image_shape: str | tuple[int, int] | None = None,
     progress: Progress | bool = True,
+    track: str | Callable[[Event], None] | None = None,
 ) -> Loaded:
     """Load a competition.
 
@@ -125,6 +130,9 @@ def load(
         image_shape: Height and width where the columns' names do not give them, as (4, 16) or
             "4x16"; None for as the workspace was made, at first square.
         progress: False for none; or who is told of it.
+        track: A function that is called with an `Event` when `tune`, `cross_validate`, `blend` or
+            `distil` is complete, also within `run`; or "mlflow" for MLflow's store in the
+            workspace, or at MLFLOW_TRACKING_URI.
 
     Raises:
         DataError: The data are missing or broken.
@@ -141,6 +149,8 @@ def load(
 
     names.require_known("preset", preset, names.PRESETS)
     names.require_count("seed", seed, 0, _MOST_SEED)
+    if isinstance(track, str):
+        names.require_known("track", track, names.TRACKERS)
     place = Workspace(Path(workspace))
     told: Progress | None = progress if not isinstance(progress, bool) else None
     if progress is False:
@@ -164,6 +174,7 @@ def load(
         preset=load_presets()[preset],
         seed=seed,
         progress=told,
+        track=track,
     )
 
 
@@ -171,7 +182,10 @@ def load(
 def working(competition: Loaded) -> Iterator[Place]:
     """Give what functions of the wings need; what libraries print goes into the workspace's log."""
     with _working(competition.workspace, competition.progress) as telling:
-        yield Place(competition.workspace, lambda: competition.dataset, telling)
+        track = competition.track
+        if isinstance(track, str):
+            track = open_tracker(track, competition.workspace, telling.say)
+        yield Place(competition.workspace, lambda: competition.dataset, telling, track or ignore)
 
 
 def seconds(time_budget: str | float | None) -> float | None:
