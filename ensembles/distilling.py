@@ -145,7 +145,9 @@ class Distillation:
         self._store = MemberStore(workspace)
         self._engine = engine
         self._progress = progress
-        self._folder = workspace.cache / "distilled" / self.made_by
+        # Among the state of unfinished trainings, which `clean` keeps.
+        self._checkpoints = workspace.cache / "checkpoints"
+        self._folder = self._checkpoints / f"student-{self.made_by}"
 
     def learn(self) -> tuple[np.ndarray, bytes]:
         """Train all students.
@@ -173,10 +175,9 @@ class Distillation:
         return oof[self._teachers.pool.rows], self._learned_path("whole").read_bytes()
 
     def forget(self) -> None:
-        """Drop what is only needed until the outcome is stored."""
-        remove(self._folder.parent)
-        for name in self._names():
-            remove(self._workspace.cache / "checkpoints" / self._place(name))
+        """Drop what is only needed until the outcome is stored, of earlier courses too."""
+        for path in self._checkpoints.glob("student-*"):
+            remove(path)
 
     def _complete(
         self,

@@ -201,7 +201,7 @@ class Blended(Shown):
 
     @property
     def rows(self) -> np.ndarray:
-        """Places of the rows of `oof` in the training data, int64, ascending."""
+        """Places of the rows of `oof` in the training data, ascending, int64 [rows]."""
         return self.pool.rows
 
     @property

@@ -156,7 +156,7 @@ def load(
     if progress is False:
         told = Silent()
     shape = _shape(image_shape)
-    with _working(place, told) as telling:
+    with _working(place, told) as (telling, _):
         path: Path | None
         if data is None or isinstance(data, str | Path):
             if test is not None:
@@ -181,11 +181,14 @@ def load(
 @contextmanager
 def working(competition: Loaded) -> Iterator[Place]:
     """Give what functions of the wings need; what libraries print goes into the workspace's log."""
-    with _working(competition.workspace, competition.progress) as telling:
-        track = competition.track
-        if isinstance(track, str):
-            track = open_tracker(track, competition.workspace, telling.say)
-        yield Place(competition.workspace, lambda: competition.dataset, telling, track or ignore)
+    with _working(competition.workspace, competition.progress) as (telling, mine):
+        given = competition.track
+        track: Track = ignore
+        if isinstance(given, str):
+            track = open_tracker(given, competition.workspace, telling.say)
+        elif given is not None:
+            track = _tracking(given, *mine)
+        yield Place(competition.workspace, lambda: competition.dataset, telling, track)
 
 
 def seconds(time_budget: str | float | None) -> float | None:
@@ -208,7 +211,10 @@ def path_of(given: str | Path | None) -> Path | None:
 
 
 @contextmanager
-def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
+def _working(
+    workspace: Workspace, told: Progress | None
+) -> Iterator[tuple[Progress, tuple[TextIO, TextIO]]]:
+    """Give who is told of progress, and the streams that reach the user."""
     share_compiled(workspace.cache.absolute() / "compiled")
     with _streams(workspace.root / "log.txt") as mine:
         telling: Progress
@@ -218,7 +224,7 @@ def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
             telling = told if isinstance(told, Silent) else _Theirs(told, *mine)
         with streams.remarks_shown(telling.say):
             recover_workspace(workspace, telling.say)
-            yield telling
+            yield telling, mine
 
 
 @contextmanager
@@ -248,6 +254,16 @@ def _reaching(stream: TextIO, own: TextIO) -> TextIO:
     except (OSError, ValueError, AttributeError):
         is_process = False
     return own if is_process else stream
+
+
+def _tracking(track: Track, out: TextIO, err: TextIO) -> Track:
+    """Return a callback that was handed in as one whose prints reach the user."""
+
+    def told(event: Event) -> None:
+        with redirect_stdout(out), redirect_stderr(err):
+            track(event)
+
+    return told
 
 
 class _Theirs:

@@ -22,10 +22,10 @@ class Event:
 
     Example:
         >>> def tell(event: kd.Event) -> None:
-        ...     print(event.step, event.scores["oof_accuracy"] > 0.5)
+        ...     print(event.step, sorted(event.scores)[:2])
         >>> tracked = kd.load(workspace="demo", progress=False, track=tell)
         >>> blended = kd.blend(tracked)
-        blend True
+        blend ['oof_accuracy', 'oof_accuracy_se']
     """
 
     step: str

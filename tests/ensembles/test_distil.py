@@ -141,7 +141,7 @@ def test_the_same_test_finds_a_leak(dataset, tmp_path, planted, monkeypatch) -> 
 
 def test_what_is_complete_is_not_done_again(dataset, workspace, planted) -> None:
     oof, network, found = taught(dataset, workspace)
-    folder = workspace.cache / "distilled" / found.made_by
+    folder = workspace.cache / "checkpoints" / f"student-{found.made_by}"
     assert len(list(folder.iterdir())) == 6 + 4
     (folder / "fold1.npy").write_bytes(b"cut")
     planted.jobs.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import doctest
 import inspect
 import re
@@ -61,6 +62,28 @@ def test_every_name_has_help_of_its_own(name: str) -> None:
     assert "Raises:" in shown and "Example:" in shown and ">>>" in shown
     for parameter in inspect.signature(value).parameters:
         assert re.search(rf"^ +{parameter}: \S", shown, re.MULTILINE), parameter
+
+
+@pytest.mark.parametrize("name", [name for name in kd.__all__ if name not in FUNCTIONS])
+def test_every_value_says_what_its_fields_are_and_of_every_array_its_shape(name: str) -> None:
+    value = getattr(kd, name)
+    text = inspect.getdoc(value) or ""
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    described = {
+        one.name: re.search(rf"^ +{one.name}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)
+        for one in fields
+    }
+    assert [one for one, found in described.items() if found is None] == []
+    arrays = [found[1] for one in fields if "np.ndarray" in str(one.type)
+              and (found := described[one.name])]  # fmt: skip
+    for member in vars(value).values():
+        if isinstance(member, property):
+            assert member.__doc__
+            if "np.ndarray" in str(inspect.signature(member.fget).return_annotation):
+                arrays.append(member.__doc__)
+    assert [said for said in arrays if not re.search(r"\[.+\]", said, re.DOTALL)] == []
+    if issubclass(value, kd.KaggleDigitsError) and value is not kd.KaggleDigitsError:
+        assert f"(exit code {value.exit_code})" in " ".join(text.split())
 
 
 def test_the_examples_of_the_help_run_one_after_the_other(
