@@ -199,6 +199,11 @@ def write_predictions(
     return path
 
 
+def submission_path(workspace: Workspace) -> Path:
+    """Return the workspace's own place for the submission."""
+    return workspace.submissions / "submission.csv"
+
+
 def write_submission(
     blend: Blend,
     about: Mapping[str, Any],
@@ -221,7 +226,7 @@ def write_submission(
     competition = dataset.competition
     labels = [competition.classes[index] for index in blend.test.argmax(axis=1)]
     content = competition.form.render(dataset.test_ids, labels)
-    path = workspace.submissions / "submission.csv"
+    path = submission_path(workspace)
     write_bytes(path, content)
     write_json(
         path.with_suffix(".json"),

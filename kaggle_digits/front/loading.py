@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import Preset, load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.shapes import ImageShape
@@ -25,6 +26,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
 from kaggle_digits.shell.display import Picture, Shown
+from kaggle_digits.shell.tracking import open_tracker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +49,7 @@ class Loaded(Shown):
         preset: How much is searched and trained, where nothing else is said.
         seed: Fixes all that is drawn.
         progress: Who is told of progress; None for bars in a terminal, and lines in a notebook.
+        track: Who is told what each step has come to; None for nobody.
     """
 
     dataset: Dataset
@@ -54,6 +57,7 @@ class Loaded(Shown):
     preset: Preset
     seed: int
     progress: Progress | None
+    track: str | Track | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -110,6 +114,7 @@ def load(
     image_shape: str | tuple[int, int] | None = None,
     labels: str | Path | None = None,
     progress: Progress | bool = True,
+    track: str | Callable[[Event], None] | None = None,
 ) -> Loaded:
     """Load a competition.
 
@@ -129,6 +134,9 @@ def load(
             exclude), as the report exports it; None for as the workspace was made, at first those
             of the data.
         progress: False for none; or who is told of it.
+        track: A function that is called with an `Event` when `tune`, `cross_validate`, `blend` or
+            `distil` is complete, also within `run`; or "mlflow" for MLflow's store in the
+            workspace, or at MLFLOW_TRACKING_URI.
 
     Raises:
         DataError: The data are missing or broken, or the corrections are of other data.
@@ -145,12 +153,14 @@ def load(
 
     names.require_known("preset", preset, names.PRESETS)
     names.require_count("seed", seed, 0, _MOST_SEED)
+    if isinstance(track, str):
+        names.require_known("track", track, names.TRACKERS)
     place = Workspace(Path(workspace))
     told: Progress | None = progress if not isinstance(progress, bool) else None
     if progress is False:
         told = Silent()
     shape = _shape(image_shape)
-    with _working(place, told) as telling:
+    with _working(place, told) as (telling, _):
         path: Path | None
         if data is None or isinstance(data, str | Path):
             if test is not None:
@@ -168,14 +178,21 @@ def load(
         preset=load_presets()[preset],
         seed=seed,
         progress=told,
+        track=track,
     )
 
 
 @contextmanager
 def working(competition: Loaded) -> Iterator[Place]:
     """Give what functions of the wings need; what libraries print goes into the workspace's log."""
-    with _working(competition.workspace, competition.progress) as telling:
-        yield Place(competition.workspace, lambda: competition.dataset, telling)
+    with _working(competition.workspace, competition.progress) as (telling, mine):
+        given = competition.track
+        track: Track = ignore
+        if isinstance(given, str):
+            track = open_tracker(given, competition.workspace, telling.say)
+        elif given is not None:
+            track = _tracking(given, *mine)
+        yield Place(competition.workspace, lambda: competition.dataset, telling, track)
 
 
 def seconds(time_budget: str | float | None) -> float | None:
@@ -198,7 +215,10 @@ def path_of(given: str | Path | None) -> Path | None:
 
 
 @contextmanager
-def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
+def _working(
+    workspace: Workspace, told: Progress | None
+) -> Iterator[tuple[Progress, tuple[TextIO, TextIO]]]:
+    """Give who is told of progress, and the streams that reach the user."""
     share_compiled(workspace.cache.absolute() / "compiled")
     with _streams(workspace.root / "log.txt") as mine:
         telling: Progress
@@ -208,7 +228,7 @@ def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
             telling = told if isinstance(told, Silent) else _Theirs(told, *mine)
         with streams.remarks_shown(telling.say):
             recover_workspace(workspace, telling.say)
-            yield telling
+            yield telling, mine
 
 
 @contextmanager
@@ -238,6 +258,16 @@ def _reaching(stream: TextIO, own: TextIO) -> TextIO:
     except (OSError, ValueError, AttributeError):
         is_process = False
     return own if is_process else stream
+
+
+def _tracking(track: Track, out: TextIO, err: TextIO) -> Track:
+    """Return a callback that was handed in as one whose prints reach the user."""
+
+    def told(event: Event) -> None:
+        with redirect_stdout(out), redirect_stderr(err):
+            track(event)
+
+    return told
 
 
 class _Theirs:

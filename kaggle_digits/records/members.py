@@ -66,6 +66,11 @@ class MemberStore:
         self._plan = plan_path(workspace)
         self._checkpoints = workspace.cache / "checkpoints"
 
+    @property
+    def plan(self) -> Path:
+        """The file of the plan."""
+        return self._plan
+
     def path(self, key: MemberKey) -> Path:
         """Return a member's folder."""
         return self.folder / key.name

@@ -31,11 +31,13 @@ from kaggle_digits.ground.config import (
     load_presets,
 )
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
+from kaggle_digits.ground.events import Track, ignore
 from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
 from kaggle_digits.shell.grouping import GroupedHelp
+from kaggle_digits.shell.tracking import open_tracker
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -48,6 +50,12 @@ fresh_option = click.option(
     help="Start anew instead of going on; what is there goes once the new work has a result.",
 )
 """For commands that leave something to start anew from; the session holds its value."""
+track_option = click.option(
+    "--track",
+    type=click.Choice(names.TRACKERS),
+    help="Keep track of it by MLflow: an SQLite store in the workspace, or MLFLOW_TRACKING_URI.",
+)
+"""For commands whose outcome has parameters and scores; the session tells the tracker of it."""
 TERMINATED = 143
 """The exit code after SIGTERM: 128 and the signal's number, as shells have it."""
 
@@ -67,6 +75,7 @@ class Session:
         started: `time.monotonic()` at the start of the command.
         image_shape: The --image-shape; None for what the workspace or the files show.
         labels: The --labels path; None for what the workspace was made with.
+        track: Told what each step has come to; of commands that take `track_option`.
     """
 
     workspace: Workspace
@@ -78,6 +87,7 @@ class Session:
     started: float
     image_shape: ImageShape | None = None
     labels: Path | None = None
+    track: Track = ignore
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -104,7 +114,7 @@ class Session:
     @property
     def place(self) -> Place:
         """What functions of the wings are given."""
-        return Place(self.workspace, self.dataset, self.console)
+        return Place(self.workspace, self.dataset, self.console, self.track)
 
     @property
     def seconds(self) -> float:
@@ -282,10 +292,13 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             image_shape=given.pop("image_shape"),
             labels=given.pop("labels"),
         )
+        tracker = given.pop("track", None)
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:
             with streams.remarks_shown(console.say):
                 recover_workspace(workspace, console.say)
+                if tracker is not None:
+                    session.track = open_tracker(tracker, workspace, console.say)
                 outcome = body(session, **given)
             console.finish(outcome)
         except KaggleDigitsError as error:

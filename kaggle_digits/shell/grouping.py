@@ -19,8 +19,8 @@ GROUPS = {
         "--dir",
     ),
     "Output": (
-        "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--json",
-        "--quiet", "--help",
+        "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--track",
+        "--json", "--quiet", "--help",
     ),
 }  # fmt: skip
 """Group → its options, in the order shown; one that stands in no group says what is done."""
