@@ -19,7 +19,7 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import parse_budget, require_budget
 from kaggle_digits.ground.config import Preset, TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.workspace import Workspace
@@ -412,13 +412,18 @@ def distil(
             made_by,
             require_teachable,
         )
-        from ensembles.stored import read_blend
+        from ensembles.stored import has_blend, read_blend
         from kaggle_digits.core.folds import make_folds
         from kaggle_digits.engine import Resources, open_engine
         from kaggle_digits.records.members import MemberStore
 
         given = read_config(config) if isinstance(config, Path) else config
         config = require_teachable(given or STUDENT)
+        if not has_blend(workspace):
+            raise ArtefactError(
+                f"{workspace.root} has no blend yet; there is nothing to learn.",
+                mend="Call `kaggle-digits blend` first.",
+            )
         dataset = place.data()
         blend = read_blend(workspace, dataset)
         store = MemberStore(workspace)
