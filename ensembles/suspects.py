@@ -15,6 +15,9 @@ import numpy as np
 _DIRECTIONS = 16
 _SAMPLE = 4000
 _NEAREST = 4
+_MOST_EXACT = 1024
+"""Pixels up to which the directions are found exactly."""
+
 NEAR = 5.0
 """Root mean square of the pixels' differences (of 255) up to which two images count as the same.
 Different handwritten digits are some 40 apart, the thinnest ones that look alike 7 or more."""
@@ -91,16 +94,23 @@ def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
     along which no two are further apart than they are; the four nearest there are compared whole.
 
     Args:
-        train: uint8 [rows, height, width].
-        test: uint8 [test rows, height, width].
+        train: uint8 [rows, height, width] or [rows, height, width, 3].
+        test: uint8 [test rows, …], of the same shape.
     """
     from scipy.spatial import cKDTree
 
     known, new = (images.reshape(len(images), -1) for images in (train, test))
     sample = known[:: -(-len(known) // _SAMPLE)].astype(np.float32)
     sample -= sample.mean(axis=0)
-    _, directions = np.linalg.eigh(sample.T @ sample)
-    directions = directions[:, -_DIRECTIONS:].astype(np.float32)
+    if sample.shape[1] <= _MOST_EXACT:
+        _, directions = np.linalg.eigh(sample.T @ sample)
+        directions = directions[:, -_DIRECTIONS:].astype(np.float32)
+    else:
+        from sklearn.utils.extmath import randomized_svd
+
+        # Orthogonal as well, near those of the largest variance, and without a square of pixels.
+        wanted = min(_DIRECTIONS, len(sample))
+        directions = randomized_svd(sample, wanted, n_iter=2, random_state=0)[2].T
     bound = NEAR * known.shape[1] ** 0.5
     tree = cKDTree(_projected(known, directions), balanced_tree=False)
     nearest = min(_NEAREST, len(known))

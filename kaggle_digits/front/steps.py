@@ -222,6 +222,7 @@ def blend(
     temperature: bool = False,
     compare: bool = False,
     extras: Sequence[str] = (),
+    metric: str | None = None,
     output: str | Path | None = None,
 ) -> Blended:
     """Join the members' probabilities into a submission.
@@ -234,6 +235,8 @@ def blend(
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
+        metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
+            `qwk`; None for accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -254,6 +257,7 @@ def blend(
             temperature=temperature,
             compare=compare,
             extras=extras,
+            metric=metric,
             output=path_of(output),
         )
 

@@ -31,7 +31,7 @@ from kaggle_digits.ground.config import (
     load_presets,
 )
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
-from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.shapes import ImageShape, parse_size
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
@@ -65,6 +65,8 @@ class Session:
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
         image_shape: The --image-shape; None for what the workspace or the files show.
+        image_size: The --image-size of image files; None as well.
+        skip_broken: The --skip-broken.
     """
 
     workspace: Workspace
@@ -75,6 +77,8 @@ class Session:
     console: Console
     started: float
     image_shape: ImageShape | None = None
+    image_size: tuple[int, int] | None = None
+    skip_broken: bool = False
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -82,7 +86,14 @@ class Session:
         if self._dataset is None:
             from kaggle_digits.core.data import load
 
-            self._dataset = load(self.data, self.workspace, self.console.say, self.image_shape)
+            self._dataset = load(
+                self.data,
+                self.workspace,
+                self.console.say,
+                self.image_shape,
+                size=self.image_size,
+                skip_broken=self.skip_broken,
+            )
         return self._dataset
 
     @property
@@ -144,15 +155,29 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--data"],
             type=click.Path(path_type=Path),
-            help="Folder with train.csv and test.csv, or the competition's zip. Default: what "
-            "the workspace was made from; at first data/ if it is there, else the embedded digits.",
+            help="Folder with train.csv and test.csv, or with images as files, or the "
+            "competition's zip; shapes: the embedded drawn shapes, in colour. Default: what the "
+            "workspace was made from; at first data/ if it is there, else the embedded digits.",
         ),
         click.Option(
             ["--image-shape"],
             metavar="HEIGHTxWIDTH",
             callback=_parse_shape,
-            help="Shape of the images where the columns' names do not give it. Default: as the "
-            "workspace was made; at first square.",
+            help="Shape of images in pixel columns where their names do not give it; in colour "
+            "HEIGHTxWIDTHx3, or 3xHEIGHTxWIDTH where a row holds one plane after another. Default: "
+            "as the workspace was made; at first square.",
+        ),
+        click.Option(
+            ["--image-size"],
+            metavar="PIXELS",
+            callback=_parse_size,
+            help="Size that image files are scaled to, such as 64 or 48x64. Default: as the "
+            "workspace was made; at first their own, 128 at most.",
+        ),
+        click.Option(
+            ["--skip-broken"],
+            is_flag=True,
+            help="Go on without image files that are broken or missing.",
         ),
         click.Option(
             ["--workspace"],
@@ -192,6 +217,15 @@ def _parse_shape(
 ) -> ImageShape | None:
     try:
         return None if text is None else ImageShape.parse(text)
+    except ConfigurationError as error:
+        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
+
+
+def _parse_size(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    try:
+        return None if text is None else parse_size(text)
     except ConfigurationError as error:
         raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
 
@@ -243,6 +277,8 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             console=console,
             started=time.monotonic(),
             image_shape=given.pop("image_shape"),
+            image_size=given.pop("image_size"),
+            skip_broken=given.pop("skip_broken"),
         )
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:

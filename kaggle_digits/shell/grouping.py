@@ -15,7 +15,8 @@ GROUPS = {
         "--precision", "--public-share", "--interval", "--times", "--full",
     ),
     "Where": (
-        "--data", "--image-shape", "--workspace", "--competition", "--local", "--truth", "--dir",
+        "--data", "--image-shape", "--image-size", "--skip-broken", "--workspace", "--competition",
+        "--local", "--truth", "--dir",
     ),
     "Output": (
         "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--json",

@@ -7,19 +7,20 @@ which state, gave which digest, so that unchanged files are neither parsed nor h
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.data.reading import Parsed
-from kaggle_digits.core.data.source import Source
+from kaggle_digits.core.data.source import Stamp
+from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError, InUseError
@@ -29,7 +30,6 @@ from kaggle_digits.ground.files import (
     whole_folder,
     write_json,
 )
-from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 
 _VERSION = 1
@@ -38,30 +38,48 @@ _VERSION = 1
 _READER = 2
 """Of the way files are read; another one reads them once more."""
 
+_ROWS = 4096
+"""Images that are looked at at a time, so that memory holds no second copy of all of them."""
+
 _PATIENCE = 300.0
 """Seconds to wait for another process that reads data into the same workspace."""
 
 
+class Stamped(Protocol):
+    """Files that have not been read yet."""
+
+    @property
+    def path(self) -> Path:
+        """The folder or the zip, as given."""
+
+    @property
+    def stamp(self) -> Stamp:
+        """What changes when a file changes."""
+
+
 def digest_of(parsed: Parsed) -> str:
     """Return 16 hex digits of what the files mean, however they are packed and ordered."""
-    meaning = [parsed.competition.to_json(), parsed.images.shape, parsed.test_images.shape]
+    # How files hold the images is no part of what they mean.
+    competition = replace(parsed.competition, planar=False, fitted=False)
+    meaning = [competition.to_json(), parsed.images.shape, parsed.test_images.shape]
     text = json.dumps([*meaning, parsed.test_ids], sort_keys=True)
     state = hashlib.sha256(text.encode())
     for array in (parsed.images, parsed.labels, parsed.test_images):
-        state.update(np.ascontiguousarray(array).data)
+        for start in range(0, len(array), _ROWS):
+            state.update(np.ascontiguousarray(array[start : start + _ROWS]).data)
     return state.hexdigest()[:16]
 
 
-def remembered(source: Source, workspace: Workspace, shape: ImageShape | None) -> str | None:
+def remembered(source: Stamped, workspace: Workspace, wanted: Wanted) -> str | None:
     """Return the digest that these files gave, unless they have changed or are new."""
-    entry = _sources(workspace).get(_key(source, shape))
+    entry = _sources(workspace).get(_key(source, wanted))
     if isinstance(entry, dict) and entry.get("stamp") == _stamp(source):
         digest = entry.get("digest")
         return digest if isinstance(digest, str) else None
     return None
 
 
-def remember(source: Source, workspace: Workspace, digest: str, shape: ImageShape | None) -> None:
+def remember(source: Stamped, workspace: Workspace, digest: str, wanted: Wanted) -> None:
     """Note which digest these files gave, and forget files whose entry is gone.
 
     Raises:
@@ -73,7 +91,7 @@ def remember(source: Source, workspace: Workspace, digest: str, shape: ImageShap
         for key, entry in _sources(workspace).items()
         if isinstance(entry, dict) and (area / str(entry.get("digest")) / "meta.json").exists()
     }
-    known[_key(source, shape)] = {"stamp": _stamp(source), "digest": digest}
+    known[_key(source, wanted)] = {"stamp": _stamp(source), "digest": digest}
     write_json(area / "sources.json", known)
 
 
@@ -84,7 +102,7 @@ def fetch(digest: str, workspace: Workspace) -> Parsed | None:
         competition, ids, rows = read_artefact(
             folder / "meta.json", _build, "parsed data's account", "It is made anew."
         )
-        shape = (competition.height, competition.width)
+        shape = competition.shape.sides
         images = load_array(folder / "images.npy", mmap_mode="r")
         test_images = load_array(folder / "test_images.npy", mmap_mode="r")
         labels = load_array(folder / "labels.npy")
@@ -127,11 +145,21 @@ def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:
     require_room(folder, needed, "the parsed images")
     with whole_folder(folder) as place:
         for name, array in arrays.items():
-            # Through Python's own write: NumPy's would hide that the disk is full.
-            content = io.BytesIO()
-            np.save(content, array)
-            (place / f"{name}.npy").write_bytes(content.getvalue())
+            with open(place / f"{name}.npy", "wb") as file:
+                # Through Python's own write: NumPy's would hide that the disk is full.
+                np.save(_Plain(file), array)
         (place / "meta.json").write_text(text, encoding="utf-8")
+
+
+class _Plain:
+    """A file that NumPy writes to piece by piece."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, content: bytes) -> int:
+        """Write a piece."""
+        return self._file.write(content)
 
 
 @contextmanager
@@ -167,12 +195,11 @@ def _area(workspace: Workspace) -> Path:
     return workspace.cache / "data"
 
 
-def _key(source: Source, shape: ImageShape | None) -> str:
-    place = str(source.path.resolve())
-    return place if shape is None else f"{place} as {shape}"
+def _key(source: Stamped, wanted: Wanted) -> str:
+    return f"{source.path.resolve()}{wanted.suffix}"
 
 
-def _stamp(source: Source) -> list[Any]:
+def _stamp(source: Stamped) -> list[Any]:
     return [_READER, *(list(entry) for entry in source.stamp)]
 
 

@@ -5,11 +5,13 @@ A forgotten `--data` must not make a second study of other images beside the fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
@@ -19,20 +21,26 @@ from kaggle_digits.ground.workspace import Workspace
 EMBEDDED = "embedded digits"
 """How messages name the data that come with the package."""
 
+DRAWN = "embedded shapes"
+"""The same for the second of them, and what stands for their path."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """The data of a workspace.
 
     Args:
-        path: Absolute path of the folder or zip; None for the embedded data.
+        path: Absolute path of the folder or zip; None for the embedded digits, `DRAWN` for the
+            embedded shapes.
         digest: Of what the files mean.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
+        reading: What was asked for of image files, as `Wanted.to_json`; empty for nothing.
     """
 
     path: str | None
     digest: str
     image_shape: str | None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -44,8 +52,9 @@ class Provenance:
         """
         fields = Fields(values)
         path, shape = fields.text_or_none("path"), fields.text_or_none("image_shape")
-        made = cls(path, fields.text("digest"), shape)
-        made.shape  # noqa: B018  it is parsed
+        reading = fields.mapping("reading", {})
+        made = cls(path, fields.text("digest"), shape, reading)
+        made.wanted  # noqa: B018  it is parsed
         return made
 
     @property
@@ -54,9 +63,10 @@ class Provenance:
         return self.path or EMBEDDED
 
     @property
-    def shape(self) -> ImageShape | None:
-        """The shape that was asked for."""
-        return None if self.image_shape is None else ImageShape.parse(self.image_shape)
+    def wanted(self) -> Wanted:
+        """What was asked for of the way they are read."""
+        shape = None if self.image_shape is None else ImageShape.parse(self.image_shape)
+        return replace(Wanted.from_json(self.reading), shape=shape)
 
     def where(self) -> Path | None:
         """Return where the files are; None for the embedded data.
@@ -109,7 +119,10 @@ def settle(workspace: Workspace, known: Provenance | None, given: Provenance) ->
         raise _refusal(workspace, known, given)
     # A workspace that can only be read is read all the same.
     with suppress(ArtefactError):
-        write_json(_record(workspace), asdict(given))
+        values = asdict(given)
+        if not given.reading:
+            del values["reading"]
+        write_json(_record(workspace), values)
 
 
 def holds_results(workspace: Workspace) -> bool:
@@ -124,7 +137,7 @@ def holds_results(workspace: Workspace) -> bool:
 
 
 def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
-    if known.path == given.path and known.image_shape == given.image_shape:
+    if known.path == given.path and known.wanted == given.wanted:
         return ArtefactError(
             f"The files of {known.name} have changed since {workspace.root} was made from them "
             f"(digest {known.digest}, now {given.digest}).",
@@ -132,14 +145,14 @@ def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> Arte
         )
     return ArtefactError(
         f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
-        mend="Leave --data and --image-shape out to go on with the former, or give another "
-        "--workspace for the latter.",
+        mend="Leave --data, --image-shape and --image-size out to go on with the former, or give "
+        "another --workspace for the latter.",
     )
 
 
 def _described(one: Provenance) -> str:
     shape = f", images of {one.image_shape}" if one.image_shape else ""
-    return f"{one.name} (digest {one.digest}{shape})"
+    return f"{one.name} (digest {one.digest}{shape}{replace(one.wanted, shape=None).suffix})"
 
 
 def _record(workspace: Workspace) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kaggle_digits.core.data.columns import Arrangement, Layout, arrange, read_header
 from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writable
-from kaggle_digits.core.data.sample import Sample, read_sample
+from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.core.data.table import Table, line_of, read_table
 from kaggle_digits.ground.competition import (
@@ -30,9 +30,9 @@ class Parsed:
 
     Args:
         competition: Shape, classes and the submission's form.
-        images: uint8 [rows, height, width].
+        images: uint8 [rows, height, width], in colour [rows, height, width, 3].
         labels: int64 [rows], class indices.
-        test_images: uint8 [test rows, height, width].
+        test_images: uint8 [test rows, height, width] or [test rows, height, width, 3].
         test_ids: In the order of `test_images`.
     """
 
@@ -83,12 +83,18 @@ def read_competition(
     say(f"reading {test_name}")
     test = read_table(source, "test", columns.test)
     form, ids, id_remark = _choose_ids(test.ids, len(test.images), columns, sample, source)
+    form_remark = None
+    if sample is not None and sample.columns:
+        form, form_remark = with_classes(sample, classes, source.name("sample"))
     images, test_images, scale_remark = in_one_scale(train, test, train_name, test_name)
-    for remark in (*columns.remarks, scale_remark, label_remark, id_remark):
+    for remark in (*columns.remarks, scale_remark, label_remark, id_remark, form_remark):
         if remark:
             say(remark)
+    shape = columns.train.shape
     return Parsed(
-        competition=Competition(columns.train.height, columns.train.width, classes, form),
+        competition=Competition(
+            shape.height, shape.width, classes, form, shape.planes, shape.planar
+        ),
         images=images,
         labels=np.array([index[label] for label in labels], np.int64),
         test_images=test_images,
