@@ -110,7 +110,7 @@ def cross_validate(
         from ensembles.cross_validation import cross_validate as train
         from ensembles.lengthening import enough_epochs, may_lengthen
         from ensembles.pseudo_labels import make_rule
-        from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.core.folds import fold_count, make_folds
         from kaggle_digits.engine import Resources
         from kaggle_digits.records.members import MemberStore
 
@@ -145,7 +145,7 @@ def cross_validate(
         usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
         passes = epochs or usual
         settings = CrossValidationSettings(
-            folds=folds or preset.folds,
+            folds=fold_count(dataset, folds, preset.folds),
             epochs=passes,
             copies=min(preset.copies, passes),
             seed=seed,

@@ -28,8 +28,9 @@ _IMAGES = 1800
 _SEED = 7
 _FORM = SubmissionFormat("image", "shape", newline="\n")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_LEAST_CONTRAST = 90.0
-_NOISE = 14.0
+_LEAST_CONTRAST = 130.0
+_NOISE = 8.0
+_LARGEST_TURN = np.pi / 6
 
 _Inside = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -113,9 +114,9 @@ def draw() -> tuple[np.ndarray, list[str]]:
     down, along = (np.mgrid[0 : _SIDE * _FINE, 0 : _SIDE * _FINE] + 0.5) / _FINE
     images = np.empty((_IMAGES, _SIDE, _SIDE, 3), np.uint8)
     for image, label in zip(images, labels, strict=True):
-        radius = random.uniform(5.5, 12.5)
+        radius = random.uniform(8, 13.5)
         middle = random.uniform(radius, _SIDE - radius, 2)
-        angle = random.uniform(0, 2 * np.pi)
+        angle = random.uniform(-_LARGEST_TURN, _LARGEST_TURN)
         x, y = (along - middle[0]) / radius, (down - middle[1]) / radius
         inside = _SHAPES[label](
             np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x

@@ -15,7 +15,12 @@ import numpy as np
 
 from kaggle_digits.ground import names
 from kaggle_digits.ground.artefacts import Fields, read_artefact
-from kaggle_digits.ground.errors import ArtefactError, DataError, shorten
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    DataError,
+    shorten,
+)
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
@@ -79,17 +84,70 @@ def make_folds(
         DataError: A class has fewer rows than there are folds.
         ArtefactError: The stored folds do not fit the data.
     """
+    if dataset.given_folds is not None:
+        return _given(dataset, dataset.given_folds, count, seed)
     require_rows_per_class(dataset, count, rare)
+    if dataset.groups is not None:
+        _require_groups(dataset.groups, count)
     is_rare = rows_of_rare(dataset.labels, count)
     of_rare = f"-{rare}" if is_rare.any() else ""
     path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}{of_rare}.json"
     if path.exists():
         return _read(path, dataset, count, seed)
     of_row = np.full(len(dataset.labels), _OF_RARE.get(rare or "", 0), dtype=np.int64)
-    of_row[~is_rare] = _draw(dataset.labels[~is_rare], count, seed)
+    groups = None if dataset.groups is None else dataset.groups[~is_rare]
+    of_row[~is_rare] = _draw(dataset.labels[~is_rare], count, seed, groups)
     folds = Folds(count, seed, of_row)
     write_json(path, {"folds": count, "seed": seed, "of_row": folds.of_row.tolist()})
     return folds
+
+
+def fold_count(dataset: Dataset, asked: int | None, usual: int) -> int:
+    """Return how many folds members are trained on.
+
+    Args:
+        dataset: The data; where its files give the folds, it is their number.
+        asked: What the user asks for; None for nothing.
+        usual: What is usual otherwise.
+
+    Raises:
+        ConfigurationError: The files give another number than was asked for.
+    """
+    if dataset.given_folds is None:
+        return asked or usual
+    there = int(dataset.given_folds.max()) + 1
+    if asked not in (None, there):
+        raise ConfigurationError(
+            f"--folds was given as {asked}, but the fold column has {there} folds.",
+            mend=f"Leave --folds out, or give --folds {there}.",
+        )
+    return there
+
+
+def _given(dataset: Dataset, of_row: np.ndarray, count: int, seed: int) -> Folds:
+    """Return the folds that the files give.
+
+    Raises:
+        DataError: A class stands in one fold alone, so that nothing learns it for that fold.
+    """
+    for index, label in enumerate(dataset.competition.classes):
+        there = np.unique(of_row[dataset.labels == index])
+        if len(there) == 1:
+            raise DataError(
+                f"All rows of the class {label!r} stand in one fold of the fold column; expected "
+                "two folds at least, so that networks can learn it.",
+                mend="Give another --fold-column, or leave it out.",
+            )
+    return Folds(count, seed, of_row)
+
+
+def _require_groups(groups: np.ndarray, count: int) -> None:
+    there = len(np.unique(groups))
+    if there < count:
+        raise DataError(
+            f"The groups' column has {there} groups, fewer than the {count} folds.",
+            mend=f"Give --folds {there}." if there >= 2 else "Give another --groups column.",
+        )
 
 
 def stored_folds(dataset: Dataset, workspace: Workspace) -> list[Folds]:
@@ -210,11 +268,14 @@ def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
     return Folds(count, seed, of_row)
 
 
-def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import StratifiedKFold
+def _draw(
+    labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     of_row = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels)):
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
         of_row[held_out] = fold
     return of_row

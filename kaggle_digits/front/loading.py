@@ -111,6 +111,8 @@ def load(
     image_shape: str | tuple[int, int] | tuple[int, int, int] | None = None,
     image_size: int | tuple[int, int] | None = None,
     skip_broken: bool = False,
+    groups: str | None = None,
+    fold_column: str | None = None,
     progress: Progress | bool = True,
 ) -> Loaded:
     """Load a competition.
@@ -132,6 +134,8 @@ def load(
         image_size: Pixels that image files are scaled to, or height and width; None for as the
             workspace was made, at first their own size, 128 at most.
         skip_broken: Go on without image files that are broken or missing.
+        groups: Column of the training table whose equal values stand in one fold.
+        fold_column: Column of the training table that gives each row's fold.
         progress: False for none; or who is told of it.
 
     Raises:
@@ -166,8 +170,9 @@ def load(
         else:
             path, shape = _written(data, test, place, telling, shape)
         dataset = reading.load(
-            path, place, telling.say, shape, size=_size(image_size), skip_broken=skip_broken
-        )
+            path, place, telling.say, shape, size=_size(image_size), skip_broken=skip_broken,
+            groups=groups, fold_column=fold_column,
+        )  # fmt: skip
     return Loaded(
         dataset=dataset,
         workspace=place,

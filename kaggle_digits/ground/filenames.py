@@ -141,4 +141,5 @@ def _unpacked(name: str) -> str:
 
 
 def _base(name: str) -> str:
-    return PurePosixPath(name).name.lower()
+    # By text alone: there may be a hundred thousand names.
+    return name.rstrip("/").rpartition("/")[2].lower()

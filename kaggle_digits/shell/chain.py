@@ -157,7 +157,8 @@ def run(
     if time_budget is not None:
         require_budget(time_budget, images)
     # What the members will refuse is refused before a search, which may take the place of another.
-    require_rows_per_class(dataset, folds or preset.folds, rare)
+    if dataset.given_folds is None:
+        require_rows_per_class(dataset, folds or preset.folds, rare)
     tuned = _search(
         place,
         preset,

@@ -67,6 +67,8 @@ class Session:
         image_shape: The --image-shape; None for what the workspace or the files show.
         image_size: The --image-size of image files; None as well.
         skip_broken: The --skip-broken.
+        groups: The --groups column of train.csv.
+        fold_column: The --fold-column of train.csv.
     """
 
     workspace: Workspace
@@ -79,6 +81,8 @@ class Session:
     image_shape: ImageShape | None = None
     image_size: tuple[int, int] | None = None
     skip_broken: bool = False
+    groups: str | None = None
+    fold_column: str | None = None
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -93,6 +97,8 @@ class Session:
                 self.image_shape,
                 size=self.image_size,
                 skip_broken=self.skip_broken,
+                groups=self.groups,
+                fold_column=self.fold_column,
             )
         return self._dataset
 
@@ -178,6 +184,17 @@ def shared_options() -> list[click.Parameter]:
             ["--skip-broken"],
             is_flag=True,
             help="Go on without image files that are broken or missing.",
+        ),
+        click.Option(
+            ["--groups"],
+            metavar="COLUMN",
+            help="Column of train.csv, such as the writer or the patient, whose rows stand in one "
+            "fold together. Default: as the workspace was made; at first none.",
+        ),
+        click.Option(
+            ["--fold-column"],
+            metavar="COLUMN",
+            help="Column of train.csv that gives each row's fold. Default: as --groups.",
         ),
         click.Option(
             ["--workspace"],
@@ -279,6 +296,8 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             image_shape=given.pop("image_shape"),
             image_size=given.pop("image_size"),
             skip_broken=given.pop("skip_broken"),
+            groups=given.pop("groups"),
+            fold_column=given.pop("fold_column"),
         )
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:

@@ -15,7 +15,8 @@ GROUPS = {
         "--precision", "--public-share", "--interval", "--times", "--full",
     ),
     "Where": (
-        "--data", "--image-shape", "--image-size", "--skip-broken", "--workspace", "--competition",
+        "--data", "--image-shape", "--image-size", "--skip-broken", "--groups", "--fold-column",
+        "--workspace", "--competition",
         "--local", "--truth", "--dir",
     ),
     "Output": (

@@ -254,7 +254,7 @@ def test_colour_goes_through_every_command(tmp_path, capfd) -> None:
     call("tune", *shape, "--trials", 1, "--max-epochs", 1, "--workers", 1)
     best = json.loads((tmp_path / "w" / "tuning" / "best.json").read_text())
     assert best["configurations"][0]["config"]["augmentation"] in PHOTO_POLICIES
-    call("cv-train", "--folds", 2, "--epochs", 12, "--keep-weights", "--workers", 1)
+    call("cv-train", "--folds", 2, "--epochs", 40, "--keep-weights", "--workers", 1)
     call("blend", "--compare")
     truth = tmp_path / "truth.csv"
     lines = [f"{row + 1},{'ab'[row % 2]}" for row in range(30)]
@@ -266,10 +266,10 @@ def test_colour_goes_through_every_command(tmp_path, capfd) -> None:
     new = [tmp_path / f"{row}.png" for row in range(4)]
     output = ["--output", tmp_path / "new.csv"]
     call("predict", *[word for path in new for word in ("--images", path)], *output)
-    rows = list(csv.DictReader((tmp_path / "new.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "new.csv").read_text().splitlines()))
     assert [row["label"] for row in rows] == ["a", "b", "a", "b"]
     call("predict", "--images", tmp_path / "data" / "test.csv", *output)
-    again = list(csv.DictReader((tmp_path / "new.csv").open()))
+    again = list(csv.DictReader((tmp_path / "new.csv").read_text().splitlines()))
     for one, other in zip(rows, again, strict=False):
         assert float(one["p_a"]) == pytest.approx(float(other["p_a"]), abs=2e-3)
     call("report", "--output", tmp_path / "report.html")

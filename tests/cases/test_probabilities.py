@@ -151,7 +151,7 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
     call("cv-train", *data, "--config", tmp_path / "c.toml", "--folds", 2, "--epochs", 1,
          "--workers", 1)  # fmt: skip
     call("blend", "--output", tmp_path / "s.csv")
-    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     test = np.load(tmp_path / "w" / "ensembles" / "blend" / "test.npy")
     assert [list(row) for row in rows][0] == ["id", *columns]
     for column in columns:

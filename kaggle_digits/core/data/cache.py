@@ -38,6 +38,9 @@ _VERSION = 1
 _READER = 2
 """Of the way files are read; another one reads them once more."""
 
+_OPTIONAL = ("groups", "folds")
+"""Arrays that most data have not."""
+
 _ROWS = 4096
 """Images that are looked at at a time, so that memory holds no second copy of all of them."""
 
@@ -67,6 +70,10 @@ def digest_of(parsed: Parsed) -> str:
     for array in (parsed.images, parsed.labels, parsed.test_images):
         for start in range(0, len(array), _ROWS):
             state.update(np.ascontiguousarray(array[start : start + _ROWS]).data)
+    for name in _OPTIONAL:
+        numbers = getattr(parsed, name)
+        if numbers is not None:
+            state.update(name.encode() + np.ascontiguousarray(numbers).data)
     return state.hexdigest()[:16]
 
 
@@ -106,6 +113,11 @@ def fetch(digest: str, workspace: Workspace) -> Parsed | None:
         images = load_array(folder / "images.npy", mmap_mode="r")
         test_images = load_array(folder / "test_images.npy", mmap_mode="r")
         labels = load_array(folder / "labels.npy")
+        others = {
+            name: load_array(folder / f"{name}.npy")
+            for name in _OPTIONAL
+            if (folder / f"{name}.npy").exists()
+        }
     except (ArtefactError, OSError, ValueError):
         return None
     intact = (
@@ -114,12 +126,13 @@ def fetch(digest: str, workspace: Workspace) -> Parsed | None:
         and images.shape == (rows, *shape)
         and labels.shape == (len(images),)
         and test_images.shape == (len(ids), *shape)
+        and all(one.dtype == np.int64 and one.shape == labels.shape for one in others.values())
         and 0 <= labels.min(initial=0) <= labels.max(initial=0) < len(competition.classes)
     )
     if not intact:
         return None
     labels.flags.writeable = False
-    return Parsed(competition, images, labels, test_images, ids)
+    return Parsed(competition, images, labels, test_images, ids, **others)
 
 
 def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:
@@ -133,6 +146,7 @@ def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:
         "labels": parsed.labels,
         "test_images": parsed.test_images,
     }
+    arrays |= {name: one for name in _OPTIONAL if (one := getattr(parsed, name)) is not None}
     meta = {
         "version": _VERSION,
         "competition": parsed.competition.to_json(),

@@ -20,7 +20,7 @@ from kaggle_digits.core.data.pixels import (
     shape_of,
 )
 from kaggle_digits.ground.competition import is_whole_number
-from kaggle_digits.ground.errors import DataError, shorten
+from kaggle_digits.ground.errors import ConfigurationError, DataError, did_you_mean, shorten
 from kaggle_digits.ground.shapes import ImageShape
 
 LABEL_NAMES = frozenset({"label", "labels", "class", "target", "digit", "letter"})
@@ -66,6 +66,7 @@ class Layout:
         id: Position of the id column, where there is one.
         separator: What stands between fields.
         packed: Whether all pixels of an image stand in one column, with blanks between them.
+        kept: Positions of other columns that are read, too.
     """
 
     columns: tuple[str, ...]
@@ -75,6 +76,7 @@ class Layout:
     id: int | None
     separator: str = ","
     packed: bool = False
+    kept: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ def arrange(
     test_name: str,
     sample: tuple[str, str] | None,
     shape: ImageShape | None,
+    keep: Sequence[str] = (),
 ) -> Arrangement:
     """Say what the columns of train and test are for.
 
@@ -175,6 +178,7 @@ def arrange(
         test_name: How messages name the second file.
         sample: The sample submission's columns, id and label, where there is one.
         shape: Of the images, where the user gives it.
+        keep: Columns of train that are to be read as they are.
 
     Returns:
         The layouts, with pixels in the same image order. Columns that are none of pixels, label
@@ -193,7 +197,9 @@ def arrange(
         require_same_pixels(grid, test.columns, train_name, test_name)
     grid, order_remark = _with_order(grid, train)
     pixels = frozenset(grid.names)
-    train_extra = [name for name in train.columns if name not in pixels]
+    for name in keep:
+        require_column(name, train.columns, train_name)
+    train_extra = [name for name in train.columns if name not in pixels and name not in keep]
     test_extra = [name for name in test.columns if name not in pixels]
     hint = sample[1].casefold() if sample else None
     label = _find_label(train_extra, test_extra, hint, train_name, test_name)
@@ -220,12 +226,26 @@ def arrange(
             f"× width; --image-shape gives another shape, such as {others[0]}"
             f"{'x3' * (found.planes > 1)}"
         )
+    layout = _layout(train, grid, label, ids if ids in train_extra else None, packed)
     return Arrangement(
-        train=_layout(train, grid, label, ids if ids in train_extra else None, packed),
+        train=replace(layout, kept=tuple(train.columns.index(name) for name in keep)),
         test=_layout(test, grid, None, ids, packed),
         is_named_id=ids is not None and _is_id_name(ids, known),
         remarks=tuple(remarks),
     )
+
+
+def require_column(name: str, columns: Sequence[str], file: str) -> None:
+    """Refuse a column that is not there.
+
+    Raises:
+        ConfigurationError: The nearest name is in its mend.
+    """
+    if name not in columns:
+        raise ConfigurationError(
+            f"The column {name!r} was asked for, which {file} has not.",
+            mend=did_you_mean(name, columns[:_LOOKED_AT]),
+        )
 
 
 def is_text(field: str) -> bool:

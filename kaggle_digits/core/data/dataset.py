@@ -53,6 +53,8 @@ class Dataset:
             zip or a folder, whatever the order of the columns.
         name: How messages name it: the path given, or "embedded digits".
         truth: True label of each test id, for the embedded data only.
+        groups: int64 [rows], rows with equal numbers stand in one fold; None for no groups.
+        given_folds: int64 [rows], each row's fold where the files say it; else None.
     """
 
     competition: Competition
@@ -63,6 +65,8 @@ class Dataset:
     digest: str
     name: str
     truth: dict[str, str] | None
+    groups: np.ndarray | None = None
+    given_folds: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -78,6 +82,8 @@ class Dataset:
             digest=digest,
             name=name,
             truth=truth,
+            groups=parsed.groups,
+            given_folds=parsed.folds,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -99,6 +105,8 @@ class Dataset:
             "test_ids": self.test_ids,
             "digest": self.digest,
             "name": self.name,
+            "groups": self.groups,
+            "given_folds": self.given_folds,
         }
 
     @classmethod
@@ -130,6 +138,8 @@ def load(
     *,
     size: tuple[int, int] | None = None,
     skip_broken: bool = False,
+    groups: str | None = None,
+    fold_column: str | None = None,
 ) -> Dataset:
     """Read a competition; what was read once comes from the workspace's cache.
 
@@ -143,6 +153,8 @@ def load(
             for what the files show.
         size: Height and width that image files are scaled to; None as for `shape`.
         skip_broken: Leave out image files that cannot be read, and say so.
+        groups: The column of train.csv whose equal values stand in one fold; None as for `shape`.
+        fold_column: The column of train.csv that gives the fold; None as for `shape`.
 
     Raises:
         DataError: The files are missing or broken.
@@ -159,7 +171,7 @@ def load(
         if usual is not None and _absolute(usual) != known.path:
             say(f"going on with this workspace's own data, {known.name}; {usual} is not read")
     is_known = known is not None and known.path == _absolute(path)
-    wanted = Wanted(shape, size, skip_broken)
+    wanted = Wanted(shape, size, skip_broken, groups, fold_column)
     if known is not None and (is_known or holds_results(workspace)):
         wanted = wanted.or_else(known.wanted)
     if path is None or _are_shapes(path):
@@ -271,7 +283,7 @@ def _parse(source: Source | ImageSource, say: Callable[[str], None], wanted: Wan
             "are not scaled.",
             mend="Leave it out; the shape of pixels in columns is --image-shape.",
         )
-    return read_competition(source, say, wanted.shape)
+    return read_competition(source, say, wanted)
 
 
 def _cached(

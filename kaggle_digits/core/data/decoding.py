@@ -84,7 +84,8 @@ def decode(content: bytes) -> Decoded:
         raise UndecodableError(f"has {image.shape[2]} planes, neither grey nor colour")
     # OpenCV's order is blue, green, red.
     image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    image = image[..., ::-1] if image.ndim == 3 else image
+    if image.ndim == 3:
+        return Decoded(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), opaque)
     return Decoded(np.ascontiguousarray(image), opaque)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +30,10 @@ from kaggle_digits.core.data.image_rows import (
     test_images,
     without_extension,
 )
-from kaggle_digits.core.data.image_source import ImageFiles, ImageSource
+from kaggle_digits.core.data.image_source import UNREADABLE, ImageFiles, ImageSource
 from kaggle_digits.core.data.labels import in_sample_form, is_writable
-from kaggle_digits.core.data.reading import Parsed
+from kaggle_digits.core.data.reading import Parsed, fold_arrays
 from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
-from kaggle_digits.core.data.source import DAMAGE
 from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.ground.competition import (
@@ -86,7 +86,7 @@ def read_image_competition(
     with source.open() as files:
         tables = tables_of(files)
         sample = _read_sample(files, tables.get("sample"))
-        train = _train(files, tables.get("train"), sample)
+        train = _train(files, tables.get("train"), sample, wanted)
         form, ids, test = _test(files, tables.get("test"), sample, train)
         for line in train.remarks:
             say(line)
@@ -102,8 +102,10 @@ def read_image_competition(
     assert images is not None and tested is not None
     labels, label_remark = in_sample_form(train.labels, sample.labels if sample else ())
     kept = _without_broken(train, ids, bad, bad_test, wanted, say)
+    others = train.kept
     if kept is not None:
         images, labels = images[kept], [labels[row] for row in kept.tolist()]
+        others = tuple([column[row] for row in kept.tolist()] for column in others)
     _require_writable(labels, train)
     classes = sort_classes(labels)
     if len(classes) < 2:
@@ -126,21 +128,31 @@ def read_image_competition(
         labels=np.array([place[label] for label in labels], np.int64),
         test_images=tested,
         test_ids=ids,
+        **fold_arrays(wanted, others),
     )
 
 
 def _read_sample(files: ImageFiles, name: str | None) -> Sample | None:
     if name is None:
         return None
-    return read_sample(files.read(name), PurePosixPath(name).name)
+    short = PurePosixPath(name).name
+    try:
+        return read_sample(files.table(name), short)
+    except csv.Error as error:
+        raise DataError(f"{short} cannot be read: {error}.") from error
 
 
-def _train(files: ImageFiles, table: str | None, sample: Sample | None) -> Labelled:
+def _train(files: ImageFiles, table: str | None, sample: Sample | None, wanted: Wanted) -> Labelled:
     index = Index(files.images, "train")
     hint = sample.form.label_column if sample else None
+    if table is None and wanted.columns:
+        raise ConfigurationError(
+            f"The column {wanted.columns[0]!r} was asked for, but there is no table of labels.",
+            mend="Leave it out, or give train.csv with it.",
+        )
     if table is None:
         return labelled_by_folder(index, sample.form.id_column if sample else "id")
-    found = labelled_by_table(read_label_table(files, table), index, hint, ())
+    found = labelled_by_table(read_label_table(files, table), index, hint, wanted.columns)
     require_distinct_ids(found.ids, found.table)
     return found
 
@@ -222,7 +234,7 @@ def _try(files: ImageFiles) -> Callable[[str], Decoded | str]:
             return decode(files.read(name))
         except UndecodableError as error:
             return str(error)
-        except (*DAMAGE, OSError, EOFError, NotImplementedError, RuntimeError, ValueError):
+        except UNREADABLE:
             return "cannot be read"
 
     return read

@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from kaggle_digits.core.data.columns import LABEL_NAMES, is_text, read_header, text_of
+from kaggle_digits.core.data.columns import (
+    LABEL_NAMES,
+    is_text,
+    read_header,
+    require_column,
+    text_of,
+)
 from kaggle_digits.core.data.image_source import ImageFiles
 from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.filenames import USUAL, Role, is_image, role_of
@@ -48,6 +54,7 @@ class Labelled:
         label_column: The label's name.
         id_column: The id's name.
         remarks: What a user should know.
+        kept: Other columns that were asked for.
     """
 
     table: str
@@ -57,6 +64,7 @@ class Labelled:
     label_column: str
     id_column: str
     remarks: list[str]
+    kept: tuple[list[str], ...] = ()
 
 
 def tables_of(files: ImageFiles) -> dict[Role, str]:
@@ -95,7 +103,7 @@ def read_label_table(files: ImageFiles, name: str) -> LabelTable:
         DataError: It is empty, not text, or a line has another number of fields than the header.
     """
     short = PurePosixPath(name).name
-    content = files.read(name)
+    content = files.table(name)
     if not short.lower().endswith((".csv", ".tsv")):
         raise DataError(f"{short} is packed.", mend="Unpack it.")
     header = read_header(io.BytesIO(content), short)
@@ -180,7 +188,7 @@ class Index:
 
 
 def labelled_by_table(
-    table: LabelTable, index: Index, hint: str | None, used: Iterable[str]
+    table: LabelTable, index: Index, hint: str | None, keep: Sequence[str]
 ) -> Labelled:
     """Return the training images that a table names.
 
@@ -188,13 +196,15 @@ def labelled_by_table(
         table: The table.
         index: Finds images.
         hint: The sample submission's label column, where it has one.
-        used: Columns that are for something else.
+        keep: Columns that are to be read as they are.
 
     Raises:
         DataError: No column names images, or none is the label.
     """
+    for name in keep:
+        require_column(name, tuple(table.columns), table.name)
     id_column = image_column(table, index)
-    others = [name for name in table.columns if name != id_column and name not in set(used)]
+    others = [name for name in table.columns if name != id_column and name not in keep]
     label_column, labels, remarks = _labels(table, others, hint)
     ids = table.columns[id_column]
     for line, label in enumerate(labels, start=2):
@@ -208,7 +218,8 @@ def labelled_by_table(
     unnamed = len(set(index.own) - set(images))
     if unnamed:
         remarks.append(f"{unnamed:,} training images have no row in {table.name}; left out")
-    return Labelled(table.name, ids, images, labels, label_column, id_column, remarks)
+    kept = tuple(table.columns[name] for name in keep)
+    return Labelled(table.name, ids, images, labels, label_column, id_column, remarks, kept)
 
 
 def image_column(table: LabelTable, index: Index) -> str:

@@ -12,10 +12,10 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from kaggle_digits.core.data.columns import packed_grid, read_header
@@ -24,10 +24,17 @@ from kaggle_digits.core.data.source import DAMAGE, Stamp, find, require_inside, 
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.filenames import is_image, is_table
 
+UNREADABLE = (*DAMAGE, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What reading a file raises where it, or the zip it lies in, is damaged or has a password."""
+
 _LEAST_PIXELS = 16
 """Pixel columns from which on a table holds the images itself."""
 
+_HIDDEN = (".", "__MACOSX")
 _DEPTH = 6
+_MOST_STAMPED = 20_000
+"""Images whose times are looked at before each call; of more, as many of them."""
+
 _MOST_OTHERS = 20_000
 """Files that are no images, and none was found among them, after which no more are looked at."""
 
@@ -40,13 +47,26 @@ class ImageFiles:
         images: Names of the image files, with `/` between folders; those of zips with the zip's
             name in front.
         tables: Names of the CSV files.
-        read: Returns a file's bytes; from several threads at once, too. Raises OSError, or one of
-            `source.DAMAGE`, where it cannot be read.
+        read: Returns a file's bytes; from several threads at once, too. Raises one of `UNREADABLE`
+            where that cannot be done.
     """
 
     images: list[str]
     tables: list[str]
     read: Callable[[str], bytes]
+
+    def table(self, name: str) -> bytes:
+        """Return a table's bytes.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            return self.read(name)
+        except UNREADABLE as error:
+            raise DataError(
+                f"{name} cannot be read: {error}.", mend="Download it again, or unpack it."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +92,7 @@ class ImageSource:
             top: _Place = _Folder(self.path) if self.path.is_dir() else _Zip(self.path, stack)
             found: dict[str, tuple[_Place, str]] = {}
             for name in top.names():
-                if _is_archive(name) and not top.holds_table(name):
+                if _is_archive(name) and not _holds_table(top, name):
                     inner = _Zip(top.as_file(name, stack), stack, name)
                     stem = name[: -len(".zip")]
                     found |= {f"{stem}/{one}": (inner, one) for one in inner.names()}
@@ -123,22 +143,44 @@ def _find_in_folder(path: Path) -> ImageSource | None:
     )
     if not suspicious or _has_pixels(path):
         return None
-    folder, state, has_images, others = _Folder(path), hashlib.sha256(), False, 0
-    count = 0
+    folder, has_images, others = _Folder(path), False, 0
+    images: list[tuple[str, os.DirEntry[str]]] = []
+    tables: list[tuple[str, os.DirEntry[str]]] = []
     for name, entry in folder.entries():
-        is_one = is_image(name)
-        has_images = has_images or is_one or (_is_archive(name) and not folder.holds_table(name))
-        others += not is_one
-        if not has_images and others > _MOST_OTHERS:
+        if is_image(name):
+            images.append((name, entry))
+            continue
+        if is_table(name) or _is_archive(name):
+            tables.append((name, entry))
+        has_images = has_images or (_is_archive(name) and not folder.holds_table(name))
+        others += 1
+        if not images and not has_images and others > _MOST_OTHERS:
             return None
-        if is_one or is_table(name) or _is_archive(name):
-            status = entry.stat()
-            count += 1
-            line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n"
-            state.update(line.encode("utf-8", "surrogateescape"))
-    if not has_images:
+    if not images and not has_images:
         return None
-    return ImageSource(path, ((state.hexdigest(), count, 0, 0),))
+    return ImageSource(path, _stamp(folder, images, tables))
+
+
+def _stamp(
+    folder: _Folder,
+    images: Sequence[tuple[str, os.DirEntry[str]]],
+    tables: Sequence[tuple[str, os.DirEntry[str]]],
+) -> Stamp:
+    """Return what changes when a file changes.
+
+    Of very many images some are looked at, with all names and all folders, whose times change when
+    a file in them is put there, taken away or replaced.
+    """
+    state = hashlib.sha256("\0".join(name for name, _ in images).encode(errors="surrogateescape"))
+    step = -(-len(images) // _MOST_STAMPED) or 1
+    looked_at = [*tables, *images[::step]]
+    marks = [(name, entry.stat()) for name, entry in looked_at]
+    if step > 1:
+        marks += [(name, os.stat(name)) for name in folder.folders]
+    for name, status in marks:
+        line = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n"
+        state.update(line.encode(errors="surrogateescape"))
+    return ((state.hexdigest(), len(images), 0, 0),)
 
 
 def _find_in_zip(path: Path) -> ImageSource | None:
@@ -151,7 +193,7 @@ def _find_in_zip(path: Path) -> ImageSource | None:
                 or (_is_archive(name) and not archive.holds_table(name))
                 for name in names
             )
-        except (*DAMAGE, EOFError, NotImplementedError, ValueError):
+        except UNREADABLE:
             return None  # the tables' reader says what is wrong with it
     if not has_images or _has_pixels(path):
         return None
@@ -176,6 +218,7 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.folders: list[str] = []
 
     def entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield each file below the folder with its name from there, in order of names."""
@@ -185,7 +228,8 @@ class _Folder:
         return [name for name, _ in self.entries()]
 
     def read(self, name: str) -> bytes:
-        with open(self._path / name, "rb", buffering=0) as stream:
+        # Joined as text: there may be a hundred thousand of them.
+        with open(f"{self._path}/{name}", "rb", buffering=0) as stream:
             return stream.read()
 
     def as_file(self, name: str, stack: ExitStack) -> Path:
@@ -198,6 +242,7 @@ class _Folder:
     def _below(
         self, folder: str, prefix: str, depth: int
     ) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        self.folders.append(folder)
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
         for entry in found:
@@ -222,7 +267,7 @@ class _Zip:
     def names(self) -> list[str]:
         try:
             entries = self._archive().infolist()
-        except (*DAMAGE, EOFError, ValueError) as error:
+        except UNREADABLE as error:
             raise truncated(self._path, self._name) from error
         for entry in entries:
             require_inside(entry, self._name)
@@ -236,7 +281,7 @@ class _Zip:
         try:
             with self._archive().open(name) as packed, open(place, "wb") as plain:
                 shutil.copyfileobj(packed, plain, 1 << 20)
-        except (*DAMAGE, EOFError, ValueError) as error:
+        except UNREADABLE as error:
             raise truncated(self._path, name) from error
         return place
 
@@ -263,9 +308,18 @@ def _starts_with_table(stream: IO[bytes]) -> bool:
     return is_table(stream.read(length).decode("utf-8", "replace"))
 
 
+def _holds_table(place: _Place, name: str) -> bool:
+    try:
+        return place.holds_table(name)
+    except UNREADABLE as error:
+        raise DataError(
+            f"{name} cannot be read: {error}.", mend="Download it again, or unpack it."
+        ) from error
+
+
 def _is_archive(name: str) -> bool:
     return name.lower().endswith(".zip") and not _is_hidden(name)
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return name.startswith(_HIDDEN) or "/." in name or "/__MACOSX" in name

@@ -34,7 +34,7 @@ class Provenance:
             embedded shapes.
         digest: Of what the files mean.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
-        reading: What was asked for of image files, as `Wanted.to_json`; empty for nothing.
+        reading: What else was asked for, as `Wanted.to_json`; empty for nothing.
     """
 
     path: str | None

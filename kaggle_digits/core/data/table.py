@@ -42,6 +42,7 @@ class Table:
         labels: The label of each row as it stands in the file, blanks around it removed; none
             where the file has no label column.
         ids: The id of each row as it stands in the file; none where it has no id column.
+        kept: The layout's other columns.
     """
 
     images: np.ndarray
@@ -49,6 +50,7 @@ class Table:
     floats: bool
     labels: list[str] | None
     ids: list[str] | None
+    kept: tuple[list[str], ...] = ()
 
 
 class _Unfit(ValueError):
@@ -99,6 +101,7 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
 
     count = len(layout.columns)
     texts = [position for position in (layout.label, layout.id) if position is not None]
+    texts += layout.kept
     if layout.packed:
         texts += layout.pixels
     # What is left out is not looked at: whatever it holds is no reason to refuse the file.
@@ -142,6 +145,7 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
         floats=gathered.floats,
         labels=labels,
         ids=None if layout.id is None else columns[layout.id],
+        kept=tuple(columns[position] for position in layout.kept),
     )
 
 

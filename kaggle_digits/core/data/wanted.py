@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kaggle_digits.ground.artefacts import Fields
+from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.shapes import ImageShape, parse_size
 
 
@@ -18,11 +19,28 @@ class Wanted:
         shape: Of images in pixel columns.
         size: Height and width that image files are scaled to.
         skip_broken: Whether image files that cannot be read are left out.
+        groups: The column of train.csv whose equal values stand in one fold.
+        fold_column: The column of train.csv that gives the fold.
     """
 
     shape: ImageShape | None = None
     size: tuple[int, int] | None = None
     skip_broken: bool = False
+    groups: str | None = None
+    fold_column: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ConfigurationError: Folds are given, and groups to draw them by.
+        """
+        if self.groups is not None and self.fold_column is not None:
+            raise ConfigurationError(
+                f"--groups {self.groups} was given with --fold-column {self.fold_column}, which "
+                "says the folds already.",
+                mend="Give one of them.",
+            )
 
     def or_else(self, other: Self) -> Self:
         """Return these wishes, and another's where there is none."""
@@ -30,23 +48,36 @@ class Wanted:
             self.shape or other.shape,
             self.size or other.size,
             self.skip_broken or other.skip_broken,
+            self.groups or (None if self.fold_column else other.groups),
+            self.fold_column or (None if self.groups else other.fold_column),
         )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of train.csv that are for folds: one or none."""
+        return tuple(name for name in (self.groups, self.fold_column) if name is not None)
 
     @property
     def suffix(self) -> str:
         """What sets these wishes apart from others; empty for none."""
-        words = [f"as {self.shape}"] if self.shape else []
-        words += self._of_files()
-        return "".join(f" {word}" for word in words)
-
-    def _of_files(self) -> list[str]:
-        words = [f"scaled to {_written(self.size)}"] if self.size else []
-        return [*words, "without broken"] if self.skip_broken else words
+        words = [
+            f"as {self.shape}" if self.shape else "",
+            f"scaled to {_written(self.size)}" if self.size else "",
+            "without broken" if self.skip_broken else "",
+            f"in groups of {self.groups}" if self.groups else "",
+            f"with the folds of {self.fold_column}" if self.fold_column else "",
+        ]
+        return "".join(f" {word}" for word in words if word)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what concerns image files as a dictionary that JSON can hold."""
-        size = {"size": _written(self.size)} if self.size else {}
-        return size | ({"skip_broken": True} if self.skip_broken else {})
+        """Return all but the shape as a dictionary that JSON can hold; nothing of no wish."""
+        values = {
+            "size": _written(self.size),
+            "skip_broken": self.skip_broken,
+            "groups": self.groups,
+            "fold_column": self.fold_column,
+        }
+        return {name: value for name, value in values.items() if value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -61,6 +92,8 @@ class Wanted:
         return cls(
             size=None if size is None else parse_size(size),
             skip_broken=fields.flag("skip_broken", False),
+            groups=fields.text_or_none("groups") if "groups" in fields else None,
+            fold_column=fields.text_or_none("fold_column") if "fold_column" in fields else None,
         )
 
 
