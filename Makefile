@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A process for each core, four at most: each holds TensorFlow. Those that have ended help the others.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-slow coverage check docs release-check lock clean
 
@@ -16,13 +18,13 @@ demo: $(INSTALLED)  ## the main job on the embedded data
 	$(BIN)/kaggle-digits run --workspace demo-workspace
 
 test: $(INSTALLED)  ## the test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-slow: $(INSTALLED)  ## the long tests, those on the competition's files too
 	$(BIN)/python -m pytest -q -m slow
 
 coverage: $(INSTALLED)  ## the test suite, and the lines and branches that it does not run
-	$(BIN)/python -m pytest -q --cov --cov-report=term
+	$(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=term
 
 check: $(INSTALLED)  ## lint, types, architecture
 	$(BIN)/ruff check .

@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py [--data PATH] [--folds 8] [--epochs 2] [--repeats 3]
 
-First it measures, on this machine: the seconds of every member with one worker and with two, the
-start of the workers, and what the driver needs to store a result. Then it simulates
-the engine's own loop (a worker that is free takes the next task; the driver stores one
-result after another) with the measured times, and compares the simulation for two workers with what
-two workers really took. The same simulation gives the table for more.
+First it measures, on this machine: the seconds of every member with one worker of one thread, with
+two of them, and with one of two threads; the start of the workers, and what the driver needs to
+store a result. Then it simulates the engine's own loop (a worker that is free takes the next task;
+the driver stores one result after another) with the measured times, and compares the simulation for
+two workers with what two workers really took. The same simulation gives the table for more.
 
 What it leaves out: nodes of unequal speed, and a network slower than `--network` MB/s.
 """
@@ -80,11 +80,13 @@ def simulate(times: Times, workers: int, members: int, network: float | None = N
 Records = list[dict[str, float]]
 
 
-def measure(words: list[str], workspace: Path, workers: int) -> tuple[float, Records]:
+def measure(
+    words: list[str], workspace: Path, workers: int, threads: int = 1
+) -> tuple[float, Records]:
     """Train once; return the seconds of the command and each member's record."""
     began = time.time()
     subprocess.run(
-        [sys.executable, "-m", "kaggle_digits", "cv-train", "--quiet", "--threads", "1",
+        [sys.executable, "-m", "kaggle_digits", "cv-train", "--quiet", "--threads", str(threads),
          "--workers", str(workers), "--workspace", str(workspace), *words],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
@@ -126,12 +128,14 @@ def main() -> None:
         words += ["--config", str(folder / "config.json")]
         if given.data is not None:
             words += ["--data", str(given.data.resolve())]
-        errors, ratios = [], []
+        errors, ratios, widths = [], [], []
         for repeat in range(given.repeats):
             load = os.getloadavg()[0]
             alone, ones = measure(words, folder / f"one{repeat}", 1)
             both, twos = measure(words, folder / f"two{repeat}", 2)
+            wide, wides = measure(words, folder / f"wide{repeat}", 1, threads=2)
             one, two = times_of(alone, ones), times_of(both, twos)
+            widths.append((wide - times_of(wide, wides).start) / (both - two.start))
             # Two at a time are slower each: they share the memory's bandwidth. What a driver needs
             # for each result is that of the run with one worker.
             two = replace(two, storing=one.storing)
@@ -140,12 +144,14 @@ def main() -> None:
             ratios.append((both - two.start) / (alone - one.start))
             print(
                 f"load before {load:.1f}: one worker {alone:.1f} s, two {both:.1f} s, simulated "
-                f"{expected:.1f} s ({errors[-1]:+.1%}); members per hour x {1 / ratios[-1]:.2f}",
+                f"{expected:.1f} s ({errors[-1]:+.1%}); members per hour x {1 / ratios[-1]:.2f}, "
+                f"against one worker of two threads x {widths[-1]:.2f}",
                 flush=True,
             )
         print(
             f"two workers: simulated against measured {statistics.mean(errors):+.1%}, members per "
-            f"hour x {statistics.mean(1 / ratio for ratio in ratios):.2f}"
+            f"hour x {statistics.mean(1 / ratio for ratio in ratios):.2f}, against one worker of "
+            f"two threads x {statistics.mean(widths):.2f}"
         )
         print("\n| workers | 40 members | 400 members | 4,000 members |\n|---|---|---|---|")
         for workers in (1, 2, 10, 100, 1000):

@@ -206,12 +206,12 @@ class _Campaign:
         planned: list[MemberKey] = []
         wanted: list[MemberKey] = []
         members: list[MemberKey] = []
-        for round in range(settings.rounds + 1):
-            trainer.begin_round(round, members)
-            sets = in_order(self._configs, settings.seeds, settings.epochs, round)
+        for pseudo_round in range(settings.rounds + 1):
+            trainer.begin_round(pseudo_round, members)
+            sets = in_order(self._configs, settings.seeds, settings.epochs, pseudo_round)
             members = [key for fold_set in sets for key in trainer.keys(fold_set)]
             wanted += members
-            if round in (0, settings.rounds):
+            if pseudo_round in (0, settings.rounds):
                 planned += members
         keys = self._plan(planned, ended=True)
         kept = [key for key in keys if key not in wanted and not key.round and self._is_ours(key)]
@@ -230,30 +230,30 @@ class _Campaign:
         )
         base: list[MemberKey] = []
         last: list[MemberKey] = []
-        for round in range(rounds + 1):
-            trainer.begin_round(round, last)
-            stored = [fold_set for fold_set in self._stored if fold_set.round == round]
-            sets = stored or self._unplanned(round)
+        for pseudo_round in range(rounds + 1):
+            trainer.begin_round(pseudo_round, last)
+            stored = [fold_set for fold_set in self._stored if fold_set.round == pseudo_round]
+            sets = stored or self._unplanned(pseudo_round)
 
             def plan(
                 members: Sequence[MemberKey],
                 before: Sequence[MemberKey] = tuple(base),
-                shown: bool = round in (0, rounds),
+                shown: bool = pseudo_round in (0, rounds),
             ) -> None:
                 self._plan([*before, *(members if shown else ())], ended=False)
 
             last = spender.spend(
                 spender.candidates(sets, stored=bool(stored)),
                 plan,
-                parts=rounds - round + 1,
-                first_is_due=round == 0 and not self._has_whole_set(),
+                parts=rounds - pseudo_round + 1,
+                first_is_due=pseudo_round == 0 and not self._has_whole_set(),
             )
             if spender.unfinished:
                 keys = self._plan([*base, *last, *spender.unfinished], ended=False)
                 return [key for key in keys if self._store.has(key)]
             if not last:
                 break
-            if round == 0:
+            if pseudo_round == 0:
                 base = last
         if rounds and not last:
             self._progress.say("cv-train: the time does not reach for the pseudo-labels' members")
@@ -306,12 +306,12 @@ class _Campaign:
             )
         return [key for key in kept if key.set_id not in lost]
 
-    def _unplanned(self, round: int) -> list[FoldSet]:
+    def _unplanned(self, pseudo_round: int) -> list[FoldSet]:
         """Return all fold sets of a round that may come, but for those that are kept."""
         kept = {(key.config.digest, key.repeat, key.round) for key in self._kept}
         return [
             fold_set
-            for fold_set in in_order(self._configs, MOST_SEEDS, self._settings.epochs, round)
+            for fold_set in in_order(self._configs, MOST_SEEDS, self._settings.epochs, pseudo_round)
             if (fold_set.config.digest, fold_set.repeat, fold_set.round) not in kept
         ]
 

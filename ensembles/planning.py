@@ -45,7 +45,7 @@ _WORKERS_START = 2.5
 
 
 def in_order(
-    configs: Sequence[TrainingConfig], seeds: int, epochs: int, round: int = 0
+    configs: Sequence[TrainingConfig], seeds: int, epochs: int, pseudo_round: int = 0
 ) -> Iterator[FoldSet]:
     """Yield fold sets in the order they are trained in.
 
@@ -53,11 +53,11 @@ def in_order(
         configs: From best to worst.
         seeds: Trainings of each.
         epochs: Of each set.
-        round: Of each set.
+        pseudo_round: Of pseudo-labels, of each set.
     """
     for repeat in range(seeds):
         for config in configs:
-            yield FoldSet(config, repeat, round, epochs)
+            yield FoldSet(config, repeat, pseudo_round, epochs)
 
 
 @dataclass(frozen=True, slots=True)

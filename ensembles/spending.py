@@ -375,9 +375,9 @@ class Spender:
         """Return how many test images join a member's training, on the average of the folds."""
         if not candidates or not candidates[0].fold_set.round:
             return 0.0
-        round = candidates[0].fold_set.round
+        pseudo_round = candidates[0].fold_set.round
         counts = [
-            len(self._trainer.pseudo_labels(round, fold).rows)
+            len(self._trainer.pseudo_labels(pseudo_round, fold).rows)
             for fold in range(self._trainer.folds.count)
         ]
         return float(np.mean(counts))

@@ -94,15 +94,17 @@ class Trainer:
         self._sources: dict[int, Sequence[MemberKey]] = {}
         self._labels: dict[tuple[int, int], PseudoLabels] = {}
 
-    def begin_round(self, round: int, sources: Sequence[MemberKey]) -> None:
+    def begin_round(self, pseudo_round: int, sources: Sequence[MemberKey]) -> None:
         """Say whose test predictions become the labels of a round of pseudo-labels.
 
         Args:
-            round: From 1.
+            pseudo_round: From 1.
             sources: All members of the round before.
         """
-        self._sources[round] = tuple(sources)
-        self._labels = {which: found for which, found in self._labels.items() if which[0] != round}
+        self._sources[pseudo_round] = tuple(sources)
+        self._labels = {
+            which: found for which, found in self._labels.items() if which[0] != pseudo_round
+        }
 
     def keys(self, fold_set: FoldSet) -> list[MemberKey]:
         """Return the keys of a fold set, fold by fold."""
@@ -206,7 +208,7 @@ class Trainer:
                 f"cv-train: {again} members have no weights and are trained again to keep them"
             )
 
-    def pseudo_labels(self, round: int, fold: int) -> PseudoLabels:
+    def pseudo_labels(self, pseudo_round: int, fold: int) -> PseudoLabels:
         """Return the labels that join the training of a fold's members in a round.
 
         Raises:
@@ -214,17 +216,17 @@ class Trainer:
             ArtefactError: A helper is broken.
         """
         assert self._rule is not None
-        if (round, fold) not in self._labels:
+        if (pseudo_round, fold) not in self._labels:
             shape = len(self.folds.held_out_rows(fold)), len(self.dataset.test_images)
             classes = len(self.dataset.competition.classes)
             loaded = [
                 unsmoothed(self.store.load(key, shape, classes).test, key.config.label_smoothing)
-                for key in helpers(self._sources[round], fold)
+                for key in helpers(self._sources[pseudo_round], fold)
             ]
             labels = select(loaded, self._rule)
             require_some(labels, fold, self._rule)
-            self._labels[round, fold] = labels
-        return self._labels[round, fold]
+            self._labels[pseudo_round, fold] = labels
+        return self._labels[pseudo_round, fold]
 
     def make_all(
         self, keys: Sequence[MemberKey], task: Task, deadline: Deadline | None = None
@@ -308,11 +310,13 @@ class Trainer:
         )
         return key
 
-    def _decided_by(self, round: int, fold: int) -> str:
-        if not round:
+    def _decided_by(self, pseudo_round: int, fold: int) -> str:
+        if not pseudo_round:
             return ""
         assert self._rule is not None
-        return decided_by(self._rule, [key.name for key in helpers(self._sources[round], fold)])
+        return decided_by(
+            self._rule, [key.name for key in helpers(self._sources[pseudo_round], fold)]
+        )
 
     def _about(self, key: MemberKey, labels: PseudoLabels) -> dict[str, Any]:
         assert self._rule is not None
@@ -324,10 +328,12 @@ class Trainer:
         }
 
 
-def _member_seed(seed: int, config: TrainingConfig, fold: int, repeat: int, round: int) -> int:
+def _member_seed(
+    seed: int, config: TrainingConfig, fold: int, repeat: int, pseudo_round: int
+) -> int:
     # Every member walks through the bank in an order of its own, so that members do not share what
     # one order happens to teach; and a member's seed does not hang on which others are trained.
     which: list[Any] = [seed, config.digest, fold]
-    if repeat or round:
-        which += [repeat, round]
+    if repeat or pseudo_round:
+        which += [repeat, pseudo_round]
     return int(digest(which)[:7], 16)

@@ -31,7 +31,8 @@ from kaggle_digits.engine.shares import usual_workers
 from kaggle_digits.engine.tasks import Outcome, Site, Task, perform
 from kaggle_digits.ground.config import PRECISION_VARIABLE
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.stamps import differences, versions
 from kaggle_digits.ground.workspace import Workspace
@@ -43,6 +44,7 @@ _LOOK_SECONDS = 1.0
 _COUNT_SECONDS = 2.0
 _ANSWER_SECONDS = 120.0
 _REACH_SECONDS = 10.0
+_UNUSED_SECONDS = 7 * 86_400.0
 _PASSED_ON = ("KERAS_BACKEND", PRECISION_VARIABLE)
 _SAME = ("kaggle-digits", "keras", "tensorflow", "albumentations", "ray", "python")
 """What must be of one version on all nodes, so that a task gives the same result on each."""
@@ -284,16 +286,27 @@ def _place(home: tuple[str, str], digest: str) -> tuple[Workspace, bool]:
     host, root = home
     if socket.gethostname() == host and Path(root).is_dir():
         return Workspace(Path(root)), True
-    return Workspace(_scratch() / digest), False
+    return Workspace(_scratch(digest)), False
 
 
 @cache
-def _scratch() -> Path:
-    """Return a folder of this user's own for what is kept on a node between tasks."""
+def _scratch(digest: str) -> Path:
+    """Return a folder of this user's own for what a node keeps of a data set between tasks.
+
+    Those of other data sets that no process has begun to use for a week are removed.
+    """
     owner = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()) / f"kaggle-digits-{owner}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    all_data = Path(tempfile.gettempdir()) / f"kaggle-digits-{owner}"
+    all_data.mkdir(mode=0o700, exist_ok=True)
+    own = all_data / digest
+    own.mkdir(exist_ok=True)
+    os.utime(own)
+    for other in all_data.iterdir():
+        # Another process may remove the same one.
+        with contextlib.suppress(OSError, ArtefactError):
+            if time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
+                remove(other)
+    return own
 
 
 def _first_line(error: BaseException) -> str:

@@ -278,15 +278,15 @@ def test_test_has_other_pixel_names(made, workspace):
 
 
 @pytest.mark.parametrize(
-    ("line", "id", "says"),
+    ("line", "given", "says"),
     [
         (5, "t0", "test.csv has the id 't0' twice, in lines 2 and 5"),
         (4, "", "test.csv line 4 has no id"),
     ],
 )
-def test_ids_of_test(make, workspace, line, id, says):
+def test_ids_of_test(make, workspace, line, given, says):
     made = make(ids=[f"t{number}" for number in range(12)], id_column="id")
-    made.set("test.csv", line, 0, id)
+    made.set("test.csv", line, 0, given)
     refused(made.folder, workspace, says)
 
 

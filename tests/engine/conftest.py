@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -81,7 +82,12 @@ class RayCluster:
         }
         with open(self.folder / f"node-{len(self.nodes)}.log", "wb") as log:
             process = subprocess.Popen(
-                words, stdout=log, stderr=log, env=environment, start_new_session=True
+                words,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )
         self.nodes.append(process)
         self._wait_until_started(len(self.nodes) - 1)
@@ -106,6 +112,12 @@ class RayCluster:
                 self.kill(node)
 
 
+def end_with_parent() -> None:
+    """Have Linux end this process when the tests' process is killed: no node outlives them."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 def free_port() -> int:
     """A port that is free now, outside the range that Ray gives its workers."""
     with socket.socket() as probe:
@@ -114,9 +126,9 @@ def free_port() -> int:
     return port if port > 20_000 else free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster(tmp_path_factory) -> Iterator[RayCluster]:
-    """A cluster of two nodes, for all tests of a session."""
+    """A cluster of two nodes, for all tests of this folder."""
     pytest.importorskip("ray", reason="Ray is not installed (the extra kaggle-digits[ray])")
     # Sockets' paths may be 107 bytes long at most.
     import tempfile

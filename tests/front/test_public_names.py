@@ -54,13 +54,13 @@ def test_names_are_the_same_for_users_editors_and_type_checkers() -> None:
 @pytest.mark.parametrize("name", kd.__all__)
 def test_every_name_has_help_of_its_own(name: str) -> None:
     value = getattr(kd, name)
-    help = value.__doc__ or ""
-    assert len(help.split()) > 3
+    shown = value.__doc__ or ""
+    assert len(shown.split()) > 3
     if name not in FUNCTIONS:
         return
-    assert "Raises:" in help and "Example:" in help and ">>>" in help
+    assert "Raises:" in shown and "Example:" in shown and ">>>" in shown
     for parameter in inspect.signature(value).parameters:
-        assert re.search(rf"^ +{parameter}: \S", help, re.MULTILINE), parameter
+        assert re.search(rf"^ +{parameter}: \S", shown, re.MULTILINE), parameter
 
 
 def test_the_examples_of_the_help_run_one_after_the_other(
