@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def build(
     competition: str = "digit-recognizer",
     goes_on: str = "",
     budget: float | None = None,
+    reading: Sequence[str] = (),
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
 
@@ -97,6 +99,7 @@ def build(
         competition: The competition's short name, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+        reading: Options by which the data are read, such as `--image-size` and its value.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size.
@@ -116,6 +119,7 @@ def build(
         ranked=tuple(ranked[: preset.top_k]),
         goes_on=goes_on,
         budget=budget,
+        reading=shlex.join(reading),
     )
     sources = read_sources()
     script = render(plan, sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Plan:
         rehearse: Whether a small sample goes through the first commands before the real data.
         goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+        reading: Options by which the data are read, as a command line has them; empty for none.
 
     Raises:
         ConfigurationError: There is no such preset.
@@ -60,6 +62,7 @@ class Plan:
     rehearse: bool = True
     goes_on: str = ""
     budget: float | None = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         """Check the preset, so that a plan that exists has commands."""
@@ -119,7 +122,8 @@ class Plan:
         if self.ranked:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
             return [self._adopt(), ["cv-train", "--quiet", *least]]
-        return [["tune", "--quiet", "--trials", "1", "--max-epochs", "1"]]
+        least = ["--trials", "1", "--max-epochs", "1"]
+        return [["tune", "--quiet", *least, *shlex.split(self.reading)]]
 
     def for_script(self) -> dict[str, Any]:
         """Return what the script is given: the fields, and the command lines made of them."""
@@ -166,13 +170,13 @@ class Plan:
         return [["tune", *self._shared(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
-        return ["kernel", "adopt", RANKING, "--seed", str(self.seed)]
+        return ["kernel", "adopt", RANKING, "--seed", str(self.seed), *shlex.split(self.reading)]
 
     def _members(self) -> list[str]:
         return _given("--folds", self.folds) + _given("--epochs", self.epochs)
 
     def _shared(self) -> list[str]:
-        return ["--preset", self.preset, "--seed", str(self.seed)]
+        return ["--preset", self.preset, "--seed", str(self.seed), *shlex.split(self.reading)]
 
 
 def to_ranked(values: Mapping[str, Any]) -> Ranked:

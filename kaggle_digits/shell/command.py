@@ -102,6 +102,17 @@ class Session:
             )
         return self._dataset
 
+    def reading(self) -> tuple[str, ...]:
+        """Return the options by which another command reads the data as this one does."""
+        from kaggle_digits.core.data.provenance import read_provenance
+        from kaggle_digits.core.data.wanted import Wanted
+
+        wanted = Wanted(
+            self.image_shape, self.image_size, self.skip_broken, self.groups, self.fold_column
+        )
+        known = read_provenance(self.workspace)
+        return (wanted if known is None else wanted.or_else(known.wanted)).words
+
     @property
     def place(self) -> Place:
         """What functions of the wings are given."""

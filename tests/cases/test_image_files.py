@@ -15,9 +15,16 @@ import pytest
 from kaggle_digits.core import demo
 from kaggle_digits.core.data import Dataset, load
 from kaggle_digits.core.data.decoding import UndecodableError, decode, fitted
+from kaggle_digits.core.data.image_source import ImageSource
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.shell import cli
+from kernel import verification
+from kernel.bundle import read_script
+from kernel.machine import find_inputs
+from kernel.metadata import Kernel
+from kernel.plan import Plan
 
 SIDE = 9
 NAMES = ("cat", "dog", "emu")
@@ -393,3 +400,30 @@ def test_the_embedded_digits_as_files_are_the_same_data(tmp_path, read, per_clas
     assert dataset.digest == plain.digest
     np.testing.assert_array_equal(dataset.images, plain.images)
     assert dataset.test_ids == plain.test_ids
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_kernel_finds_and_is_verified_on_image_files(tmp_path, read, packed) -> None:
+    folder = competition(tmp_path / "data", drawn(30))
+    data = zipped(folder, tmp_path / "data.zip") if packed else folder
+    root = tmp_path / "kaggle"
+    script = Kernel("me", "digits", {}, b"", tmp_path)
+    verification._lay_out(root, root / "input" / "birds", data, script)
+    found = find_inputs(root / "input", "birds")
+    assert isinstance(found, ImageSource)
+    assert read(found.path)[0].digest == read(data)[0].digest
+
+
+def test_a_kernel_reads_the_data_as_they_are_read_at_home(tmp_path, capfd) -> None:
+    """Every command of the script that reads data has the options."""
+    place = ["--workspace", str(tmp_path / "w")]
+    words = ["--image-size", "12x16", "--groups", "a b", "--skip-broken", "--title", "birds"]
+    with pytest.raises(SystemExit) as ended:
+        cli.cli(["kernel", "build", "--dir", str(tmp_path / "kernel"), *words, *place])
+    assert not ended.value.code, capfd.readouterr().err
+    plan = read_script(next((tmp_path / "kernel").glob("*.py")).read_bytes(), "it").plan
+    assert plan.reading == "--image-size 12x16 --groups 'a b' --skip-broken"
+    given = ["--image-size", "12x16", "--groups", "a b", "--skip-broken"]
+    for command in [*plan.commands(), *plan.rehearsal()]:
+        assert " ".join(given) in " ".join(command) or command[0] == "check"
+    assert Plan.from_json(plan.to_json()) == plan

@@ -58,6 +58,18 @@ class Wanted:
         return tuple(name for name in (self.groups, self.fold_column) if name is not None)
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The options that ask for the same on a command line."""
+        given = {
+            "--image-shape": str(self.shape) if self.shape else None,
+            "--image-size": _written(self.size) or None,
+            "--groups": self.groups,
+            "--fold-column": self.fold_column,
+        }
+        words = [word for name, value in given.items() if value for word in (name, value)]
+        return (*words, *(["--skip-broken"] if self.skip_broken else []))
+
+    @property
     def suffix(self) -> str:
         """What sets these wishes apart from others; empty for none."""
         words = [
