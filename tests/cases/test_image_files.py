@@ -427,3 +427,29 @@ def test_a_kernel_reads_the_data_as_they_are_read_at_home(tmp_path, capfd) -> No
     for command in [*plan.commands(), *plan.rehearsal()]:
         assert " ".join(given) in " ".join(command) or command[0] == "check"
     assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_many_images_are_decoded_into_a_file_that_goes(tmp_path, monkeypatch) -> None:
+    from kaggle_digits.core.data import cache
+
+    images = drawn(30)
+    folder, place = competition(tmp_path / "data", images), Workspace(tmp_path / "w")
+    monkeypatch.setattr(cache, "_LARGE", 100)
+    kinds: list[type] = []
+    make = cache.room
+
+    def watched(workspace: Workspace) -> Callable[[tuple[int, ...]], np.ndarray]:
+        def room(shape: tuple[int, ...]) -> np.ndarray:
+            made = make(workspace)(shape)
+            kinds.append(type(made))
+            return made
+
+        return room
+
+    monkeypatch.setattr(cache, "room", watched)
+    dataset = load(folder, place)
+    assert kinds == [np.memmap, np.memmap]
+    np.testing.assert_array_equal(dataset.images, images[:20])
+    assert {path.name for path in (tmp_path / "w" / "cache" / "data").iterdir()} <= {
+        dataset.digest, "sources.json", ".lock",
+    }  # fmt: skip

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -25,6 +27,7 @@ from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import (
+    disk_error,
     make_folder,
     require_room,
     whole_folder,
@@ -37,6 +40,9 @@ _VERSION = 1
 
 _READER = 2
 """Of the way files are read; another one reads them once more."""
+
+_LARGE = 256 << 20
+"""Bytes from which on decoded images are kept in a file."""
 
 _OPTIONAL = ("groups", "folds")
 """Arrays that most data have not."""
@@ -133,6 +139,33 @@ def fetch(digest: str, workspace: Workspace) -> Parsed | None:
         return None
     labels.flags.writeable = False
     return Parsed(competition, images, labels, test_images, ids, **others)
+
+
+def room(workspace: Workspace) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """Return what makes arrays of bytes: large ones in a file of the cache that goes with them.
+
+    So what is decoded need not fit into memory.
+
+    Args:
+        workspace: Whose cache.
+    """
+
+    def make(shape: tuple[int, ...]) -> np.ndarray:
+        size = int(np.prod(shape))
+        if size < _LARGE:
+            return np.zeros(shape, np.uint8)
+        area = _area(workspace)
+        require_room(area, size, "the decoded images")
+        try:
+            with tempfile.TemporaryFile(dir=area) as file:
+                with suppress(AttributeError):  # no such call on some systems
+                    # Reserved now: a page that finds no room on the disk later ends the process.
+                    os.posix_fallocate(file.fileno(), 0, size)
+                return np.memmap(file, np.uint8, "w+", shape=shape)
+        except OSError as error:
+            raise disk_error(error, area) from error
+
+    return make
 
 
 def store(parsed: Parsed, digest: str, workspace: Workspace) -> None:

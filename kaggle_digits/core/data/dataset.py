@@ -14,7 +14,7 @@ import numpy as np
 
 from kaggle_digits.core import demo, drawn_shapes
 from kaggle_digits.core.data import cache
-from kaggle_digits.core.data.image_reading import read_image_competition
+from kaggle_digits.core.data.image_reading import Room, in_memory, read_image_competition
 from kaggle_digits.core.data.image_source import ImageSource, find_images
 from kaggle_digits.core.data.provenance import (
     DRAWN,
@@ -274,9 +274,14 @@ def _load(
     return Dataset.of(parsed, digest, name, truth)
 
 
-def _parse(source: Source | ImageSource, say: Callable[[str], None], wanted: Wanted) -> Parsed:
+def _parse(
+    source: Source | ImageSource,
+    say: Callable[[str], None],
+    wanted: Wanted,
+    room: Room = in_memory,
+) -> Parsed:
     if isinstance(source, ImageSource):
-        return read_image_competition(source, say, wanted)
+        return read_image_competition(source, say, wanted, room)
     if wanted.size is not None:
         raise ConfigurationError(
             f"--image-size was given, but the images of {source.path} are pixels in columns, which "
@@ -297,7 +302,7 @@ def _cached(
 def _read(
     source: Source | ImageSource, workspace: Workspace, say: Callable[[str], None], wanted: Wanted
 ) -> tuple[str, Parsed]:
-    parsed = _parse(source, say, wanted)
+    parsed = _parse(source, say, wanted, cache.room(workspace))
     digest = cache.digest_of(parsed)
     if cache.fetch(digest, workspace) is None:
         cache.store(parsed, digest, workspace)
