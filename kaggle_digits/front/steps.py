@@ -306,6 +306,7 @@ def run(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | float | None = None,
+    metric: str | None = None,
     output: str | Path | None = None,
     fresh: bool = False,
 ) -> Ran:
@@ -322,6 +323,7 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, for all of it.
+        metric: As in `blend`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
 
@@ -347,6 +349,7 @@ def run(
             threads=threads,
             cluster=cluster,
             time_budget=time_budget,
+            metric=metric,
             output=path_of(output),
             fresh=fresh,
         )
