@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from kaggle_digits.core.data import load
 from kaggle_digits.ground.competition import Competition, SubmissionFormat
@@ -140,7 +142,7 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
     place = ["--workspace", tmp_path / "w"]
     data = ["--data", made.folder]
 
-    def call(*words: object) -> dict[str, object]:
+    def call(*words: object) -> dict[str, Any]:
         with pytest.raises(SystemExit) as ended:
             cli.cli([*map(str, (*words, *place, "--json"))], prog_name="kaggle-digits")
         out, err = capfd.readouterr()
@@ -150,7 +152,9 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
     (tmp_path / "c.toml").write_text('filters = 8\naugmentation = "none"\n')
     call("cv-train", *data, "--config", tmp_path / "c.toml", "--folds", 2, "--epochs", 1,
          "--workers", 1)  # fmt: skip
-    call("blend", "--output", tmp_path / "s.csv")
+    blended = call("blend", "--metric", "auc", "--output", tmp_path / "s.csv")
+    found = blended["metric"]
+    assert found["name"] == "auc" and 0 <= found["value"] <= 1 and found["se"] > 0
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     test = np.load(tmp_path / "w" / "ensembles" / "blend" / "test.npy")
     assert [list(row) for row in rows][0] == ["id", *columns]
@@ -159,6 +163,12 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
         np.testing.assert_allclose([float(one[column]) for one in rows], wanted, atol=1e-6)
     truth = tmp_path / "truth.csv"
     truth.write_text("id,label\n" + "".join(f"{n},{int(n) % 2}\n" for n in IDS))
-    call("check", "--truth", truth)
+    checked = call("check", "--truth", truth)
+    positive = [float(one[columns[-1]]) for one in rows]
+    wanted = metrics.roc_auc_score([int(n) % 2 for n in IDS], positive)
+    assert checked["local_metric"]["name"] == "auc"
+    assert checked["local_metric"]["value"] == pytest.approx(wanted)
     call("submit", "--local", "--truth", truth)
     assert call("submissions")
+    # The class is cut out of the expected one, of two classes as of more.
+    assert call("blend", "--metric", "qwk")["thresholds"]
