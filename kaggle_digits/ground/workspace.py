@@ -41,6 +41,11 @@ class Workspace:
         """What can be made again: parsed data, the bank, checkpoints."""
         return self.root / "cache"
 
+    @property
+    def data_record(self) -> Path:
+        """Which data it was made from: a file, there once data were read."""
+        return self.root / "data.json"
+
     @contextmanager
     def lock(self, area: Path) -> Iterator[None]:
         """Hold one area (a folder of the workspace) for this process alone.

@@ -32,6 +32,7 @@ from kaggle_digits.ground.config import (
 )
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.shapes import ImageShape, parse_size
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
@@ -104,14 +105,15 @@ class Session:
 
     def reading(self) -> tuple[str, ...]:
         """Return the options by which another command reads the data as this one does."""
-        from kaggle_digits.core.data.provenance import read_provenance
-        from kaggle_digits.core.data.wanted import Wanted
-
         wanted = Wanted(
             self.image_shape, self.image_size, self.skip_broken, self.groups, self.fold_column
         )
-        known = read_provenance(self.workspace)
-        return (wanted if known is None else wanted.or_else(known.wanted)).words
+        if self.workspace.data_record.exists():  # else there is nothing for which to load a reader
+            from kaggle_digits.core.data.provenance import read_provenance
+
+            known = read_provenance(self.workspace)
+            wanted = wanted if known is None else wanted.or_else(known.wanted)
+        return wanted.words
 
     @property
     def place(self) -> Place:

@@ -18,9 +18,9 @@ import pytest
 import kaggle_digits
 from kaggle_digits.core.data import cache, load, source
 from kaggle_digits.core.data import dataset as dataset_module
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.files import HOST
+from kaggle_digits.ground.wanted import Wanted
 
 
 @pytest.fixture

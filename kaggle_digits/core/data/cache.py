@@ -22,7 +22,6 @@ import numpy as np
 from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.data.source import Stamp
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError, InUseError
@@ -33,6 +32,7 @@ from kaggle_digits.ground.files import (
     whole_folder,
     write_json,
 )
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 _VERSION = 1

@@ -26,10 +26,10 @@ from kaggle_digits.core.data.provenance import (
 )
 from kaggle_digits.core.data.reading import Parsed, read_competition
 from kaggle_digits.core.data.source import Source, Stamp, find, stamp_of
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.competition import Competition, read_labels
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ReadOnlyError
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")

@@ -34,7 +34,6 @@ from kaggle_digits.core.data.image_source import UNREADABLE, ImageFiles, ImageSo
 from kaggle_digits.core.data.labels import in_sample_form, is_writable
 from kaggle_digits.core.data.reading import Parsed, fold_arrays
 from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.ground.competition import (
     Competition,
@@ -45,6 +44,7 @@ from kaggle_digits.ground.competition import (
 from kaggle_digits.ground.errors import ConfigurationError, DataError, shorten
 from kaggle_digits.ground.filenames import is_image
 from kaggle_digits.ground.shapes import COLOUR, ImageShape
+from kaggle_digits.ground.wanted import Wanted
 
 Room = Callable[[tuple[int, ...]], np.ndarray]
 """Returns an array of bytes of a shape, zeros."""

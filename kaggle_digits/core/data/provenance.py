@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 EMBEDDED = "embedded digits"
@@ -91,7 +91,7 @@ def read_provenance(workspace: Workspace) -> Provenance | None:
     Raises:
         ArtefactError: The record is broken.
     """
-    path = _record(workspace)
+    path = workspace.data_record
     if not path.is_file():
         return None
     return read_artefact(
@@ -122,7 +122,7 @@ def settle(workspace: Workspace, known: Provenance | None, given: Provenance) ->
         values = asdict(given)
         if not given.reading:
             del values["reading"]
-        write_json(_record(workspace), values)
+        write_json(workspace.data_record, values)
 
 
 def holds_results(workspace: Workspace) -> bool:
@@ -153,7 +153,3 @@ def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> Arte
 def _described(one: Provenance) -> str:
     shape = f", images of {one.image_shape}" if one.image_shape else ""
     return f"{one.name} (digest {one.digest}{shape}{replace(one.wanted, shape=None).suffix})"
-
-
-def _record(workspace: Workspace) -> Path:
-    return workspace.root / "data.json"

@@ -13,7 +13,6 @@ from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writabl
 from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.core.data.table import Table, line_of, read_table
-from kaggle_digits.core.data.wanted import Wanted
 from kaggle_digits.ground.competition import (
     Competition,
     SubmissionFormat,
@@ -22,6 +21,7 @@ from kaggle_digits.ground.competition import (
     sort_classes,
 )
 from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.wanted import Wanted
 
 _PLAIN = Wanted()
 
