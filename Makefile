@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # A process for each core, four at most: each holds TensorFlow. Those that have ended help the others.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-slow coverage check docs release-check lock clean
+.PHONY: help demo test test-slow coverage check docs examples release-check lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -36,6 +36,9 @@ check: $(INSTALLED)  ## lint, types, architecture
 docs: $(INSTALLED)  ## docs/commands.md anew, and the pages as a site in build/site
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m mkdocs build --strict --quiet
+
+examples: $(INSTALLED)  ## the notebooks executed anew, with their outputs
+	$(BIN)/python examples/execute.py
 
 release-check: $(INSTALLED)  ## sdist and wheel: content, and a quick job on the lowest and highest versions
 	$(BIN)/python .ci/release_check.py

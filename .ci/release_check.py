@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 UV = [sys.executable, "-m", "uv", "--quiet"]
 PACKAGES = {"kaggle_digits", "tuning", "ensembles", "submissions", "kernel"}
 BESIDE = {"LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
-KINDS = {".py", ".toml", ".json", ".txt", ".typed"}
+KINDS = {".py", ".toml", ".json", ".txt", ".typed", ".html", ".css", ".js"}
 JOB = ["run", "--json", "--quiet", "--trials", "1", "--folds", "2", "--epochs", "4"]
 LEAST_ACCURACY = 0.9
 

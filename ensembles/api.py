@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ensembles.results import Blended, CrossValidated, Members, Predicted
+from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
@@ -167,7 +167,7 @@ def cross_validate(
                 made=settle, deadline=deadline,
             )  # fmt: skip
         weights = sum(store.model_path(k).stat().st_size for k in done.keys if store.has_weights(k))
-    return CrossValidated(
+    found = CrossValidated(
         keys=tuple(done.keys),
         trained=done.trained,
         known=done.known,
@@ -176,6 +176,10 @@ def cross_validate(
         weights_bytes=weights,
         path=store.folder,
     )
+    from ensembles import events
+
+    place.track(events.of_members(found, store, preset.name, seed))
+    return found
 
 
 def members(workspace: Workspace, *, all: bool = False) -> Members:
@@ -240,6 +244,7 @@ def blend(
             evaluate_methods,
             make_blend,
             scored_by,
+            submission_path,
             write_predictions,
             write_submission,
         )
@@ -269,10 +274,11 @@ def blend(
                 f"blend: {len(missing)} of {len(keys)} planned members are not trained yet"
             )
         labels = dataset.labels[pool.rows]
-        if len(labels) < len(dataset.labels):
+        rare = len(dataset.kept) - len(labels)
+        if rare:
             progress.say(
-                f"blend: {counted(len(dataset.labels) - len(labels), 'row')} of rare classes in no "
-                "fold; the figures are of the others"
+                f"blend: {counted(rare, 'row')} of rare classes in no fold; the figures are of the "
+                "others"
             )
         doubts = refuse_unsound(pool, labels)
         for doubt in doubts:
@@ -294,19 +300,14 @@ def blend(
         if neighbours:
             from ensembles.neighbours import with_neighbours
 
-            if len(labels) < len(dataset.labels):
-                raise ConfigurationError(
-                    "--neighbours was given for members whose folds leave rare classes out.",
-                    mend="Leave out --neighbours, or --rare where the members are trained.",
-                )
-            made, found = with_neighbours(made, dataset, folds, progress)
-            asked, verdict = {"neighbours": found.to_json()}, found.verdict()
+            made, near = with_neighbours(made, dataset, folds, progress, pool.rows)
+            asked, verdict = {"neighbours": near.to_json()}, near.verdict()
         if metric is not None:
             made = scored_by(metric, made, labels, folds.of_row[pool.rows])
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
-        return Blended(
+        found = Blended(
             blend=made,
             pool=pool,
             about=about,
@@ -317,6 +318,10 @@ def blend(
             neighbours=verdict,
             dataset=dataset,
         )
+    from ensembles import events
+
+    place.track(events.of_blend(found, folds.seed, submission_path(workspace)))
+    return found
 
 
 def predict(
@@ -372,3 +377,98 @@ def predict(
         looks=seen,
         path=output,
     )
+
+
+def distil(
+    place: Place,
+    preset: Preset,
+    seed: int,
+    *,
+    config: Path | TrainingConfig | None = None,
+    epochs: int | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    output: Path | None = None,
+) -> Distilled:
+    """Train one small network that says what the blend says; called again, it goes on.
+
+    Args:
+        place: Gives data and workspace.
+        preset: How long it learns, where nothing else is said.
+        seed: Fixes each student's own seed.
+        config: What it is, or a TOML or JSON file of it; None for `distilling.STUDENT`.
+        epochs: Passes over training and test images; None for the preset's.
+        workers: Students at a time on this machine; None for what suits it.
+        threads: Threads each computes with; None for what suits machine and data.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        output: A second place for the network, a name that ends in .keras or .onnx; None for none.
+
+    Raises:
+        ConfigurationError: A value is unknown or out of its range, the file cannot be written
+            there, or what writes ONNX is not installed.
+        ArtefactError: There is no blend, or it, a member, or the student that is there is broken.
+        InUseError: Another process trains or blends in this workspace.
+        TrainingError: A student diverged or ran out of memory.
+    """
+    for name, count in (("epochs", epochs), ("workers", workers), ("threads", threads)):
+        names.require_count(name, count, 1)
+    require_backend()
+    from ensembles import student
+
+    if output is not None:
+        require_output(output, "--output")
+        student.require_form(output)
+    workspace, progress = place.workspace, place.progress
+    with workspace.lock(workspace.ensembles):
+        from ensembles.configurations import read_config
+        from ensembles.distilling import (
+            STUDENT,
+            Course,
+            Distillation,
+            find_teachers,
+            made_by,
+            require_teachable,
+        )
+        from ensembles.stored import read_blend
+        from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.engine import Resources, open_engine
+        from kaggle_digits.records.members import MemberStore
+
+        given = read_config(config) if isinstance(config, Path) else config
+        config = require_teachable(given or STUDENT)
+        dataset = place.data()
+        blend = read_blend(workspace, dataset)
+        store = MemberStore(workspace)
+        settings, keys = store.read_plan()
+        folds = make_folds(
+            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
+        )
+        teachers = find_teachers(keys, store, dataset, folds)
+        for remark in student.remarks(teachers, blend):
+            progress.say(f"distil: {remark}")
+        passes = epochs or preset.member_passes(len(dataset.images))
+        course = Course(
+            config, passes, min(preset.copies, passes), seed, blend.about["method"],
+            blend.about["temperature"] is not None,
+        )  # fmt: skip
+        about = student.read(workspace)
+        trained = about is None or about["made_by"] != made_by(teachers, course)
+        if about is None or trained:
+            resources = Resources(workers, threads, cluster)
+            with open_engine(dataset, workspace, resources, progress) as engine:
+                lesson = Distillation(teachers, course, dataset, workspace, engine, progress)
+                oof, network = lesson.learn()
+            about = student.publish(
+                workspace, dataset, teachers, course, blend, oof, network, progress
+            )
+            lesson.forget()
+        elif about["onnx_bytes"] is None:
+            about = student.add_onnx(workspace, about, dataset, progress)
+        found = student.value(workspace, about, dataset, trained=trained)
+        if output is not None:
+            write_bytes(output, student.content(workspace, output))
+    from ensembles import events
+
+    place.track(events.of_student(found))
+    return found

@@ -16,7 +16,7 @@ from ensembles.pool import Pool
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.metrics import Figure, cut, figure, fit_thresholds
-from kaggle_digits.core.predictions import Score
+from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
 from kaggle_digits.ground.names import AUTO, require_known
 from kaggle_digits.ground.progress import Progress
@@ -180,11 +180,29 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
             for extra in pool.extras
         ],
         "data_digest": dataset.digest,
+        **on_given_labels(blend, pool.rows, dataset),
         "folds": folds.count,
         "set_folds": list(pool.folds),
         "seed": folds.seed,
         "versions": versions(),
     }
+
+
+def on_given_labels(blend: Blend, rows: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    """Return what was corrected in the labels, and the figures on those of train.csv.
+
+    Args:
+        blend: Judged on the corrected labels.
+        rows: The places in train.csv of its out-of-fold rows.
+        dataset: The data.
+
+    Returns:
+        Nothing where there are no corrections.
+    """
+    if dataset.fixes is None:
+        return {}
+    judged = score(blend.oof, dataset.given_labels[rows])
+    return {"labels": dataset.fixes.account() | figures("oof", judged) | {"rows": judged.rows}}
 
 
 def figures(prefix: str, score: Score) -> dict[str, float]:
@@ -224,6 +242,11 @@ def write_predictions(
     return path
 
 
+def submission_path(workspace: Workspace) -> Path:
+    """Return the workspace's own place for the submission."""
+    return workspace.submissions / "submission.csv"
+
+
 def write_submission(
     blend: Blend,
     about: Mapping[str, Any],
@@ -246,7 +269,7 @@ def write_submission(
     competition = dataset.competition
     fields = competition.fields(blend.test.tolist(), blend.answers.tolist())
     content = competition.form.render_fields(dataset.test_ids, fields)
-    path = workspace.submissions / "submission.csv"
+    path = submission_path(workspace)
     write_bytes(path, content)
     write_json(
         path.with_suffix(".json"),

@@ -1,4 +1,4 @@
-"""The commands `cv-train`, `members`, `blend` and `predict`."""
+"""The commands `cv-train`, `members`, `blend`, `predict` and `distil`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import click
 from ensembles import api
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
-from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
+from kaggle_digits.shell.command import (
+    Session,
+    command,
+    fresh_option,
+    resource_options,
+    track_option,
+)
 from kaggle_digits.shell.console import Outcome
 
 
@@ -69,6 +75,7 @@ from kaggle_digits.shell.console import Outcome
     help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
     "leave them out.  [default: refuse them]",
 )
+@track_option
 @fresh_option
 def cv_train(
     session: Session,
@@ -259,6 +266,7 @@ def predict(
     type=click.Path(path_type=Path),
     help="Where the submission goes as well as into the workspace.",
 )
+@track_option
 def blend(
     session: Session,
     *,
@@ -302,4 +310,70 @@ def blend(
         drawing=shown.lines if shown else (),
         written={"submission": f"{path} ({rows} rows)"},
         next_command=session.hint("check"),
+    )
+
+
+@command("distil", short_help="One small network that says what the blend says.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The network as a configuration in a TOML or JSON file.  [default: a small one]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over training and test images.  [default: by preset]",
+)
+@resource_options("Students trained at a time.  [default: 1 to 4 for each GPU, else one a core]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the network goes as well, a name that ends in .keras or .onnx.",
+)
+@track_option
+def distil(
+    session: Session,
+    *,
+    file: Path | None = None,
+    epochs: int | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    output: Path | None = None,
+) -> Outcome:
+    """Train one small network on the blend's probabilities, for use after the competition.
+
+    Its accuracy is honest: for each fold a student learns from the members that never saw that
+    fold, and is judged on it. Members whose networks are kept (`cv-train --keep-weights`) tell of
+    the training images too; else these teach by their labels. Called again, it goes on.
+    """
+    found = api.distil(
+        session.place,
+        session.preset,
+        session.seed,
+        config=file,
+        epochs=epochs,
+        workers=workers,
+        threads=threads,
+        cluster=cluster,
+        output=output,
+    )
+    files = {"network": str(found.path)}
+    if found.onnx is not None:
+        files["as ONNX"] = str(found.onnx)
+    if output is not None:
+        files["copy"] = str(output)
+    return Outcome(
+        values={
+            "network": str(found.path),
+            "onnx": None if found.onnx is None else str(found.onnx),
+            "trained": found.trained,
+            **found.about,
+            "seconds": round(session.seconds, 1),
+        },
+        facts=dict(found.facts()),
+        rows=found.table(),
+        written=files,
     )

@@ -194,7 +194,8 @@ class _Campaign:
         self._configs = configs
         self._settings = settings
         self._progress = progress
-        self._request = settings.to_json(configs)
+        fixes = trainer.dataset.fixes
+        self._request = settings.to_json(configs) | ({"labels": fixes.account()} if fixes else {})
         self._stored: list[FoldSet] = []
         self._kept: list[MemberKey] = []
         if self._store.has_plan():

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ensembles.evaluation import PairedDifference, RowResults, compare, row_results
+from ensembles.evaluation import PairedDifference, RowResults, compare
 from ensembles.fitting import member_temperatures
-from kaggle_digits.core.calibration import temper
-from kaggle_digits.core.predictions import Score, normalised, score
+from kaggle_digits.core.predictions import SMALLEST, Score, logarithm, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,13 @@ def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarra
         probabilities: Out-of-fold softmax, float [members, rows, classes].
         labels: int64 [rows].
     """
-    choices = probabilities.argmax(axis=2)
+    # As small as can be: each is held against each.
+    choices = probabilities.argmax(axis=2).astype(np.min_scalar_type(probabilities.shape[2]))
     wrong = choices != labels
     agreement = np.stack([(choices == one).mean(axis=1) for one in choices])
     both = np.stack([(wrong & one).sum(axis=1) for one in wrong])
-    either = np.stack([(wrong | one).sum(axis=1) for one in wrong])
+    errors = wrong.sum(axis=1)
+    either = errors + errors[:, None] - both
     return Diversity(
         contributions=tuple(
             Contribution(name, score(one, labels), effect)
@@ -103,13 +104,20 @@ def to_others(matrix: np.ndarray) -> np.ndarray | None:
 def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[PairedDifference | None]:
     if len(probabilities) == 1:
         return [None]
-    total = probabilities.sum(axis=0, dtype=np.float64)
+    # Classes first: sums over the rows' few classes then go along whole rows of memory.
+    total = np.ascontiguousarray(probabilities.sum(axis=0, dtype=np.float64).T)
     everyone = _calibrated(total, labels)
-    return [compare(everyone, _calibrated(total - one, labels)) for one in probabilities]
+    return [compare(everyone, _calibrated(total - one.T, labels)) for one in probabilities]
 
 
 def _calibrated(total: np.ndarray, labels: np.ndarray) -> RowResults:
+    """Judge the mean that a sum stands for, float64 [classes, rows], at its best temperature."""
+    joined = total / total.sum(axis=0)
     # Else a member without label smoothing seems to bring what a temperature alone would bring.
-    joined = normalised(total)
-    (temperature,) = member_temperatures(joined[None], labels)
-    return row_results(temper(joined, temperature), labels)
+    (temperature,) = member_temperatures(joined.T[None], labels)
+    logs = logarithm(joined)
+    logs /= temperature
+    own = logs[labels, np.arange(len(labels))]
+    np.exp(logs, out=logs)  # the highest is 1/classes at least, so that no sum is 0
+    losses = np.minimum(np.log(logs.sum(axis=0)) - own, -np.log(SMALLEST))
+    return RowResults(joined.argmax(axis=0) == labels, losses)

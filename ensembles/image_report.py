@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import numpy as np
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, has_blend, pool_of
 from ensembles.suspects import NEAR, Pair, Suspects, hesitations, near_duplicates, suspects
+from kaggle_digits.core.data.fixes import COLUMNS, EXCLUDE, harmless
+from kaggle_digits.core.data.provenance import EMBEDDED
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import counted
@@ -40,6 +43,7 @@ _MOST_CLASSES = 40
 _MOST_PAIRS = 50
 _MOST_SUSPECTS, _MOST_DOUBTS, _MOST_TWICE = 60, 40, 20
 _SHOWN_CLASSES = 4
+_LIST = "labels-that-look-wrong.csv"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,41 +203,49 @@ def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
         caption = f"{true}, rather {in_words(classes[other])}?"
         pictures.append(seen.picture(place, caption, {"margin": f"{margin:.3f}"}))
     sure, count = int(found.confident.sum()), len(found.rows)
+    # The embedded digits have no place to be given.
+    name = seen.dataset.name
+    data = "" if name == EMBEDDED else f"--data {shlex.quote(name)} "
     shown = "" if count <= _MOST_SUSPECTS else f", the first {_MOST_SUSPECTS} shown"
     return [
         Text(
             f"Members that never saw the row name another class for {counted(count, 'label')} of "
-            f"{len(seen.labels):,}; of {sure} they are as sure as of rows that have it, and these "
-            "are most probably wrong. The most suspicious come first. A hard image is no wrong "
-            "label, so look at them."
+            f"{len(seen.labels):,}. Of {sure or 'none'} of these they are as sure as of rows that "
+            "have that class, which most probably makes the label wrong. The most suspicious come "
+            "first. A hard image is no wrong label, so look at them."
         ),
         Gallery(f"Labels that look wrong ({len(found.rows)}{shown})", pictures, "suspects"),
-        Download(
-            f"All {len(found.rows)} as CSV", "labels-that-look-wrong.csv", _as_csv(seen, found)
+        Download(f"All {len(found.rows)} as CSV", _LIST, _as_csv(seen, found)),
+        Text(
+            "Its column take holds the label to take: another class, exclude to leave the row out, "
+            "or nothing to leave it as it is; those that are most probably wrong are filled in. "
+            "Corrected labels are other data, for a workspace of their own:",
+            f"kaggle-digits run {data}--labels {_LIST} --workspace corrected",
         ),
     ]
 
 
 def _as_csv(seen: _Seen, found: Suspects) -> bytes:
+    """Return a file that --labels takes: labels that are most probably wrong are corrected.
+
+    What is corrected already stays corrected, so that one list can follow another.
+    """
     classes = seen.dataset.competition.classes
+    given = seen.dataset.given_labels
+    fixes = () if seen.dataset.fixes is None else seen.dataset.fixes.changes
+    before = {one.row: EXCLUDE if one.take is None else harmless(one.take) for one in fixes}
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow(["row", "label", "suggested", "margin", "confident"])
+    writer.writerow([*COLUMNS, "suggested", "margin", "confident"])
     columns = (found.rows, found.suggested, found.margins, found.confident)
     for place, other, margin, sure in zip(*columns, strict=True):
-        row, label = int(seen.blend.rows[place]), classes[seen.labels[place]]
-        cells = [row, _harmless(label), _harmless(classes[other]), f"{margin:.4f}"]
-        writer.writerow([*cells, "yes" if sure else "no"])
+        row, suggested = int(seen.blend.rows[place]), harmless(classes[other])
+        take = before.pop(row, "")
+        cells = [row, harmless(classes[given[row]]), suggested if sure else take, suggested]
+        writer.writerow([*cells, f"{margin:.4f}", "yes" if sure else "no"])
+    for row, take in before.items():
+        writer.writerow([row, harmless(classes[given[row]]), take, "", "", ""])
     return out.getvalue().encode()
-
-
-def _harmless(label: str) -> str:
-    """Return a label that no spreadsheet takes for a formula; numbers stay."""
-    try:
-        float(label)
-    except ValueError:
-        return f"'{label}" if label.startswith(("=", "+", "-", "@", "\t", "\r")) else label
-    return label
 
 
 def _doubts(seen: _Seen) -> list[Part]:

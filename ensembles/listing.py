@@ -36,6 +36,12 @@ class Listed:
     record: dict[str, Any]
     weights: int
 
+    @property
+    def labels(self) -> dict[str, Any] | None:
+        """What is known of corrected labels; None where it was trained on those of train.csv."""
+        found: dict[str, Any] | None = self.record.get("labels")
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return all of it as a dictionary that JSON can hold."""
         key, score = self.key, self.record.get("score", {})
@@ -58,6 +64,7 @@ class Listed:
             "state": self.state,
             "planned": self.planned,
             "weights_bytes": self.weights,
+            **({} if self.labels is None else {"labels": self.labels}),
         }
 
     def row(self) -> list[str]:

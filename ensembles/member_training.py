@@ -108,6 +108,9 @@ def train_member(site: Site, order: Order) -> Made:
         "history": trained.history,
         "training_seconds": trained.seconds,
     }
+    if dataset.fixes is not None:
+        given = asdict(score(trained.held_out, dataset.given_labels[rows]))
+        record["labels"] = dataset.fixes.account() | {"score": given}
     if order.about is not None:
         record["pseudo_labels"] = order.about
     content = None if model is None else model.read_bytes()

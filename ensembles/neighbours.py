@@ -82,7 +82,11 @@ class Asked:
 
 
 def with_neighbours(
-    blend: Blend, dataset: Dataset, folds: Folds, progress: Progress
+    blend: Blend,
+    dataset: Dataset,
+    folds: Folds,
+    progress: Progress,
+    judged: np.ndarray | None = None,
 ) -> tuple[Blend, Asked]:
     """Ask the nearest neighbours of the rows a blend is least sure of.
 
@@ -91,12 +95,15 @@ def with_neighbours(
         dataset: Its images and labels.
         folds: The folds its members were trained on.
         progress: Told of every image.
+        judged: Places in train.csv of the blend's out-of-fold rows, int64; None for all rows.
 
     Returns:
         The blend that comes of it, or the same if it is not shown to be better; and what was found.
     """
-    labels, known = dataset.labels, References(dataset.images, dataset.labels)
-    in_folds = [folds.held_out_rows(fold) for fold in range(folds.count)]
+    judged = np.arange(len(dataset.labels)) if judged is None else judged
+    labels, known = dataset.labels[judged], References(dataset.images, dataset.labels)
+    of_row = folds.of_row[judged]
+    in_folds = [np.flatnonzero(of_row == fold) for fold in range(folds.count)]
     unsure = [rows[least_sure(blend.oof[rows])] for rows in in_folds]
     rows = np.concatenate(unsure)
     if len(rows) < _FEWEST or min(map(len, unsure)) == len(rows):
@@ -108,7 +115,7 @@ def with_neighbours(
         for fold, chosen in enumerate(unsure):
             asked = most_probable(blend.oof[chosen])
             allowed = folds.training_rows(fold)
-            near = known.distances(dataset.images[chosen], asked, allowed, task)
+            near = known.distances(dataset.images[judged[chosen]], asked, allowed, task)
             features.append(as_features(blend.oof[chosen], asked, near))
         oof = blend.oof.copy()
         for fold, chosen in enumerate(unsure):
@@ -124,8 +131,7 @@ def with_neighbours(
         if not found.helps:
             return blend, found
         asked = most_probable(blend.test[test_rows])
-        everywhere = np.arange(len(labels))
-        near = known.distances(dataset.test_images[test_rows], asked, everywhere, task)
+        near = known.distances(dataset.test_images[test_rows], asked, folds.known_rows, task)
     test, fitted = blend.test.copy(), blend.oof.copy()
     test[test_rows] = softmax64(as_features(test[test_rows], asked, near) @ exponents)
     fitted[rows] = softmax64(np.concatenate(features) @ exponents)

@@ -36,7 +36,8 @@ class Pool:
         members: The members in them, by name; an extra counts as one.
         oof: Each row's softmax by members that never saw it, float32 [entries, rows, classes].
         rows: Those rows' places in train.csv, ascending, int64 [rows]: all that are in a fold.
-        test: Mean over the entry's members, float64 [entries, test rows, classes].
+        test: Mean over the entry's members, float64 [entries, test rows, classes]; without rows
+            where they were not asked for.
         extras: Those entries that were made elsewhere; the last ones.
         folds: The number of folds of each fold set among the entries.
     """
@@ -57,6 +58,8 @@ def make_pool(
     folds: Folds,
     extras: Sequence[Extra] = (),
     others: Sequence[Folds] = (),
+    *,
+    with_test: bool = True,
 ) -> tuple[Pool, list[MemberKey]]:
     """Read the planned members that make whole fold sets, and put extras beside them.
 
@@ -69,6 +72,7 @@ def make_pool(
         folds: The plan's own folds.
         extras: Predictions made elsewhere.
         others: Other folds that members may be of.
+        with_test: Also read what they say of the test rows, most of what there is to read.
 
     Returns:
         The pool, and the keys of those members that are not trained yet.
@@ -96,13 +100,14 @@ def make_pool(
         rows = np.intersect1d(rows, known[own_folds].judged_rows)
     classes = len(dataset.competition.classes)
     oof = np.empty((len(names), len(rows), classes), dtype=np.float32)
-    test = np.empty((len(names), len(dataset.test_images), classes))
+    test_rows = len(dataset.test_images) if with_test else 0
+    test = np.empty((len(names), test_rows, classes))
     for place, group in enumerate(sets.values()):
         own = known[group[0].folds]
-        whole, test[place] = _read_set(group, store, own, len(dataset.test_images), classes)
-        oof[place] = whole[rows]
+        whole, test[place] = _read_set(group, store, own, test_rows, classes)
+        oof[place] = whole if len(rows) == len(whole) else whole[rows]
     for place, extra in enumerate(extras, start=len(sets)):
-        oof[place], test[place] = extra.oof[rows], extra.test
+        oof[place], test[place] = extra.oof[rows], extra.test[:test_rows]
     members = (
         *(key.name for group in sets.values() for key in group),
         *(extra.name for extra in extras),
@@ -163,16 +168,24 @@ def _read_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     # Sums in float64: the mean of one fold set, and of several, is what it was when all members
     # were summed at once.
-    oof = np.zeros((len(folds.of_row), classes))
+    is_single = len(keys) == folds.count
+    oof = np.zeros((len(folds.of_row), classes), dtype=np.float32 if is_single else np.float64)
     count = np.zeros((len(folds.of_row), 1))
     test = np.zeros((test_rows, classes))
     for key in keys:
         held_out = folds.held_out_rows(key.fold)
-        member = store.load(key, (len(held_out), test_rows), classes)
-        oof[held_out] += member.held_out
-        count[held_out] += 1
-        test += member.test
-    return oof / np.maximum(count, 1), test / len(keys)
+        if test_rows:
+            member = store.load(key, (len(held_out), test_rows), classes)
+            own = member.held_out
+            test += member.test
+        else:
+            own = store.held_out(key, len(held_out), classes)
+        if is_single:
+            oof[held_out] = own
+        else:
+            oof[held_out] += own
+            count[held_out] += 1
+    return oof if is_single else oof / np.maximum(count, 1), test / len(keys)
 
 
 def _require_distinct(names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from ensembles.diversity import Diversity, diversity
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, has_blend, pool_of
-from ensembles.tables import against_mean, method_rows
+from ensembles.tables import against_mean, method_rows, on_given_labels
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import accuracy_text, error_bound
 from kaggle_digits.ground.progress import Silent, counted
@@ -189,6 +189,7 @@ def _blend_facts(about: dict[str, Any]) -> Facts:
         "OOF log-loss": f"{about['oof_log_loss']:.5f} ± {about['oof_log_loss_se']:.5f}",
         "images judged": f"{about['rows']:,}",
     }
+    facts |= on_given_labels(about)
     if about.get("temperature") is not None:
         facts["temperature"] = f"{about['temperature']:.3f}"
     return Facts(facts)
@@ -205,7 +206,8 @@ def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
             "OOF log-loss": f"{about['oof_log_loss']:.5f} ± {about['oof_log_loss_se']:.5f}",
             "wrong": f"{about['rows'] - right:,} of {about['rows']:,} images",
             "blend": f"{about['method']} of {len(about['members'])} members",
-        },
+        }
+        | on_given_labels(about),
         provenance={
             "the blend's versions": ", ".join(
                 f"{name} {version}" for name, version in sorted(about.get("versions", {}).items())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.display import Picture, Rows, Shown
@@ -117,12 +118,29 @@ class Members(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return how many are trained, and the networks' size."""
-        return {
+        given = next((one.labels for one in self.trained if one.labels is not None), None)
+        labels = {} if given is None else {"labels": self._on_given_labels(given)}
+        return labels | {
             "trained": f"{len(self.trained)} of {len(self.listed)}, in "
             f"{duration(self.training_seconds)}",
             "weights": f"{sum(one.weights > 0 for one in self.listed)} networks, "
             f"{self.weights_bytes / 1e6:.1f} MB",
         }
+
+    def _on_given_labels(self, account: Mapping[str, Any]) -> str:
+        """Say what was corrected, and the members' accuracy by the labels of train.csv."""
+        own, given = (
+            sum(score["accuracy"] * score["rows"] for score in scores)
+            / sum(score["rows"] for score in scores)
+            for scores in zip(
+                *((one.record["score"], one.labels["score"]) for one in self.trained if one.labels),
+                strict=True,
+            )
+        )
+        return (
+            f"{account['corrected']:,} corrected, {counted(account['left_out'], 'row')} left out; "
+            f"mean accuracy {own:.5f} by them, {given:.5f} by those of train.csv"
+        )
 
     def table(self) -> Rows:
         """Return the members."""
@@ -184,6 +202,15 @@ class Blended(Shown):
         return self.blend.honest.accuracy_se
 
     @property
+    def given_oof_accuracy(self) -> float:
+        """Accuracy on the labels as train.csv has them, where they were corrected; else the same.
+
+        Rows that are left out are in neither.
+        """
+        labels = self.about.get("labels")
+        return self.oof_accuracy if labels is None else float(labels["oof_accuracy"])
+
+    @property
     def oof_log_loss(self) -> float:
         """Log-loss on the same rows, in nats."""
         return self.blend.honest.log_loss
@@ -200,7 +227,7 @@ class Blended(Shown):
 
     @property
     def rows(self) -> np.ndarray:
-        """Places of the rows of `oof` in the training data, int64, ascending."""
+        """Places of the rows of `oof` in the training data, ascending, int64 [rows]."""
         return self.pool.rows
 
     @property
@@ -230,11 +257,11 @@ class Blended(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return the blend's figures with their standard errors."""
-        from ensembles.tables import blend_facts
+        from ensembles.tables import blend_facts, on_given_labels
 
         doubts = {"doubt": "; ".join(self.doubts)} if self.doubts else {}
         near = {"neighbours": self.neighbours} if self.neighbours else {}
-        return blend_facts(self.blend, self.pool) | near | doubts
+        return blend_facts(self.blend, self.pool) | on_given_labels(self.about) | near | doubts
 
     def table(self) -> Rows:
         """Return the comparison of methods, where it was asked for."""
@@ -329,3 +356,94 @@ class Predicted(Shown):
         return [
             Picture(image, f"{label} ({name})") for image, label, name in list(found)[:_PICTURES]
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Distilled(Shown):
+    """One small network that has learned what the blend says.
+
+    Args:
+        path: Its Keras file, which Keras alone can load: from uint8 images [n, height, width, 1]
+            to probabilities, float32 [n, classes].
+        onnx: The same network as ONNX; None where what writes it is not installed.
+        oof: Probabilities of the judged training rows, each row's by a student that learned without
+            it, float32 [rows, classes].
+        test: Its probabilities of the test images, float32 [test rows, classes].
+        about: Its account, as `student.json` has it.
+        trained: Whether this call trained it.
+        classes: Names of the columns.
+    """
+
+    path: Path
+    onnx: Path | None
+    oof: np.ndarray
+    test: np.ndarray
+    about: Mapping[str, Any]
+    trained: bool
+    classes: tuple[str, ...]
+
+    @property
+    def oof_accuracy(self) -> float:
+        """Accuracy on the training rows, each judged by a student that learned without it."""
+        return float(self.about["oof_accuracy"])
+
+    @property
+    def oof_accuracy_se(self) -> float:
+        """Its standard error."""
+        return float(self.about["oof_accuracy_se"])
+
+    @property
+    def oof_log_loss(self) -> float:
+        """Log-loss on the same rows, in nats."""
+        return float(self.about["oof_log_loss"])
+
+    @property
+    def oof_log_loss_se(self) -> float:
+        """Its standard error."""
+        return float(self.about["oof_log_loss_se"])
+
+    def facts(self) -> Mapping[str, str]:
+        """Return its errors beside the blend's, and in how many test images they agree."""
+        apart = self.about["against_blend"]
+        return {
+            "learned from": f"{counted(len(self.about['members']), 'member')}, "
+            f"{self.about['learned']}",
+            "against the blend": f"{apart['images']:+d} images of {self.about['rows']} "
+            f"(95 % {apart['images_low']:+.0f} to {apart['images_high']:+.0f})",
+            "as the blend": f"{self.about['test_agreement']:.2%} of the test images",
+        }
+
+    def table(self) -> Rows:
+        """Return student and ensemble side by side: figures, size, images per second."""
+        about = self.about
+        rows = [
+            ("", "OOF accuracy", "errors", "OOF log-loss", "kB", "images/s"),
+            (
+                "student",
+                accuracy_text(about["oof_accuracy"], about["oof_accuracy_se"], about["rows"]),
+                str(round(about["rows"] * (1 - about["oof_accuracy"]))),
+                f"{about['oof_log_loss']:.5f}",
+                _kilobytes(about["keras_bytes"]),
+                _pace(about["images_per_second"]),
+            ),
+            (
+                "blend",
+                accuracy_text(about["blend_accuracy"], about["blend_accuracy_se"], about["rows"]),
+                str(round(about["rows"] * (1 - about["blend_accuracy"]))),
+                f"{about['blend_log_loss']:.5f}",
+                _kilobytes(about["ensemble_bytes"]),
+                _pace(about["ensemble_images_per_second"]),
+            ),
+        ]
+        if self.onnx is not None:
+            size, pace = _kilobytes(about["onnx_bytes"]), _pace(about["onnx_images_per_second"])
+            rows.insert(2, ("student, ONNX", "", "", "", size, pace))
+        return rows
+
+
+def _kilobytes(size: float | None) -> str:
+    return "" if size is None else f"{size / 1000:,.0f}"
+
+
+def _pace(images_per_second: float | None) -> str:
+    return "" if images_per_second is None else f"{images_per_second:,.0f}"

@@ -78,7 +78,7 @@ def read_blend(workspace: Workspace, dataset: Dataset) -> StoredBlend:
 
 
 def read_pool(workspace: Workspace, dataset: Dataset) -> tuple[Pool, Folds, list[MemberKey]]:
-    """Read the planned members as a pool.
+    """Read the planned members as a pool, without what they say of the test rows.
 
     Returns:
         The pool, the plan's own folds, and the planned members.
@@ -92,7 +92,7 @@ def read_pool(workspace: Workspace, dataset: Dataset) -> tuple[Pool, Folds, list
         dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
     )
     others = other_folds(keys, folds, dataset, workspace)
-    pool, _ = make_pool(keys, store, dataset, folds, others=others)
+    pool, _ = make_pool(keys, store, dataset, folds, others=others, with_test=False)
     return pool, folds, keys
 
 
@@ -119,6 +119,12 @@ def _build(values: object) -> dict[str, Any]:
     for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
         fields.number(f"oof_{name}")
     fields.number_or_none("temperature")
+    if "labels" in fields:
+        labels = fields.within("labels")
+        for name in ("corrected", "left_out", "rows"):
+            labels.whole(name)
+        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
+            labels.number(f"oof_{name}")
     if "weights" in fields:
         fields.mapping("weights")
     return fields.all()

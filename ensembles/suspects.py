@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kaggle_digits.ground import seeds
+
 _DIRECTIONS = 16
 _SAMPLE = 4000
 _NEAREST = 4
-_MOST_EXACT = 1024
-"""Pixels up to which the directions are found exactly."""
-
+_STEPS = 4
 NEAR = 5.0
 """Root mean square of the pixels' differences (of 255) up to which two images count as the same.
 Different handwritten digits are some 40 apart, the thinnest ones that look alike 7 or more."""
@@ -90,8 +90,9 @@ class Pair:
 def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
     """Find test images that are nearly a training image, the nearest first.
 
-    Images are looked up by their places along a few orthogonal directions of the largest variance,
-    along which no two are further apart than they are; the four nearest there are compared whole.
+    Images are looked up by their places along a few orthogonal directions, along which no two are
+    further apart than they are; the four nearest there are compared whole. The directions are near
+    those of the largest variance, which leave the fewest candidates.
 
     Args:
         train: uint8 [rows, height, width] or [rows, height, width, 3].
@@ -101,16 +102,7 @@ def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
 
     known, new = (images.reshape(len(images), -1) for images in (train, test))
     sample = known[:: -(-len(known) // _SAMPLE)].astype(np.float32)
-    sample -= sample.mean(axis=0)
-    if sample.shape[1] <= _MOST_EXACT:
-        _, directions = np.linalg.eigh(sample.T @ sample)
-        directions = directions[:, -_DIRECTIONS:].astype(np.float32)
-    else:
-        from sklearn.utils.extmath import randomized_svd
-
-        # Orthogonal as well, near those of the largest variance, and without a square of pixels.
-        wanted = min(_DIRECTIONS, len(sample))
-        directions = randomized_svd(sample, wanted, n_iter=2, random_state=0)[2].T
+    directions = _directions(sample - sample.mean(axis=0))
     bound = NEAR * known.shape[1] ** 0.5
     tree = cKDTree(_projected(known, directions), balanced_tree=False)
     nearest = min(_NEAREST, len(known))
@@ -127,6 +119,19 @@ def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
         if whole[best] <= NEAR:
             pairs.append(Pair(int(rows[best]), int(row), float(whole[best])))
     return sorted(pairs, key=lambda pair: (pair.distance, pair.test))
+
+
+def _directions(centred: np.ndarray) -> np.ndarray:
+    """Return orthonormal directions of large variance, float32 [pixels, directions].
+
+    By a few steps of orthogonal iteration (Golub, Van Loan: Matrix Computations, section 8.2.4);
+    any orthonormal directions find the same pairs, so that these need not be exact.
+    """
+    count = min(_DIRECTIONS, centred.shape[1])
+    found = np.random.default_rng(seeds.FIXED).normal(size=(centred.shape[1], count))
+    for _ in range(_STEPS):
+        found, _ = np.linalg.qr(centred.T @ (centred @ found.astype(np.float32)))
+    return found.astype(np.float32)
 
 
 def _projected(images: np.ndarray, directions: np.ndarray) -> np.ndarray:

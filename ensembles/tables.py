@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -57,6 +57,23 @@ def compared(
         member_lines(found),
         comparison_values(evaluations, differences, found),
     )
+
+
+def on_given_labels(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return a blend's figures on the labels of train.csv, where others were trained on.
+
+    Args:
+        about: The blend's account.
+    """
+    given = about.get("labels")
+    if given is None:
+        return {}
+    figure = accuracy_text(given["oof_accuracy"], given["oof_accuracy_se"], given["rows"], 5)
+    return {
+        "labels": f"{given['corrected']:,} corrected, {counted(given['left_out'], 'row')} left out",
+        "on train.csv's labels": f"{figure}, log-loss {given['oof_log_loss']:.5f} ± "
+        f"{given['oof_log_loss_se']:.5f}",
+    }
 
 
 def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ensembles.results import Blended as Blended
     from ensembles.results import CrossValidated as CrossValidated
+    from ensembles.results import Distilled as Distilled
     from ensembles.results import Members as Members
     from ensembles.results import Predicted as Predicted
     from kaggle_digits.front.estimator import DigitsClassifier as DigitsClassifier
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from kaggle_digits.front.loading import load as load
     from kaggle_digits.front.steps import blend as blend
     from kaggle_digits.front.steps import cross_validate as cross_validate
+    from kaggle_digits.front.steps import distil as distil
     from kaggle_digits.front.steps import members as members
     from kaggle_digits.front.steps import predict as predict
+    from kaggle_digits.front.steps import report as report
     from kaggle_digits.front.steps import run as run
     from kaggle_digits.front.steps import study as study
     from kaggle_digits.front.steps import tune as tune
@@ -48,29 +51,33 @@ if TYPE_CHECKING:
     from kaggle_digits.ground.errors import ReadOnlyError as ReadOnlyError
     from kaggle_digits.ground.errors import ServiceError as ServiceError
     from kaggle_digits.ground.errors import TrainingError as TrainingError
+    from kaggle_digits.ground.events import Event as Event
     from kaggle_digits.ground.progress import Progress as Progress
     from kaggle_digits.shell.chain import Ran as Ran
+    from kaggle_digits.shell.report.making import Reported as Reported
     from submissions.api import Checked as Checked
     from tuning.api import Study as Study
     from tuning.api import Tuned as Tuned
 
 _PLACES = {
-    "ensembles.results": ("Blended", "CrossValidated", "Members", "Predicted"),
+    "ensembles.results": ("Blended", "CrossValidated", "Distilled", "Members", "Predicted"),
     "kaggle_digits.front.estimator": ("DigitsClassifier",),
     "kaggle_digits.front.kaggle_loop": (
         "Kernel", "Leaderboard", "Submission", "check", "kernel_build", "leaderboard", "submit",
     ),
     "kaggle_digits.front.loading": ("Loaded", "load"),
     "kaggle_digits.front.steps": (
-        "blend", "cross_validate", "members", "predict", "run", "study", "tune",
+        "blend", "cross_validate", "distil", "members", "predict", "report", "run", "study", "tune",
     ),
     "kaggle_digits.ground.config": ("TrainingConfig",),
     "kaggle_digits.ground.errors": (
         "ArtefactError", "ConfigurationError", "DataError", "InUseError", "KaggleDigitsError",
         "ReadOnlyError", "ServiceError", "TrainingError",
     ),
+    "kaggle_digits.ground.events": ("Event",),
     "kaggle_digits.ground.progress": ("Progress",),
     "kaggle_digits.shell.chain": ("Ran",),
+    "kaggle_digits.shell.report.making": ("Reported",),
     "submissions.api": ("Checked",),
     "tuning.api": ("Study", "Tuned"),
 }  # fmt: skip
@@ -80,10 +87,11 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [  # noqa: F822  made by __getattr__
     "ArtefactError", "Blended", "Checked", "ConfigurationError", "CrossValidated", "DataError",
-    "DigitsClassifier", "InUseError", "KaggleDigitsError", "Kernel", "Leaderboard", "Loaded",
-    "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "ServiceError", "Study",
-    "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend", "check", "cross_validate",
-    "kernel_build", "leaderboard", "load", "members", "predict", "run", "study", "submit", "tune",
+    "DigitsClassifier", "Distilled", "Event", "InUseError", "KaggleDigitsError", "Kernel",
+    "Leaderboard", "Loaded", "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "Reported",
+    "ServiceError", "Study", "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend",
+    "check", "cross_validate", "distil", "kernel_build", "leaderboard", "load", "members",
+    "predict", "report", "run", "study", "submit", "tune",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kernel.plan import Plan
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+    from kaggle_digits.core.data.fixes import Fixes
     from kaggle_digits.kaggle_service.kernels import RunState
     from kernel.fetching import Fetched
     from kernel.verification import Verified
@@ -83,6 +85,7 @@ def build(
     competition: str = "digit-recognizer",
     goes_on: str = "",
     budget: float | None = None,
+    fixes: Fixes | None = None,
     reading: Sequence[str] = (),
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
@@ -99,6 +102,7 @@ def build(
         competition: The competition's short name, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+        fixes: Corrections of the training labels; None for none.
         reading: Options by which the data are read, such as `--image-size` and its value.
 
     Raises:
@@ -119,6 +123,7 @@ def build(
         ranked=tuple(ranked[: preset.top_k]),
         goes_on=goes_on,
         budget=budget,
+        labels="" if fixes is None else fixes.to_csv().decode(),
         reading=shlex.join(reading),
     )
     sources = read_sources()
@@ -160,7 +165,9 @@ def _require_own(folder: Path, script: Path) -> None:
         )
 
 
-def verify(folder: Path, data: Path, progress: Progress, *, full: bool = False) -> Verified:
+def verify(
+    folder: Path, data: Path, progress: Progress, *, full: bool = False, corrected: bool = True
+) -> Verified:
     """Run a built script as Kaggle would, and compare its submission with the package's.
 
     Args:
@@ -168,6 +175,7 @@ def verify(folder: Path, data: Path, progress: Progress, *, full: bool = False) 
         data: The competition's files, as --data takes them.
         progress: Told of the steps.
         full: All that the script will do, not a short form of it.
+        corrected: Whether the labels that the script corrects are those of `data`.
 
     Raises:
         ArtefactError: There is no script, or it is not whole.
@@ -179,6 +187,8 @@ def verify(folder: Path, data: Path, progress: Progress, *, full: bool = False) 
     script = read_script(built.script, str(built.path))
     verification.require_own_build(built, script)
     plan = script.plan if full else verification.lessen(script.plan)
+    if not corrected:
+        plan = dataclasses.replace(plan, labels="")
     return verification.verify(built, plan, data, progress)
 
 

@@ -100,6 +100,7 @@ def build(
         goes_on=goes_on or "",
         budget=parse_duration(time_budget) if time_budget is not None else None,
         reading=session.reading(),
+        fixes=session.fixes(),
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(
@@ -130,7 +131,13 @@ def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> O
     unless --data is given. The package then does the same with the same seed. Preset and seed are
     those of the build.
     """
-    found = api.verify(folder, _data_folder(session), session.console, full=full)
+    found = api.verify(
+        folder,
+        _data_folder(session),
+        session.console,
+        full=full,
+        corrected=session.data is not None,
+    )
     return Outcome(
         values={
             "same": True,

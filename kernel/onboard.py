@@ -22,7 +22,7 @@ from kaggle_digits.ground.errors import KaggleDigitsError
 from kernel import machine
 from kernel.machine import Stop
 from kernel.manifest import FOLDER, NAME, Manifest, Sums
-from kernel.plan import RANKING, SUBMISSION
+from kernel.plan import LABELS, RANKING, SUBMISSION
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data.image_source import ImageSource
@@ -193,6 +193,7 @@ class Run:
         places = {
             SUBMISSION: self.submission,
             RANKING: self._temporary / "ranking.json",
+            LABELS: self._temporary / "labels.csv",
         }
         words = [str(places.get(word, word)) for word in words]
         self._say("$ kaggle-digits " + " ".join(words))
@@ -255,6 +256,7 @@ class Run:
     def _open(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
         (self._temporary / "ranking.json").write_text(json.dumps(self._plan["ranked"]))
+        (self._temporary / "labels.csv").write_text(self._plan["labels"], encoding="utf-8")
         cache = self._temporary / "cache"
         cache.mkdir()
         if not (self.state / "cache").exists():

@@ -14,6 +14,7 @@ from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.names import PRESETS, require_known
+from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.ranking import Ranked
 
 SUBMISSION = "{submission}"
@@ -21,6 +22,9 @@ SUBMISSION = "{submission}"
 
 RANKING = "{ranking}"
 """Stands in a command line for the file with the configurations the script carries."""
+
+LABELS = "{labels}"
+"""Stands in a command line for the file with the corrections of labels the script carries."""
 
 _REHEARSAL_ROWS = 600
 
@@ -43,6 +47,7 @@ class Plan:
         rehearse: Whether a small sample goes through the first commands before the real data.
         goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
+        labels: Corrections of the training labels, as a file of them; empty for none.
         reading: Options by which the data are read, as a command line has them; empty for none.
 
     Raises:
@@ -62,6 +67,7 @@ class Plan:
     rehearse: bool = True
     goes_on: str = ""
     budget: float | None = None
+    labels: str = ""
     reading: str = ""
 
     def __post_init__(self) -> None:
@@ -121,6 +127,7 @@ class Plan:
             return []
         if self.ranked:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
+            # On a sample, whose rows are others than those that are corrected.
             return [self._adopt(), ["cv-train", "--quiet", *least]]
         least = ["--trials", "1", "--max-epochs", "1"]
         return [["tune", "--quiet", *least, *shlex.split(self.reading)]]
@@ -156,6 +163,9 @@ class Plan:
             lines.append(f"goes on from the output of {self.goes_on}")
         if self.budget is not None:
             lines.append(f"ends in good order after {duration(self.budget)}")
+        if self.labels:
+            changes = len(self.labels.splitlines()) - 1
+            lines.append(f"{counted(changes, 'training label')} corrected or left out")
         lines += [
             f"configuration {place} ({entry.config.digest}): "
             + ", ".join(f"{name} {value}" for name, value in entry.config.to_json().items())
@@ -165,7 +175,7 @@ class Plan:
 
     def _ranking(self) -> list[list[str]]:
         if self.ranked:
-            return [self._adopt()]
+            return [self._adopt() + self._labels()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
         return [["tune", *self._shared(), "--race", "0", *extra]]
 
@@ -176,7 +186,11 @@ class Plan:
         return _given("--folds", self.folds) + _given("--epochs", self.epochs)
 
     def _shared(self) -> list[str]:
-        return ["--preset", self.preset, "--seed", str(self.seed), *shlex.split(self.reading)]
+        given = [*shlex.split(self.reading), *self._labels()]
+        return ["--preset", self.preset, "--seed", str(self.seed), *given]
+
+    def _labels(self) -> list[str]:
+        return ["--labels", LABELS] if self.labels else []
 
 
 def to_ranked(values: Mapping[str, Any]) -> Ranked:

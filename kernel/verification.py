@@ -27,7 +27,7 @@ from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Progress
 from kernel.bundle import Script, code_digest, read_sources
 from kernel.metadata import Kernel
-from kernel.plan import RANKING, SUBMISSION, Plan
+from kernel.plan import LABELS, RANKING, SUBMISSION, Plan
 
 _FEW = 2
 _NOWHERE = "http://127.0.0.1:9"
@@ -213,7 +213,10 @@ def _run_package(folder: Path, plan: Plan, data: Path) -> bytes:
     (folder / "home").mkdir()
     ranking = folder / "ranking.json"
     ranking.write_text(json.dumps(plan.to_json()["ranked"]))
-    places = {SUBMISSION: str(folder / "submission.csv"), RANKING: str(ranking)}
+    labels = folder / "labels.csv"
+    labels.write_text(plan.labels, encoding="utf-8")
+    submission = str(folder / "submission.csv")
+    places = {SUBMISSION: submission, RANKING: str(ranking), LABELS: str(labels)}
     for words in plan.commands(staged=False):
         filled = [places.get(word, word) for word in words]
         shared = ["--data", str(data), "--workspace", str(folder / "workspace"), "--quiet"]

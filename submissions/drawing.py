@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.kaggle_service.transport import clean
+from kaggle_digits.shell.report import charts
+from kaggle_digits.shell.report.charts import Axis, Series
+from kaggle_digits.shell.report.parts import Chart
 from submissions.forecast import Change, Difference, Forecast
 from submissions.leaderboard import Standing, Summary
-from submissions.noise import gap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,9 +23,10 @@ _MOST_IMAGES = 36
 _MOST_SECTIONS = 5
 _TITLE = 0.5  # a section's title, in the height of a line of images
 _STRIP = 48
-_SIGNS_BELOW = 66  # of the labels' size, along the axis of dates
 _CAPTION = 12  # signs above an image
 _Z95 = 1.959964
+_SHARE = (0.0, 1.0)
+NO_SCORE = "No submission has a public score yet."
 
 
 def draw_sheet(path: Path, forecast: Forecast, images: np.ndarray) -> int:
@@ -81,130 +84,56 @@ def draw_plot(path: Path, summary: Summary) -> None:
         path: Where it goes.
         summary: Our submissions.
     """
-    figure = _figure(11, 5.2)
-    by_date, against = figure.subplots(1, 2)
+    from kaggle_digits.shell.report.raster import raster
+
+    write_bytes(path, raster(charts_of(summary), NO_SCORE))
+
+
+def charts_of(summary: Summary) -> list[Chart]:
+    """Draw CV and public scores, by date and against each other; none without a public score.
+
+    Args:
+        summary: Our submissions.
+    """
     standings = [one for one in summary.standings if one.record.public is not None]
-    _plot_by_date(by_date, standings)
-    _plot_against(
-        against,
-        [one for one in standings if one.record.cv_accuracy is not None],
-        summary.rows or summary.expected,
+    judged = [one for one in standings if one.gap is not None]
+    return ([_by_date(standings)] if standings else []) + ([_against(judged)] if judged else [])
+
+
+def _by_date(standings: Sequence[Standing]) -> Chart:
+    names = [f"#{one.record.ref}" for one in standings]
+    points, ends, public = [], [], []
+    for index, one in enumerate(standings):
+        public.append((float(index), one.record.public or 0.0))
+        if one.gap is not None:
+            points.append((float(index), one.record.cv_accuracy or 0.0))
+            ends.append(_band(one.record.cv_accuracy or 0.0, one))
+    return charts.plot(
+        "Scores by date",
+        Axis("submission, by date", names=names),
+        Axis("accuracy", limits=_SHARE),
+        [Series("CV, with 95 % of the noise", points, ends), Series("public", public)],
+        note="Where the public score is within the noise, chance explains its distance from CV.",
     )
-    for axes in (by_date, against):
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
-    figure.tight_layout()
-    _name_points(figure, against, [one for one in standings if one.record.cv_accuracy is not None])
-    _save(figure, path)
 
 
-def _plot_by_date(axes: Any, standings: Sequence[Standing]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title("by date (UTC)")
-    axes.set_ylabel("accuracy")
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    if not standings:
-        return
-    judged = [(place, one) for place, one in enumerate(standings) if one.gap is not None]
-    if judged:
-        cv = [one.record.cv_accuracy or 0.0 for _, one in judged]
-        half = [_Z95 * one.gap.sd for _, one in judged if one.gap is not None]
-        pairs = list(zip(cv, half, strict=True))
-        axes.errorbar(
-            [place - 0.08 for place, _ in judged],
-            cv,
-            yerr=[[min(y, x) for x, y in pairs], [min(y, 1 - x) for x, y in pairs]],
-            fmt="s",
-            color="tab:blue",
-            capsize=4,
-            clip_on=False,
-            label="CV, with 95 % of the noise",
-        )
-    places = range(len(standings))
-    axes.plot(
-        [place + 0.08 for place in places],
-        [one.record.public for one in standings],
-        "o",
-        color="tab:orange",
-        clip_on=False,
-        label="public",
+def _against(standings: Sequence[Standing]) -> Chart:
+    points = [(one.record.cv_accuracy or 0.0, one.record.public or 0.0) for one in standings]
+    ends = [_band(one.record.public or 0.0, one) for one in standings]
+    names = [f"#{one.record.ref}" for one in standings]
+    return charts.plot(
+        "CV against public score",
+        Axis("CV accuracy", limits=_SHARE),
+        Axis("public score", limits=_SHARE),
+        [Series("", points, ends, names, is_named=True)],
+        note="With 95 % of the noise; on the broken line both are equal.",
+        equal=True,
     )
-    longest = max(len(f"#{one.record.ref}") for one in standings)
-    step = -(-len(standings) // max(2, _SIGNS_BELOW // max(7, longest + 2)))
-    labels = [f"{one.record.when[5:10]}\n#{one.record.ref}" for one in standings]
-    axes.set_xticks(list(places)[::step], labels[::step], fontsize=7)
-    axes.set_xlim(-0.5, len(standings) - 0.5)
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.0, low), min(1.0, high))
 
 
-def _plot_against(axes: Any, standings: Sequence[Standing], rows: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title("CV against public")
-    axes.set_xlabel("CV accuracy")
-    axes.set_ylabel("public score")
-    for which in (axes.xaxis, axes.yaxis):
-        which.set_major_locator(MaxNLocator(5))
-    axes.ticklabel_format(useOffset=False)
-    if not standings:
-        return
-    cv = [one.record.cv_accuracy or 0.0 for one in standings]
-    public = [one.record.public or 0.0 for one in standings]
-    margin = max(1e-4, 1.2 * max(one.gap.sd for one in standings if one.gap))
-    low = max(0.0, min(cv + public) - margin)
-    high = min(1.0, max(cv + public) + margin)
-    line = [low + (high - low) * step / 100 for step in range(101)]
-    ses = [one.record.cv_accuracy_se or 0.0 for one in standings]
-    half = [_Z95 * gap(x, sum(ses) / len(ses), x, rows).sd for x in line]
-    axes.fill_between(
-        line,
-        [x - y for x, y in zip(line, half, strict=True)],
-        [x + y for x, y in zip(line, half, strict=True)],
-        color="tab:blue",
-        alpha=0.12,
-        label="95 % of the noise",
-    )
-    axes.plot([low, high], [low, high], color="gray", linewidth=1, label="public = CV")
-    axes.plot(cv, public, "o", color="tab:orange", clip_on=False)
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
-
-
-def _name_points(figure: Any, axes: Any, standings: Sequence[Standing]) -> None:
-    """Write references beside points, the best first, where they cover nothing."""
-    from matplotlib.transforms import Bbox
-
-    groups: dict[tuple[float, float], list[str]] = {}
-    for one in sorted(standings, key=lambda one: -(one.record.public or 0.0)):
-        place = (one.record.cv_accuracy or 0.0, one.record.public or 0.0)
-        groups.setdefault(place, []).append(f"#{one.record.ref}")
-    figure.draw_without_rendering()
-    inside = axes.get_window_extent()
-    taken = []
-    for place in groups:
-        x, y = axes.transData.transform(place)
-        taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
-    for place, names in groups.items():
-        text = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        for across, up in ((5, -9), (5, 4), (-5, -9), (-5, 4)):
-            label = axes.annotate(
-                text,
-                place,
-                xytext=(across, up),
-                textcoords="offset points",
-                ha="left" if across > 0 else "right",
-                fontsize=7,
-            )
-            box = label.get_window_extent()
-            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
-            if within and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            label.remove()
+def _band(score: float, one: Standing) -> tuple[float, float]:
+    half = _Z95 * (one.gap.sd if one.gap else 0.0)
+    return max(score - half, 0.0), min(score + half, 1.0)
 
 
 def draw_strips(standings: Sequence[Standing]) -> list[str]:

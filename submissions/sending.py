@@ -77,7 +77,7 @@ class About:
     Args:
         method: How the members were averaged.
         members: Their names.
-        cv_accuracy: Out-of-fold accuracy, 0 to 1; with standard error.
+        cv_accuracy: Out-of-fold accuracy by train.csv's own labels, 0 to 1; with standard error.
         cv_accuracy_se: As above.
         cv_log_loss: Out-of-fold log-loss; with standard error.
         cv_log_loss_se: As above.
@@ -144,14 +144,16 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
         fields = Fields(values)
         if fields.text("sha256") != submission.sha256:
             return About()
+        # The service's labels are not corrected, so that figures on train.csv's own are compared.
+        figures = fields.within("labels") if "labels" in fields else fields
         return About(
             method=fields.text("method"),
             members=tuple(fields.texts("members")),
-            cv_accuracy=fields.number("oof_accuracy"),
-            cv_accuracy_se=fields.number("oof_accuracy_se"),
-            cv_log_loss=fields.number("oof_log_loss"),
-            cv_log_loss_se=fields.number("oof_log_loss_se"),
-            cv_rows=fields.whole("rows"),
+            cv_accuracy=figures.number("oof_accuracy"),
+            cv_accuracy_se=figures.number("oof_accuracy_se"),
+            cv_log_loss=figures.number("oof_log_loss"),
+            cv_log_loss_se=figures.number("oof_log_loss_se"),
+            cv_rows=figures.whole("rows"),
             data_digest=fields.text("data_digest"),
             metric=fields.within("metric").text("name") if "metric" in fields else None,
             cv_metric=fields.within("metric").number("value") if "metric" in fields else None,

@@ -20,6 +20,7 @@ from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.ground.config import Preset, load_portfolio
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.durations import duration
+from kaggle_digits.ground.events import Event, known
 from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.ground.workspace import Workspace
@@ -86,6 +87,33 @@ class Tuned(Shown):
             f"{accuracy_text(best.accuracy, best.accuracy_se, best.rows)} {flattered}",
             "searched for": duration(self.seconds),
         }
+
+    def event(self, preset: str, seed: int) -> Event:
+        """Return what trackers are told: the best one's figures, and each trial's.
+
+        Args:
+            preset: What was searched by.
+            seed: Likewise.
+        """
+        best = self.best[0]
+        return Event(
+            step="tune",
+            name="tune",
+            parameters={"preset": preset, "seed": seed, "strategy": self.strategy,
+                        "trials": len(self.trials)},
+            scores={"completed": self.completed, **_scores(best)},
+            artefacts={"configurations": self.path, **self.written},
+            parts=tuple(
+                Event(
+                    step="trial",
+                    name=trial.name,
+                    parameters=trial.config.to_json()
+                    | {"epochs": trial.epochs, "state": trial.state},
+                    scores=_scores(trial) | {"seconds": trial.seconds},
+                )
+                for trial in self.trials
+            ),
+        )  # fmt: skip
 
     def table(self) -> Rows:
         """Return the best few."""
@@ -240,7 +268,7 @@ def tune(
             keep_other=keep_other,
         )
         found_files = _written(workspace, export, plot, tensorboard)
-    return Tuned(
+    tuned = Tuned(
         trials=tuple(found.trials),
         best=tuple(found.best),
         rejected=found.rejected,
@@ -250,6 +278,8 @@ def tune(
         written=found_files,
         seconds=found.seconds,
     )
+    place.track(tuned.event(preset.name, seed))
+    return tuned
 
 
 def show(
@@ -400,6 +430,11 @@ def _written(
             board.log_trial(trial, logs)
         written["TensorBoard logs in"] = logs
     return written
+
+
+def _scores(judged: Ranked | Trial) -> dict[str, float]:
+    names = ("log_loss", "log_loss_se", "accuracy", "accuracy_se")
+    return known({name: getattr(judged, name) for name in names})
 
 
 def _row(place: int, entry: Ranked) -> tuple[str, ...]:

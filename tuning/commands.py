@@ -9,7 +9,13 @@ import click
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
+from kaggle_digits.shell.command import (
+    Session,
+    command,
+    fresh_option,
+    resource_options,
+    track_option,
+)
 from kaggle_digits.shell.console import Outcome
 from tuning import api
 
@@ -78,6 +84,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Draw it into this PNG file, and HTML beside it; of which study, as with --export.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log trials for TensorBoard.")
+@track_option
 @fresh_option
 def tune(
     session: Session,

@@ -1,13 +1,11 @@
 """The study as parallel coordinates: an axis for each value that varied, a line for each trial.
 
-`figure` says where everything lies, in units of the axes; the PNG is drawn from it by Matplotlib,
-the HTML page is one file with an SVG and a few lines of script, without anything from elsewhere.
+`figure` says where everything lies, in units of the axes; the report's charts draw it: on its page,
+as a PNG, and on a page of its own.
 """
 
 from __future__ import annotations
 
-import html
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any
 
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
+from kaggle_digits.shell.report import charts
+from kaggle_digits.shell.report.parts import Chart, Table
 from tuning.study import Trial
 
 _LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -23,10 +23,8 @@ _MOST_TICKS = 7
 _SPREAD = 0.06
 _NEAR = 0.045
 """Texts beside an axis that are nearer than this to each other would overlap."""
-_COLOURS = ("#2c7fb8", "#7fcdbb", "#c7c7c7")
-"""From the best trials to the worst ones."""
 
-LEGEND = (
+_LEGEND = (
     "A line is a trial: blue the best tenth, green the better half. Log-loss at the right, lower "
     "is better."
 )
@@ -139,11 +137,32 @@ def plot(trials: Sequence[Trial], path: Path) -> tuple[Path, Path]:
         ArtefactError: Too few trials, or the place cannot be written.
         ConfigurationError: As `require_plot`.
     """
+    from kaggle_digits.shell.report.page import render_parts
+    from kaggle_digits.shell.report.raster import raster
+
     page = require_plot(path)
-    laid_out = figure(trials)
-    write_bytes(path, _png(laid_out))
-    write_bytes(page, _html(laid_out).encode())
+    drawn = coordinates(trials)
+    count = len(drawn.data.rows)
+    write_bytes(path, raster([drawn], ""))
+    write_bytes(page, render_parts(f"Study of {count} trials", [drawn]))
     return path, page
+
+
+def coordinates(trials: Sequence[Trial]) -> Chart:
+    """Draw the completed trials as parallel coordinates.
+
+    Raises:
+        ArtefactError: Fewer than two are completed.
+    """
+    laid_out = figure(trials)
+    rows = [line.label.split(": ", 1) for line in reversed(laid_out.lines)]
+    return charts.parallel(
+        "Parallel coordinates",
+        [(axis.name, axis.ticks) for axis in laid_out.axes],
+        [(line.label, line.places, _strength(line.rank)) for line in laid_out.lines],
+        Table("Parallel coordinates, best first", ("trial", "values"), rows),
+        note=_LEGEND,
+    )
 
 
 class _Scale:
@@ -221,133 +240,6 @@ def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def strength(rank: float) -> int:
+def _strength(rank: float) -> int:
     """Return which of three groups a line's rank is in: 0 the best tenth, 1 the better half."""
     return 0 if rank < 0.1 else 1 if rank < 0.5 else 2
-
-
-def _colour(rank: float) -> str:
-    return _COLOURS[strength(rank)]
-
-
-def _png(laid_out: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    count = len(laid_out.axes)
-    drawn = MatplotlibFigure(figsize=(max(7.0, 1.15 * count), 5.2), dpi=130)
-    canvas = FigureCanvasAgg(drawn)
-    axes = drawn.add_axes((0.04, 0.17, 0.9, 0.73))
-    for line in laid_out.lines:
-        axes.plot(
-            range(count), line.places, color=_colour(line.rank),
-            linewidth=2.0 if line.rank < 0.1 else 1.0,
-            alpha=1.0 if line.rank < 0.5 else 0.6, solid_joinstyle="round",
-        )  # fmt: skip
-    for index, axis in enumerate(laid_out.axes):
-        axes.axvline(index, color="#555555", linewidth=0.8, zorder=5)
-        for place, text in axis.ticks:
-            axes.annotate(
-                text, (index, place), parse_math=False,
-                xytext=(4, 0), textcoords="offset points", fontsize=7,
-                va="center", zorder=6,
-                bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.8},
-            )  # fmt: skip
-        axes.annotate(
-            axis.name.replace("_", "\n"), (index, -0.06), parse_math=False,
-            fontsize=8, ha="center", va="top",
-            annotation_clip=False,
-        )  # fmt: skip
-    axes.set_xlim(-0.1, count - 1 + 0.45)
-    axes.set_ylim(-0.04, 1.04)
-    axes.axis("off")
-    drawn.suptitle(
-        f"{len(laid_out.lines)} trials: blue the best tenth, green the better half, "
-        "log-loss at the right, lower is better",
-        fontsize=9, x=0.04, ha="left",
-    )  # fmt: skip
-    buffer = io.BytesIO()
-    canvas.print_png(buffer)  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
-
-
-_GAP, _HEIGHT, _LEFT, _TOP = 105, 420, 40, 20
-
-
-def _html(laid_out: Figure) -> str:
-    def x(index: int) -> int:
-        return _LEFT + _GAP * index
-
-    def y(place: float) -> float:
-        return round(_TOP + _HEIGHT * (1 - place), 1)
-
-    parts = []
-    for line in laid_out.lines:
-        points = " ".join(f"{x(index)},{y(place)}" for index, place in enumerate(line.places))
-        parts.append(
-            f'<polyline points="{points}" stroke="{_colour(line.rank)}" '
-            f'data-label="{html.escape(line.label)}"/>'
-        )
-    for index, axis in enumerate(laid_out.axes):
-        parts.append(f'<line x1="{x(index)}" x2="{x(index)}" y1="{_TOP}" y2="{_TOP + _HEIGHT}"/>')
-        parts.append(
-            '<text class="name">'
-            + "".join(
-                f'<tspan x="{x(index)}" y="{_TOP + _HEIGHT + 22 + 13 * row}">{html.escape(word)}'
-                "</tspan>"
-                for row, word in enumerate(axis.name.split("_"))
-            )
-            + "</text>"
-        )
-        parts += [
-            f'<text x="{x(index) + 4}" y="{y(place) + 3}">{html.escape(text)}</text>'
-            for place, text in axis.ticks
-        ]
-    width = x(len(laid_out.axes) - 1) + 80
-    return _PAGE.format(
-        trials=len(laid_out.lines),
-        legend=LEGEND,
-        width=width,
-        height=_TOP + _HEIGHT + 60,
-        body="\n".join(parts),
-    )
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Study of {trials} trials</title>
-<style>
-body {{ font: 14px sans-serif; margin: 1.5em; }}
-svg {{ font-size: 10px; display: block; width: 100%; max-width: {width}px; height: auto; }}
-polyline {{ fill: none; stroke-width: 1.5; opacity: .7; }}
-polyline.on {{ stroke: #d95f0e; stroke-width: 3; opacity: 1; }}
-line {{ stroke: #555; pointer-events: none; }}
-text {{ paint-order: stroke; stroke: #fff; stroke-width: 3px; pointer-events: none; }}
-text.name {{ text-anchor: middle; font-size: 11px; font-weight: bold; }}
-#label {{ min-height: 3em; }}
-</style>
-</head>
-<body>
-<h1>Study of {trials} trials</h1>
-<p>{legend} Point at a line to see its trial.</p>
-<p id="label"></p>
-<svg viewBox="0 0 {width} {height}">
-{body}
-</svg>
-<script>
-const label = document.getElementById("label");
-let on = null;
-for (const line of document.querySelectorAll("polyline")) {{
-  line.addEventListener("mouseenter", () => {{
-    if (on) on.classList.remove("on");
-    on = line;
-    line.classList.add("on");
-    label.textContent = line.dataset.label;
-  }});
-}}
-</script>
-</body>
-</html>
-"""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import accuracy_text
 from kaggle_digits.ground.progress import counted
+from kaggle_digits.records.plan import plan_path
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
-from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
+from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table
 from tuning.importance import importances
-from tuning.plotting import LEGEND, figure, strength
+from tuning.plotting import coordinates
 from tuning.showing import table
 from tuning.study import COMPLETED, Study, Trial
 
@@ -26,7 +27,10 @@ def search(subject: Subject) -> Section:
     """
     study = Study(subject.workspace)
     if not study.is_there():
-        return Section([subject.missing("No search has been made here.", "run")], next_words="run")
+        missing = subject.missing("No search has been made here.", "run")
+        # Members may have been trained by configurations of one's own.
+        is_new = not plan_path(subject.workspace).exists()
+        return Section([missing], next_words="run" if is_new else None)
     settings, trials = study.settings(), study.trials()
     done = [trial for trial in trials if trial.state == COMPLETED]
     seconds = max(study.spent(), sum(trial.seconds for trial in trials))
@@ -45,7 +49,7 @@ def search(subject: Subject) -> Section:
     if len(done) < _FEWEST:
         parts.append(subject.missing("Charts need two completed trials or more.", "run --trials 6"))
     else:
-        parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
+        parts += [_over_time(done), *_importances(subject, trials), coordinates(trials)]
     header, *rows = table(trials)
     parts.append(Table("Trials", header, rows))
     words = f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}"
@@ -93,17 +97,3 @@ def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:
             f"(out-of-bag R² {found.fit:.2f}).{weak}",
         )
     ]
-
-
-def _parallel(trials: Sequence[Trial]) -> Part:
-    laid_out = figure(trials)
-    if len(laid_out.axes) < _FEWEST:
-        return Text("All trials had the same values; there are no coordinates to draw.")
-    rows = [line.label.split(": ", 1) for line in reversed(laid_out.lines)]
-    return charts.parallel(
-        "Parallel coordinates",
-        [(axis.name, axis.ticks) for axis in laid_out.axes],
-        [(line.label, line.places, strength(line.rank)) for line in laid_out.lines],
-        Table("Parallel coordinates, best first", ("trial", "values"), rows),
-        note=LEGEND,
-    )

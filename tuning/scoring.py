@@ -104,19 +104,22 @@ class Splits:
     Args:
         labels: int64 [rows], class indices of the data.
         settings: What decides the rows.
+        kept: The rows that can be used, int64; None for all.
 
     Raises:
         DataError: A class has too few rows for the folds.
     """
 
-    def __init__(self, labels: np.ndarray, settings: ScoringSettings) -> None:
+    def __init__(
+        self, labels: np.ndarray, settings: ScoringSettings, kept: np.ndarray | None = None
+    ) -> None:
         self._labels = labels
         self._settings = settings
         held_out = settings.rows // 2
         # Rows of classes too rare to be spread are in every training part, and judged by none.
-        is_rare = rows_of_rare(labels, max(2, settings.folds))
-        self._rare_rows = np.flatnonzero(is_rare)
-        common = np.flatnonzero(~is_rare)
+        kept = np.arange(len(labels)) if kept is None else kept
+        is_rare = rows_of_rare(labels[kept], max(2, settings.folds))
+        self._rare_rows, common = kept[is_rare], kept[~is_rare]
         train_rows, held_out_rows = (
             common[part] for part in holdout(labels[common], settings.rows, held_out, settings.seed)
         )
@@ -222,7 +225,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
 
 @lru_cache(maxsize=1)
 def _splits(dataset: Dataset, settings: ScoringSettings) -> Splits:
-    return Splits(dataset.labels, settings)
+    return Splits(dataset.labels, settings, dataset.kept)
 
 
 def _calibrated(

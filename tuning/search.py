@@ -68,6 +68,7 @@ class SearchSettings(ProposalSettings):
                 "data": dataset.digest,
                 "portfolio": " ".join(config.digest for config in self.portfolio),
             }
+            | ({} if dataset.fixes is None else {"labels": dataset.fixes.account()})
             | self.space.settings()
         )
 
@@ -144,7 +145,7 @@ def search(
     require_rows_per_class(dataset, max(2, settings.folds), rare)
     study = Study(workspace)
     past = study.open(settings.to_json(dataset))
-    splits = Splits(dataset.labels, settings.scoring)
+    splits = Splits(dataset.labels, settings.scoring, dataset.kept)
     shape = dataset.competition
 
     def make_proposer(trials: list[Trial]) -> Proposer:

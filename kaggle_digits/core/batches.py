@@ -27,7 +27,7 @@ class Batches:
     """The batches of a job.
 
     Args:
-        job: Whose rows, labels and seed they are of.
+        job: Whose rows, labels (or probabilities in their place) and seed they are of.
         dataset: The data.
         bank: Copies of the training images.
         test_bank: Copies of the test images; needed with pseudo-labels only.
@@ -49,8 +49,11 @@ class Batches:
         self._bank = bank
         self._test_bank = test_bank
         self._walk = bank.order(job.seed, job.copies, job.epochs)
-        one_hot = np.eye(self._classes, dtype=np.float32)
-        self._targets = one_hot[dataset.labels[job.train_rows]]
+        if job.targets is None:
+            one_hot = np.eye(self._classes, dtype=np.float32)
+            self._targets = one_hot[dataset.labels[job.train_rows]]
+        else:
+            self._targets = job.targets
         self._own = len(job.train_rows)
         if job.pseudo_labels is not None:
             assert test_bank is not None, "pseudo-labels need copies of the test images"

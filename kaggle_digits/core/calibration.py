@@ -29,13 +29,21 @@ def best_temperature(joined: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         The temperature, from 0.1 to 10.
     """
-    logs = logarithm(joined)
+    # Classes first: sums over the rows' few classes then go along whole rows of memory.
+    logs = logarithm(np.ascontiguousarray(joined.T, dtype=np.float64))
+    highest, own = logs.max(axis=0), logs[labels, np.arange(len(labels))]
+    outputs = np.empty_like(logs)
     inverse = 1.0
     for _ in range(60):
-        outputs = softmax64(inverse * logs)
-        mean = (outputs * logs).sum(axis=1)
-        slope = float((mean - logs[np.arange(len(labels)), labels]).mean())
-        curvature = float(((outputs * logs**2).sum(axis=1) - mean**2).mean())
+        np.subtract(logs, highest, out=outputs)
+        np.multiply(outputs, inverse, out=outputs)
+        np.exp(outputs, out=outputs)
+        total = outputs.sum(axis=0)
+        np.multiply(outputs, logs, out=outputs)
+        mean = outputs.sum(axis=0) / total
+        slope = float((mean - own).mean())
+        np.multiply(outputs, logs, out=outputs)
+        curvature = float((outputs.sum(axis=0) / total - mean**2).mean())
         wanted = inverse - slope / max(curvature, 1e-12)
         wanted = min(max(wanted, inverse / 2, 0.1), inverse * 2, 10.0)
         if abs(wanted - inverse) < 1e-9:

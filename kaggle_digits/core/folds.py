@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
 
-_OF_RARE = dict(zip(names.RARE, (-1, -2), strict=True))
+_NOWHERE = -2
+_OF_RARE = dict(zip(names.RARE, (-1, _NOWHERE), strict=True))
 """The fold that rows of rare classes are marked with."""
 
 
@@ -41,7 +42,8 @@ class Folds:
         count: Number of folds.
         seed: The seed they were drawn with.
         of_row: int64 [rows], each row's fold, 0 to count - 1; -1 for rows that all folds train
-            on, -2 for rows that none does: they are in no fold and never judged.
+            on, -2 for rows that none does, as those whose label is left out: they are in no fold
+            and never judged.
     """
 
     count: int
@@ -50,7 +52,7 @@ class Folds:
 
     def training_rows(self, fold: int) -> np.ndarray:
         """Return the rows outside a fold, ascending, int64."""
-        return np.flatnonzero((self.of_row != fold) & (self.of_row != _OF_RARE["drop"]))
+        return np.flatnonzero((self.of_row != fold) & (self.of_row != _NOWHERE))
 
     def held_out_rows(self, fold: int) -> np.ndarray:
         """Return the rows of a fold, ascending, int64."""
@@ -58,8 +60,13 @@ class Folds:
 
     @property
     def judged_rows(self) -> np.ndarray:
-        """The rows that are held out once, ascending, int64: all but those of rare classes."""
+        """The rows that are held out once, ascending, int64: all that are in a fold."""
         return np.flatnonzero(self.of_row >= 0)
+
+    @property
+    def known_rows(self) -> np.ndarray:
+        """The rows that networks may be trained on, ascending, int64."""
+        return np.flatnonzero(self.of_row != _NOWHERE)
 
     @property
     def digest(self) -> str:
@@ -87,16 +94,17 @@ def make_folds(
     if dataset.given_folds is not None:
         return _given(dataset, dataset.given_folds, count, seed)
     require_rows_per_class(dataset, count, rare)
+    kept = dataset.kept
     if dataset.groups is not None:
-        _require_groups(dataset.groups, count)
-    is_rare = rows_of_rare(dataset.labels, count)
+        _require_groups(dataset.groups[kept], count)
+    is_rare = rows_of_rare(dataset.labels[kept], count)
     of_rare = f"-{rare}" if is_rare.any() else ""
     path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}{of_rare}.json"
     if path.exists():
         return _read(path, dataset, count, seed)
-    of_row = np.full(len(dataset.labels), _OF_RARE.get(rare or "", 0), dtype=np.int64)
-    groups = None if dataset.groups is None else dataset.groups[~is_rare]
-    of_row[~is_rare] = _draw(dataset.labels[~is_rare], count, seed, groups)
+    of_row = np.full(len(dataset.labels), _NOWHERE, dtype=np.int64)
+    of_row[kept[is_rare]] = _OF_RARE.get(rare or "", 0)
+    of_row[kept[~is_rare]] = _spread(dataset, kept[~is_rare], count, seed)
     folds = Folds(count, seed, of_row)
     write_json(path, {"folds": count, "seed": seed, "of_row": folds.of_row.tolist()})
     return folds
@@ -130,8 +138,10 @@ def _given(dataset: Dataset, of_row: np.ndarray, count: int, seed: int) -> Folds
     Raises:
         DataError: A class stands in one fold alone, so that nothing learns it for that fold.
     """
+    of_row = of_row.copy()
+    of_row[dataset.left_out] = _NOWHERE
     for index, label in enumerate(dataset.competition.classes):
-        there = np.unique(of_row[dataset.labels == index])
+        there = np.unique(of_row[(dataset.labels == index) & (of_row >= 0)])
         if len(there) == 1:
             raise DataError(
                 f"All rows of the class {label!r} stand in one fold of the fold column; expected "
@@ -184,7 +194,8 @@ def require_rows_per_class(dataset: Dataset, count: int, rare: str | None = None
     Raises:
         DataError: The classes are named; or too few are left without them.
     """
-    rows = np.bincount(dataset.labels, minlength=len(dataset.competition.classes))
+    labels = dataset.labels[dataset.kept]
+    rows = np.bincount(labels, minlength=len(dataset.competition.classes))
     few = [
         f"{label!r} ({rows[index]})"
         for index, label in enumerate(dataset.competition.classes)
@@ -266,6 +277,31 @@ def _read(path: Path, dataset: Dataset, count: int, seed: int) -> Folds:
             mend=mend,
         )
     return Folds(count, seed, of_row)
+
+
+def _spread(dataset: Dataset, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the folds of rows of common classes, int64 [rows].
+
+    Rows keep the fold that they have without corrections, so that members of both are alike, as
+    long as each fold then has rows of each class.
+    """
+    labels = dataset.labels[rows]
+    groups = dataset.groups
+    if dataset.fixes is not None:
+        given = dataset.given_labels
+        common = np.flatnonzero(~rows_of_rare(given, count))
+        before = np.full(len(given), -1, dtype=np.int64)
+        before[common] = _draw(given[common], count, seed, _of(groups, common))
+        of_row = before[rows]
+        there = np.zeros((count, labels.max() + 1), dtype=bool)
+        there[of_row, labels] = True
+        if of_row.min() >= 0 and there[:, np.unique(labels)].all():
+            return np.asarray(of_row)
+    return _draw(labels, count, seed, _of(groups, rows))
+
+
+def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
 
 
 def _draw(

@@ -81,7 +81,7 @@ def predict(
     images = normalise(images, normalisation)
     for view in range(views):
         seen = images if view == 0 else _moved(images, *_MOVES[view - 1])
-        total = total + softmax(_logits(model, seen))
+        total = total + softmax(outputs(model, seen))
     mean: np.ndarray = (total / np.float32(views)).astype(np.float32)
     return mean
 
@@ -91,7 +91,13 @@ def images_per_call() -> int:
     return _CPU_BATCH if hardware.prepare().device == "cpu" else _GPU_BATCH
 
 
-def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return what a network itself gives for images, float32 [n, classes].
+
+    Args:
+        model: From uint8 [batch, height, width, 1].
+        images: uint8 [n, height, width].
+    """
     size = images_per_call()
     found = []
     for start in range(0, len(images), size):
@@ -102,6 +108,8 @@ def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             # Of one size all of them: a backend that compiles would compile for each size.
             batch = np.pad(batch, ((0, size - rows), (0, 0), (0, 0), (0, 0)))
         found.append(np.asarray(model.predict_on_batch(batch))[:rows])
+    if not found:
+        return np.zeros((0, model.output_shape[-1]), dtype=np.float32)
     return np.concatenate(found)
 
 

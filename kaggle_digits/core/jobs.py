@@ -43,6 +43,8 @@ class TrainingJob:
         seed: Fixes initial weights, dropout, and the order of rows and copies.
         predict_test: Whether the test images are predicted as well.
         pseudo_labels: Test images that join every pass; None for none.
+        targets: Probabilities to learn in place of the labels of `train_rows`, float32
+            [train rows, classes]; None for the labels.
     """
 
     name: str
@@ -54,6 +56,7 @@ class TrainingJob:
     seed: int
     predict_test: bool
     pseudo_labels: PseudoLabels | None = None
+    targets: np.ndarray | None = None
 
     def made_by(self, data_digest: str, bank_digest: str) -> dict[str, Any]:
         """Return what decides the result, as a dictionary that JSON can hold.
@@ -62,6 +65,7 @@ class TrainingJob:
             data_digest: The data set's digest.
             bank_digest: The digest of the augmentation bank of the job's policy.
         """
+        told = self.targets
         return {
             "config": self.config.to_json(),
             "data": data_digest,
@@ -71,4 +75,5 @@ class TrainingJob:
             "seed": self.seed,
             "bank": bank_digest,
             "pseudo_labels": self.pseudo_labels.digest if self.pseudo_labels else None,
+            **({} if told is None else {"targets": digest(told.astype(np.float64).tolist())}),
         }

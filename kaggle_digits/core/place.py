@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kaggle_digits.ground.events import Track, ignore
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 
@@ -21,8 +22,10 @@ class Place:
         workspace: Holds all that calls leave behind.
         data: Gives the competition's data; called only where they are needed.
         progress: Where to tell of it.
+        track: Told what each step has come to.
     """
 
     workspace: Workspace
     data: Callable[[], Dataset]
     progress: Progress
+    track: Track = ignore

@@ -283,5 +283,6 @@ def kernel_build(
                 competition=name,
                 goes_on=goes_on,
                 budget=seconds(time_budget),
+                fixes=competition.dataset.fixes,
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import Preset, load_presets
 from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.shapes import ImageShape, parse_size
@@ -25,6 +26,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
 from kaggle_digits.shell.display import Picture, Shown
+from kaggle_digits.shell.tracking import open_tracker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +49,7 @@ class Loaded(Shown):
         preset: How much is searched and trained, where nothing else is said.
         seed: Fixes all that is drawn.
         progress: Who is told of progress; None for bars in a terminal, and lines in a notebook.
+        track: Who is told what each step has come to; None for nobody.
     """
 
     dataset: Dataset
@@ -54,6 +57,7 @@ class Loaded(Shown):
     preset: Preset
     seed: int
     progress: Progress | None
+    track: str | Track | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -62,7 +66,7 @@ class Loaded(Shown):
 
     @property
     def labels(self) -> np.ndarray:
-        """Their classes, int64 [rows], places in `classes`."""
+        """Their classes, with the corrections made, int64 [rows]: places in `classes`."""
         return self.dataset.labels
 
     @property
@@ -90,7 +94,7 @@ class Loaded(Shown):
             "classes": f"{len(form.classes)}: {classes}",
             "workspace": str(self.workspace.root),
             "preset": f"{self.preset.name}, seed {self.seed}",
-        }
+        } | ({} if self.dataset.fixes is None else {"labels": self.dataset.fixes.counts()})
 
     def pictures(self) -> list[Picture]:
         """Return the first image of each class."""
@@ -113,7 +117,9 @@ def load(
     skip_broken: bool = False,
     groups: str | None = None,
     fold_column: str | None = None,
+    labels: str | Path | None = None,
     progress: Progress | bool = True,
+    track: str | Callable[[Event], None] | None = None,
 ) -> Loaded:
     """Load a competition.
 
@@ -136,10 +142,16 @@ def load(
         skip_broken: Go on without image files that are broken or missing.
         groups: Column of the training table whose equal values stand in one fold.
         fold_column: Column of the training table that gives each row's fold.
+        labels: A CSV file of corrected training labels, with the columns row and take (a label, or
+            exclude), as the report exports it; None for as the workspace was made, at first those
+            of the data.
         progress: False for none; or who is told of it.
+        track: A function that is called with an `Event` when `tune`, `cross_validate`, `blend` or
+            `distil` is complete, also within `run`; or "mlflow" for MLflow's store in the
+            workspace, or at MLFLOW_TRACKING_URI.
 
     Raises:
-        DataError: The data are missing or broken.
+        DataError: The data are missing or broken, or the corrections are of other data.
         ConfigurationError: A value is unknown or out of its range.
         ArtefactError: The workspace was made from other data, or cannot be written.
 
@@ -153,12 +165,14 @@ def load(
 
     names.require_known("preset", preset, names.PRESETS)
     names.require_count("seed", seed, 0, _MOST_SEED)
+    if isinstance(track, str):
+        names.require_known("track", track, names.TRACKERS)
     place = Workspace(Path(workspace))
     told: Progress | None = progress if not isinstance(progress, bool) else None
     if progress is False:
         told = Silent()
     shape = _shape(image_shape)
-    with _working(place, told) as telling:
+    with _working(place, told) as (telling, _):
         path: Path | None
         if data is None or isinstance(data, str | Path):
             if test is not None:
@@ -170,8 +184,8 @@ def load(
         else:
             path, shape = _written(data, test, place, telling, shape)
         dataset = reading.load(
-            path, place, telling.say, shape, size=_size(image_size), skip_broken=skip_broken,
-            groups=groups, fold_column=fold_column,
+            path, place, telling.say, shape, path_of(labels), size=_size(image_size),
+            skip_broken=skip_broken, groups=groups, fold_column=fold_column,
         )  # fmt: skip
     return Loaded(
         dataset=dataset,
@@ -179,14 +193,21 @@ def load(
         preset=load_presets()[preset],
         seed=seed,
         progress=told,
+        track=track,
     )
 
 
 @contextmanager
 def working(competition: Loaded) -> Iterator[Place]:
     """Give what functions of the wings need; what libraries print goes into the workspace's log."""
-    with _working(competition.workspace, competition.progress) as telling:
-        yield Place(competition.workspace, lambda: competition.dataset, telling)
+    with _working(competition.workspace, competition.progress) as (telling, mine):
+        given = competition.track
+        track: Track = ignore
+        if isinstance(given, str):
+            track = open_tracker(given, competition.workspace, telling.say)
+        elif given is not None:
+            track = _tracking(given, *mine)
+        yield Place(competition.workspace, lambda: competition.dataset, telling, track)
 
 
 def seconds(time_budget: str | float | None) -> float | None:
@@ -209,7 +230,10 @@ def path_of(given: str | Path | None) -> Path | None:
 
 
 @contextmanager
-def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
+def _working(
+    workspace: Workspace, told: Progress | None
+) -> Iterator[tuple[Progress, tuple[TextIO, TextIO]]]:
+    """Give who is told of progress, and the streams that reach the user."""
     share_compiled(workspace.cache.absolute() / "compiled")
     with _streams(workspace.root / "log.txt") as mine:
         telling: Progress
@@ -219,7 +243,7 @@ def _working(workspace: Workspace, told: Progress | None) -> Iterator[Progress]:
             telling = told if isinstance(told, Silent) else _Theirs(told, *mine)
         with streams.remarks_shown(telling.say):
             recover_workspace(workspace, telling.say)
-            yield telling
+            yield telling, mine
 
 
 @contextmanager
@@ -249,6 +273,16 @@ def _reaching(stream: TextIO, own: TextIO) -> TextIO:
     except (OSError, ValueError, AttributeError):
         is_process = False
     return own if is_process else stream
+
+
+def _tracking(track: Track, out: TextIO, err: TextIO) -> Track:
+    """Return a callback that was handed in as one whose prints reach the user."""
+
+    def told(event: Event) -> None:
+        with redirect_stdout(out), redirect_stderr(err):
+            track(event)
+
+    return told
 
 
 class _Theirs:

@@ -1,4 +1,4 @@
-"""The steps on this machine: tune, cross_validate, blend, predict, and all of them as `run`."""
+"""The steps on this machine: tune, cross_validate, blend, predict, distil, and `run`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ensembles import api as ensembles
-from ensembles.results import Blended, CrossValidated, Members, Predicted
+from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
 from kaggle_digits.front.loading import Loaded, path_of, working
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.shell import chain
 from kaggle_digits.shell.chain import Ran
+from kaggle_digits.shell.command import command_line
+from kaggle_digits.shell.report import making
+from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
 from tuning.api import Study, Tuned
 
@@ -220,6 +223,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
+    neighbours: bool = False,
     compare: bool = False,
     extras: Sequence[str] = (),
     metric: str | None = None,
@@ -232,6 +236,8 @@ def blend(
         method: `mean`, `geometric`, `vote`, `power`, `weighted`, `greedy`, `stack`, or `auto` for
             the simplest that is not worse than the best beyond noise.
         temperature: Calibrate the blend by a temperature.
+        neighbours: Ask the nearest training images about the rows it is least sure of, which takes
+            some minutes; with a temperature.
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
@@ -255,6 +261,7 @@ def blend(
             place,
             method=method,
             temperature=temperature,
+            neighbours=neighbours,
             compare=compare,
             extras=extras,
             metric=metric,
@@ -291,6 +298,79 @@ def predict(
     with working(competition) as place:
         return ensembles.predict(
             place, [Path(one) for one in given], output=Path(output), invert=invert
+        )
+
+
+def report(competition: Loaded, *, output: str | Path | None = None) -> Reported:
+    """Make one HTML page of all that the workspace holds.
+
+    Scores, search, training, members and blend, errors with their images, labels that look wrong,
+    data, leaderboard, provenance; it needs no network and no other file.
+
+    Args:
+        competition: From `load`.
+        output: Where the page goes; None for report.html in the workspace.
+
+    Raises:
+        ConfigurationError: No file can be written there.
+        ArtefactError: The page cannot be written.
+
+    Example:
+        >>> kd.report(competition).path
+        PosixPath('demo/report.html')
+    """
+    with working(competition) as place:
+        return making.report(
+            place,
+            lambda words: command_line(words, competition.workspace),
+            output=path_of(output),
+        )
+
+
+def distil(
+    competition: Loaded,
+    *,
+    config: TrainingConfig | str | Path | None = None,
+    epochs: int | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    output: str | Path | None = None,
+) -> Distilled:
+    """Train one small network that says what the blend says; called again, it goes on.
+
+    Args:
+        competition: From `load`.
+        config: What it is, or a TOML or JSON file of it; None for a small one.
+        epochs: Passes over training and test images; None for the preset's.
+        workers: Students at a time on this machine; None for what suits it.
+        threads: Threads each computes with; None for what suits machine and data.
+        cluster: Address of a Ray cluster; None for this machine alone.
+        output: A second place for the network, a name that ends in .keras or .onnx; None for none.
+
+    Raises:
+        ConfigurationError: A value is unknown or out of its range, the file cannot be written
+            there, or what writes ONNX is not installed.
+        ArtefactError: There is no blend, or it, a member, or the student that is there is broken.
+        InUseError: Another process trains or blends in this workspace.
+        TrainingError: A student diverged or ran out of memory.
+
+    Example:
+        >>> distilled = kd.distil(competition, config=small, epochs=1)
+        >>> distilled.oof.shape, distilled.test.shape
+        ((1198, 10), (599, 10))
+    """
+    with working(competition) as place:
+        return ensembles.distil(
+            place,
+            competition.preset,
+            competition.seed,
+            config=Path(config) if isinstance(config, str) else config,
+            epochs=epochs,
+            workers=workers,
+            threads=threads,
+            cluster=cluster,
+            output=path_of(output),
         )
 
 

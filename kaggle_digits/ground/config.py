@@ -109,7 +109,7 @@ class TrainingConfig:
         A field that came later is left out where it has its neutral value, so that digests, and
         the names and seeds of members made from them, stay what they were before it came.
         """
-        values = dataclasses.asdict(self)
+        values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if _ADDED.get(name) != value}
 
     @classmethod

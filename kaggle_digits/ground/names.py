@@ -82,3 +82,6 @@ RARE = ("keep-in-train", "drop")
 
 INVERT = (AUTO, "yes", "no")
 """Whether new images are inverted before they are predicted."""
+
+TRACKERS = ("mlflow",)
+"""Who can keep track of experiments."""

@@ -37,14 +37,14 @@ class Workspace:
         return self.root / "submissions"
 
     @property
+    def data_record(self) -> Path:
+        """Which data it was made from; not there yet in a new one."""
+        return self.root / "data.json"
+
+    @property
     def cache(self) -> Path:
         """What can be made again: parsed data, the bank, checkpoints."""
         return self.root / "cache"
-
-    @property
-    def data_record(self) -> Path:
-        """Which data it was made from: a file, there once data were read."""
-        return self.root / "data.json"
 
     @contextmanager
     def lock(self, area: Path) -> Iterator[None]:

@@ -66,6 +66,11 @@ class MemberStore:
         self._plan = plan_path(workspace)
         self._checkpoints = workspace.cache / "checkpoints"
 
+    @property
+    def plan(self) -> Path:
+        """The file of the plan."""
+        return self._plan
+
     def path(self, key: MemberKey) -> Path:
         """Return a member's folder."""
         return self.folder / key.name
@@ -154,20 +159,25 @@ class MemberStore:
         Raises:
             ArtefactError: It is not there, broken, changed, of another key, or no softmax output.
         """
-        folder = self.path(key)
-        about = self._read(key)
-        arrays = []
-        for name, count in zip(_ARRAYS, rows, strict=True):
-            try:
-                array = load_array(folder / name)
-            except (OSError, ValueError) as error:
-                raise ArtefactError(
-                    f"{folder / name} cannot be read: {error}.", mend=_MEND
-                ) from error
-            require_softmax(array, (count, classes), str(folder / name))
-            _require_digest(about, folder / name)
-            arrays.append(array)
-        return Member(key, arrays[0], arrays[1], about["record"])
+        folder, about = self.path(key), self._read(key)
+        held_out, test = (
+            _read_array(about, folder / name, (count, classes))
+            for name, count in zip(_ARRAYS, rows, strict=True)
+        )
+        return Member(key, held_out, test, about["record"])
+
+    def held_out(self, key: MemberKey, rows: int, classes: int) -> np.ndarray:
+        """Read a member's predictions of its fold alone, checked like all of it.
+
+        Args:
+            key: Which one.
+            rows: Rows of its fold.
+            classes: Number of classes.
+
+        Raises:
+            ArtefactError: It is not there, broken, changed, of another key, or no softmax output.
+        """
+        return _read_array(self._read(key), self.path(key) / _ARRAYS[0], (rows, classes))
 
     def record(self, key: MemberKey) -> dict[str, Any]:
         """Return a member's record without its predictions.
@@ -191,7 +201,7 @@ class MemberStore:
                 f"Member {key.name} has no weights.",
                 mend="Call `kaggle-digits cv-train --keep-weights`.",
             )
-        _require_digest(about, path)
+        _require_digest(about, path, path.read_bytes())
         return path
 
     def on_disk(self) -> list[MemberKey]:
@@ -300,6 +310,12 @@ def _build_member(values: object) -> tuple[MemberKey, dict[str, Any]]:
         for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
             score.number(name)
         score.whole("rows", 0)
+    if "labels" in record:
+        labels = record.within("labels")
+        for name in ("corrected", "left_out"):
+            labels.whole(name)
+        labels.within("score").number("accuracy")
+        labels.within("score").whole("rows", 0)
     sums = Fields(fields.mapping("sha256", {}), "sha256")
     for name in (*_ARRAYS, MODEL):
         sums.text_or_none(name)
@@ -340,10 +356,22 @@ def _about(member: Member, folder: Path, model: bytes | None) -> dict[str, Any]:
     }
 
 
-def _require_digest(about: Mapping[str, Any], path: Path) -> None:
+def _read_array(about: Mapping[str, Any], path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a member's predictions, once, and hold them against its record."""
+    try:
+        content = path.read_bytes()
+        array = load_array(io.BytesIO(content))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}.", mend=_MEND) from error
+    require_softmax(array, shape, str(path))
+    _require_digest(about, path, content)
+    return array
+
+
+def _require_digest(about: Mapping[str, Any], path: Path, content: bytes) -> None:
     # Members from before there were digests have none.
     wanted = about.get("sha256", {}).get(path.name)
-    if wanted is not None and _sha256(path.read_bytes()) != wanted:
+    if wanted is not None and _sha256(content) != wanted:
         raise ArtefactError(f"{path} is not the file that training wrote.", mend=_MEND)
 
 

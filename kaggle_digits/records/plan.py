@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -76,9 +77,7 @@ class MemberKey:
     @property
     def name(self) -> str:
         """The member's name: its configuration, fold and seed, and a digest of the whole key."""
-        return (
-            f"{self.config.digest[:8]}-fold{self.fold}-seed{self.seed}-{digest(self.to_json())[:8]}"
-        )
+        return _name_of(self)
 
     @property
     def set_name(self) -> str:
@@ -130,6 +129,11 @@ class MemberKey:
             round=fields.whole("round", 0),
             pseudo=fields.text("pseudo", ""),
         )
+
+
+@lru_cache(maxsize=1024)  # asked for again and again, and as dear as reading the member's record
+def _name_of(key: MemberKey) -> str:
+    return f"{key.config.digest[:8]}-fold{key.fold}-seed{key.seed}-{digest(key.to_json())[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ COMMANDS: dict[str, Entry] = {
     "predict": Entry(
         "ensembles.commands", "predict", "Label new images by the members whose weights were kept."
     ),
+    "distil": Entry(
+        "ensembles.commands", "distil", "One small network that says what the blend says."
+    ),
     "download": Entry("submissions.commands", "download", "Fetch the competition's files."),
     "submit": Entry("submissions.commands", "submit", "Forecast a submission, and send it once."),
     "submissions": Entry("submissions.commands", "submissions", "What was submitted so far."),

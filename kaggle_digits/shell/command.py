@@ -31,15 +31,18 @@ from kaggle_digits.ground.config import (
     load_presets,
 )
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
+from kaggle_digits.ground.events import Track, ignore
 from kaggle_digits.ground.shapes import ImageShape, parse_size
 from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
 from kaggle_digits.shell.grouping import GroupedHelp
+from kaggle_digits.shell.tracking import open_tracker
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+    from kaggle_digits.core.data.fixes import Fixes
 
 Body = Callable[..., Outcome]
 fresh_option = click.option(
@@ -48,6 +51,12 @@ fresh_option = click.option(
     help="Start anew instead of going on; what is there goes once the new work has a result.",
 )
 """For commands that leave something to start anew from; the session holds its value."""
+track_option = click.option(
+    "--track",
+    type=click.Choice(names.TRACKERS),
+    help="Keep track of it by MLflow: an SQLite store in the workspace, or MLFLOW_TRACKING_URI.",
+)
+"""For commands whose outcome has parameters and scores; the session tells the tracker of it."""
 TERMINATED = 143
 """The exit code after SIGTERM: 128 and the signal's number, as shells have it."""
 
@@ -70,6 +79,8 @@ class Session:
         skip_broken: The --skip-broken.
         groups: The --groups column of train.csv.
         fold_column: The --fold-column of train.csv.
+        labels: The --labels path; None for what the workspace was made with.
+        track: Told what each step has come to; of commands that take `track_option`.
     """
 
     workspace: Workspace
@@ -84,6 +95,8 @@ class Session:
     skip_broken: bool = False
     groups: str | None = None
     fold_column: str | None = None
+    labels: Path | None = None
+    track: Track = ignore
     _dataset: Dataset | None = None
 
     def dataset(self) -> Dataset:
@@ -96,6 +109,7 @@ class Session:
                 self.workspace,
                 self.console.say,
                 self.image_shape,
+                self.labels,
                 size=self.image_size,
                 skip_broken=self.skip_broken,
                 groups=self.groups,
@@ -115,10 +129,21 @@ class Session:
             wanted = wanted if known is None else wanted.or_else(known.wanted)
         return wanted.words
 
+    def fixes(self) -> Fixes | None:
+        """Return the corrections of labels; the data are read only where they are given anew."""
+        if self.labels is not None:
+            return self.dataset().fixes
+        if not self.workspace.data_record.is_file():
+            return None
+        from kaggle_digits.core.data.provenance import read_provenance
+
+        known = read_provenance(self.workspace)
+        return None if known is None else known.fixes
+
     @property
     def place(self) -> Place:
         """What functions of the wings are given."""
-        return Place(self.workspace, self.dataset, self.console)
+        return Place(self.workspace, self.dataset, self.console, self.track)
 
     @property
     def seconds(self) -> float:
@@ -131,12 +156,27 @@ class Session:
         Args:
             words: Command and options; what a user chose among them is quoted by `shlex.quote`.
         """
-        line = f"kaggle-digits {words}"
-        if self.data is not None:
-            line += f" --data {shlex.quote(str(self.data))}"
-        if self.workspace.root != Path("workspace"):
-            line += f" --workspace {shlex.quote(str(self.workspace.root))}"
-        return line
+        return command_line(words, self.workspace, self.data, self.labels)
+
+
+def command_line(
+    words: str, workspace: Workspace, data: Path | None = None, labels: Path | None = None
+) -> str:
+    """Return a command line to paste.
+
+    Args:
+        words: Command and options.
+        workspace: Named unless it is the usual one.
+        data: The --data path; None to leave it out.
+        labels: The --labels path; None to leave it out.
+    """
+    line = f"kaggle-digits {words}"
+    for option, path in (("--data", data), ("--labels", labels)):
+        if path is not None:
+            line += f" {option} {shlex.quote(str(path))}"
+    if workspace.root != Path("workspace"):
+        line += f" --workspace {shlex.quote(str(workspace.root))}"
+    return line
 
 
 class Command(GroupedHelp):
@@ -208,6 +248,12 @@ def shared_options() -> list[click.Parameter]:
             ["--fold-column"],
             metavar="COLUMN",
             help="Column of train.csv that gives each row's fold. Default: as --groups.",
+        ),
+        click.Option(
+            ["--labels"],
+            type=click.Path(path_type=Path),
+            help="CSV of corrected training labels: row, and take (a label, or exclude). Default: "
+            "as the workspace was made; at first those of train.csv.",
         ),
         click.Option(
             ["--workspace"],
@@ -311,11 +357,15 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             skip_broken=given.pop("skip_broken"),
             groups=given.pop("groups"),
             fold_column=given.pop("fold_column"),
+            labels=given.pop("labels"),
         )
+        tracker = given.pop("track", None)
         again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
         try:
             with streams.remarks_shown(console.say):
                 recover_workspace(workspace, console.say)
+                if tracker is not None:
+                    session.track = open_tracker(tracker, workspace, console.say)
                 outcome = body(session, **given)
             console.finish(outcome)
         except KaggleDigitsError as error:

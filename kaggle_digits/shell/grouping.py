@@ -16,12 +16,11 @@ GROUPS = {
     ),
     "Where": (
         "--data", "--image-shape", "--image-size", "--skip-broken", "--groups", "--fold-column",
-        "--workspace", "--competition",
-        "--local", "--truth", "--dir",
+        "--labels", "--workspace", "--competition", "--local", "--truth", "--dir",
     ),
     "Output": (
-        "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--json",
-        "--quiet", "--help",
+        "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--track",
+        "--json", "--quiet", "--help",
     ),
 }  # fmt: skip
 """Group → its options, in the order shown; one that stands in no group says what is done."""

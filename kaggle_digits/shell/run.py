@@ -9,7 +9,13 @@ import click
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.shell import chain
-from kaggle_digits.shell.command import Session, command, fresh_option, resource_options
+from kaggle_digits.shell.command import (
+    Session,
+    command,
+    fresh_option,
+    resource_options,
+    track_option,
+)
 from kaggle_digits.shell.console import Outcome
 from kaggle_digits.shell.report.command import make_report
 
@@ -32,6 +38,7 @@ from kaggle_digits.shell.report.command import make_report
     type=click.Path(path_type=Path),
     help="Where the submission goes as well as into the workspace.",
 )
+@track_option
 @fresh_option
 def run(
     session: Session,

@@ -138,8 +138,8 @@ def test_the_page_fits_its_window(tmp_path):
     _, page = plotting.plot([made_trial(0, depth=1), made_trial(1, depth=3)], tmp_path / "p.png")
     text = page.read_text("utf-8")
     (svg,) = re.findall(r"<svg[^>]*>", text)
-    assert "viewBox" in svg and "width=" not in svg
-    assert re.search(r"svg \{[^}]*width: 100%; max-width: \d+px; height: auto", text)
+    assert "viewBox" in svg and " width=" not in svg and re.search(r"max-width:\d+px", svg)
+    assert re.search(r"\.drawing \{[^}]*width: 100%; height: auto", text)
 
 
 def test_text_with_dollars_is_drawn_as_it_is(tmp_path):

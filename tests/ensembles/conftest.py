@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import member_training
+from ensembles import member_training, teaching
 from kaggle_digits.core.data import load
 from kaggle_digits.core.predictions import softmax
 from kaggle_digits.engine import tasks
@@ -52,6 +54,8 @@ class PlantedTraining:
         classes = len(dataset.competition.classes)
         shown = [flat(dataset.images[job.train_rows])]
         targets = [np.eye(classes)[dataset.labels[job.train_rows]]]
+        if job.targets is not None:
+            targets = [job.targets.astype(np.float64)]
         if job.pseudo_labels is not None:
             assert test_bank is not None
             shown.append(flat(dataset.test_images[job.pseudo_labels.rows]))
@@ -60,17 +64,13 @@ class PlantedTraining:
         # The seed has a say too, as it has in a network.
         means += np.random.default_rng(job.seed).normal(size=means.shape)
 
-        def say(images: np.ndarray) -> np.ndarray:
-            distances = ((flat(images)[:, np.newaxis] - means) ** 2).sum(axis=2)
-            return softmax(-self.sharpness * distances)
-
         if model_file is not None:
             model_file.parent.mkdir(parents=True, exist_ok=True)
             np.save(model_file.with_suffix(".npy"), means)
             model_file.with_suffix(".npy").rename(model_file)
         result = SimpleNamespace(
-            held_out=say(dataset.images[job.held_out_rows]),
-            test=say(dataset.test_images),
+            held_out=self.say(means, dataset.images[job.held_out_rows]),
+            test=self.say(means, dataset.test_images),
             history=[1.0, 0.5],
             seconds=self.epoch * job.epochs,
             record={"hardware": {}},
@@ -79,10 +79,21 @@ class PlantedTraining:
         self.results.append(result)
         return result
 
+    def say(self, means: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Return the softmax of what was learned."""
+        distances = ((flat(images)[:, np.newaxis] - means) ** 2).sum(axis=2)
+        return softmax(-self.sharpness * distances)
+
+    def answers(
+        self, content: bytes, images: np.ndarray, views: int, normalisation: str
+    ) -> np.ndarray:
+        """Stand in for `ensembles.teaching.answers`."""
+        return self.say(np.load(io.BytesIO(content)), images)
+
 
 def flat(images: np.ndarray) -> np.ndarray:
     """Return float64 [n, pixels]."""
-    return np.asarray(images, dtype=np.float64).reshape(len(images), -1)
+    return np.asarray(images, dtype=np.float64).reshape(len(images), math.prod(images.shape[1:]))
 
 
 def per_class(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -96,6 +107,10 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> PlantedTraining:
     """Put the learner in the place of training, and let no bank be made."""
     made = PlantedTraining()
     monkeypatch.setattr(member_training, "train", made.train)
+    monkeypatch.setattr(teaching, "train", made.train)
+    monkeypatch.setattr(teaching, "answers", made.answers)
+    monkeypatch.setattr(teaching, "delivered", lambda content: content)
+    monkeypatch.setattr("ensembles.distilling.make_copies", lambda *_: None)
     monkeypatch.setattr("kaggle_digits.core.augmentation.Bank.ensure", lambda *_: None)
     monkeypatch.setattr("ensembles.trainer.make_copies", lambda *_: None)
     monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=made.clock))

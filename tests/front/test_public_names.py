@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import doctest
 import inspect
 import re
@@ -17,8 +18,8 @@ import kaggle_digits as kd
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = [name for name in kd.__all__ if name.islower()]
 IN_ORDER = (
-    "load", "tune", "study", "cross_validate", "members", "blend", "check", "submit",
-    "leaderboard", "kernel_build", "DigitsClassifier",
+    "load", "tune", "study", "cross_validate", "members", "blend", "distil", "Event", "check",
+    "submit", "leaderboard", "report", "kernel_build", "DigitsClassifier",
 )  # fmt: skip
 
 
@@ -63,11 +64,33 @@ def test_every_name_has_help_of_its_own(name: str) -> None:
         assert re.search(rf"^ +{parameter}: \S", shown, re.MULTILINE), parameter
 
 
+@pytest.mark.parametrize("name", [name for name in kd.__all__ if name not in FUNCTIONS])
+def test_every_value_says_what_its_fields_are_and_of_every_array_its_shape(name: str) -> None:
+    value = getattr(kd, name)
+    text = inspect.getdoc(value) or ""
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    described = {
+        one.name: re.search(rf"^ +{one.name}: (.*(?:\n {{8,}}.*)*)", text, re.MULTILINE)
+        for one in fields
+    }
+    assert [one for one, found in described.items() if found is None] == []
+    arrays = [found[1] for one in fields if "np.ndarray" in str(one.type)
+              and (found := described[one.name])]  # fmt: skip
+    for member in vars(value).values():
+        if isinstance(member, property):
+            assert member.__doc__
+            if "np.ndarray" in str(inspect.signature(member.fget).return_annotation):
+                arrays.append(member.__doc__)
+    assert [said for said in arrays if not re.search(r"\[.+\]", said, re.DOTALL)] == []
+    if issubclass(value, kd.KaggleDigitsError) and value is not kd.KaggleDigitsError:
+        assert f"(exit code {value.exit_code})" in " ".join(text.split())
+
+
 def test_the_examples_of_the_help_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {*IN_ORDER, "predict", "run"} - {"DigitsClassifier"} == set(FUNCTIONS)
+    assert {*IN_ORDER, "predict", "run"} - {"DigitsClassifier", "Event"} == set(FUNCTIONS)
     shared: dict[str, object] = {"kd": kd}
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     said: list[str] = []
@@ -99,7 +122,9 @@ def test_a_users_script_passes_a_strict_type_checker(tmp_path: Path) -> None:
     script.write_text(
         "from pathlib import Path\n"
         "import kaggle_digits as kd\n"
-        "competition: kd.Loaded = kd.load('x.zip', workspace='w', seed=1)\n"
+        "def tell(event: kd.Event) -> None:\n"
+        "    print(event.step, event.scores['oof_accuracy'])\n"
+        "competition: kd.Loaded = kd.load('x.zip', workspace='w', seed=1, track=tell)\n"
         "tuned: kd.Tuned = kd.tune(competition, trials=2, time_budget='20m')\n"
         "study: kd.Study = kd.study(competition)\n"
         "config: kd.TrainingConfig = tuned.best[0].config\n"
@@ -108,11 +133,13 @@ def test_a_users_script_passes_a_strict_type_checker(tmp_path: Path) -> None:
         "blended: kd.Blended = kd.blend(competition, output=Path('s.csv'))\n"
         "accuracy: float = blended.oof_accuracy + blended.oof_accuracy_se\n"
         "predicted: kd.Predicted = kd.predict(competition, 'new')\n"
+        "distilled: kd.Distilled = kd.distil(competition, config=config, output='n.onnx')\n"
         "ran: kd.Ran = kd.run(competition, time_budget=60)\n"
         "path: Path = ran.submission\n"
         "checked: kd.Checked = kd.check(competition)\n"
         "sent: kd.Submission = kd.submit(competition, local=True)\n"
         "board: kd.Leaderboard = kd.leaderboard(competition)\n"
+        "made: kd.Reported = kd.report(competition, output='page.html')\n"
         "kernel: kd.Kernel = kd.kernel_build(competition, 'dist')\n"
         "model: kd.DigitsClassifier = kd.DigitsClassifier(config, folds=3).fit([[0]], ['a'])\n"
         "told: kd.Progress | None = competition.progress\n"

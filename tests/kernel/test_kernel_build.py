@@ -21,10 +21,11 @@ import pytest
 from kaggle_digits import __version__
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, write_ranking
 from kernel import bundle, commands, metadata
 from kernel.bundle import code_digest, pack, read_script, read_sources, render
-from kernel.plan import Plan
+from kernel.plan import LABELS, Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 Call = Callable[..., tuple[int, dict[str, Any], str]]
@@ -305,3 +306,41 @@ def test_the_competition_can_be_another(call: Call, tmp_path: Path) -> None:
 
 def test_durations() -> None:
     assert commands.parse_duration("8h") == 28800 and commands.parse_duration("1.5m") == 90
+
+
+def test_corrections_of_labels_go_with_the_script(
+    made: Any, call: Call, tmp_path: Path, workspace: Any
+) -> None:
+    from kaggle_digits.core.data import load
+
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text("row,take\n4,2\n2,exclude\n")
+    dataset = load(made.folder, workspace, labels=fixes)
+    plan = Plan("quick", 0, 1, "digit-recognizer", labels=dataset.fixes.to_csv().decode())
+    assert "2 training labels corrected or left out" in plan.describe(load_presets()["quick"])
+    script = read_script(render(plan, read_sources()), "it")
+    assert script.plan == plan
+    named = {words[0]: words for words in plan.commands()}
+    for words in ("tune", "cv-train", "blend"):
+        place = named[words].index("--labels")
+        assert named[words][place + 1] == LABELS
+    # The rehearsal is on a sample, whose rows are others.
+    assert not any("--labels" in words for words in plan.rehearsal())
+    # There they are the same data as at home.
+    (tmp_path / "there.csv").write_text(script.plan.labels)
+    there = load(made.folder, Workspace(tmp_path / "there"), labels=tmp_path / "there.csv")
+    assert there.digest == dataset.digest
+
+
+def test_a_workspaces_own_corrections_are_carried(call: Call, made: Any, tmp_path: Path) -> None:
+    from kaggle_digits.core.data import load
+
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text("row,take\n4,2\n")
+    words = ("build", "--dir", tmp_path / "d", "--workspace", tmp_path / "w")
+    plain = call(*words)[0], (tmp_path / "d" / "kaggle_digits_kernel.py").read_bytes()
+    assert plain[0] == 0 and not read_script(plain[1], "it").plan.labels
+    load(made.folder, Workspace(tmp_path / "w"), labels=fixes)
+    assert call(*words)[0] == 0
+    content = (tmp_path / "d" / "kaggle_digits_kernel.py").read_bytes()
+    assert read_script(content, "it").plan.labels == "row,label,take\n4,1,2\n"

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,12 @@ class Seen(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def downloaded(seen: Seen) -> str | None:
+    """Return the list of labels that look wrong; None where there is none."""
+    links = [tag["href"] for tag in seen.all("a") if "download" in tag]
+    return base64.b64decode(links[0].split(",")[1]).decode() if links else None
 
 
 @pytest.fixture
@@ -103,18 +110,20 @@ def test_hostile_texts_are_texts(report, filled):
     assert not [name for _, tag in seen.tags for name in tag if name.startswith("on")]
     for name in filled.classes:
         assert any(option.get("value") == name for option in seen.all("option"))
-    link = next(tag["href"] for tag in seen.all("a") if "download" in tag)
-    rows = list(csv.reader(io.StringIO(base64.b64decode(link.split(",")[1]).decode())))
-    cells = {cell for row in rows[1:] for cell in row[1:3]}
+    rows = list(csv.reader(io.StringIO(downloaded(seen))))
+    cells = {cell for row in rows[1:] for cell in row[1:4]}
     assert "'=1+1&'x'" in cells and not [cell for cell in cells if cell.startswith("=")]
 
 
 def test_labels_that_are_wrong_come_first(report, filled):
     seen, _ = report()
-    link = next(tag["href"] for tag in seen.all("a") if "download" in tag)
-    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link.split(",")[1]).decode())))
+    rows = list(csv.DictReader(io.StringIO(downloaded(seen))))
     assert {int(row["row"]) for row in rows[:3]} == set(filled.wrong)
     assert [row["confident"] for row in rows[:3]] == ["yes"] * 3
+    # The sure ones are filled in; the others wait for a person.
+    assert all(
+        row["take"] == (row["suggested"] if row["confident"] == "yes" else "") for row in rows
+    )
     margins = [float(row["margin"]) for row in rows]
     assert margins == sorted(margins) and margins[-1] < 0
 
@@ -161,6 +170,12 @@ def test_a_broken_member_leaves_the_errors(call, filled):
     assert "held_out.npy" in seen.sections["Members and blend"]
     assert "The hardest images" in seen.sections["Errors"]
     assert "votes" not in seen.sections["Errors"]
+
+
+def test_members_without_a_search_are_gone_on_with(call, filled):
+    shutil.rmtree(filled.workspace.tuning)
+    code, out, err = call("report", "--text", *filled.words)
+    assert code == 0 and "next: kaggle-digits submit" in out, out
 
 
 def test_a_fault_of_ours_costs_one_section_and_goes_to_the_log(call, filled, monkeypatch):
@@ -251,3 +266,21 @@ def test_another_competition_with_many_classes_has_a_table_of_pairs(call, make, 
     seen = Seen((workspace.root / "report.html").read_text("utf-8"))
     assert "Classes confused most often" in seen.sections["Errors"]
     assert "5 of 300 images" in seen.sections["Errors"]
+
+
+def test_the_python_api_gives_a_value_that_shows_itself(filled, tmp_path):
+    import kaggle_digits as kd
+
+    competition = kd.load(filled.folder, workspace=filled.workspace.root, progress=False)
+    made = kd.report(competition)
+    assert made.path == filled.workspace.root / "report.html" and made.path.is_file()
+    assert list(made.sections) == HEADINGS[1:] and made.failed == ()
+    assert made.headline["blend"] == "mean of 9 members"
+    assert made.next_command.startswith("kaggle-digits ") and "--workspace" in made.next_command
+    shown = made._repr_html_()
+    assert "of 120 images" in shown and "<script" not in shown
+    assert "OOF accuracy" in repr(made)
+    elsewhere = kd.report(competition, output=tmp_path / "page.html")
+    assert elsewhere.path == tmp_path / "page.html"
+    empty = kd.report(kd.load(filled.folder, workspace=tmp_path / "new", progress=False))
+    assert empty.headline == {"submission": "not made yet"} and "run" in empty.next_command

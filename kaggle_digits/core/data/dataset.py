@@ -14,6 +14,7 @@ import numpy as np
 
 from kaggle_digits.core import demo, drawn_shapes
 from kaggle_digits.core.data import cache
+from kaggle_digits.core.data.fixes import Fixes, corrected_digest, fixed_labels, read_fixes
 from kaggle_digits.core.data.image_reading import Room, in_memory, read_image_competition
 from kaggle_digits.core.data.image_source import ImageSource, find_images
 from kaggle_digits.core.data.provenance import (
@@ -46,15 +47,17 @@ class Dataset:
         competition: Shape, classes and the submission's form.
         images: uint8 [rows, height, width], in colour [rows, height, width, 3] (red, green, blue),
             read-only memory map.
-        labels: int64 [rows], class indices into `competition.classes`, read-only.
+        labels: int64 [rows], class indices into `competition.classes`, corrected where there are
+            `fixes`, read-only.
         test_images: uint8 of the same shape but for the rows, read-only memory map.
         test_ids: In the order of `test_images`.
         digest: 16 hex digits of what the files mean: equal for the same competition given as a
-            zip or a folder, whatever the order of the columns.
+            zip or a folder, whatever the order of the columns; corrected labels are other data.
         name: How messages name it: the path given, or "embedded digits".
         truth: True label of each test id, for the embedded data only.
         groups: int64 [rows], rows with equal numbers stand in one fold; None for no groups.
         given_folds: int64 [rows], each row's fold where the files say it; else None.
+        fixes: What is corrected in train.csv's labels; None for nothing.
     """
 
     competition: Competition
@@ -67,6 +70,7 @@ class Dataset:
     truth: dict[str, str] | None
     groups: np.ndarray | None = None
     given_folds: np.ndarray | None = None
+    fixes: Fixes | None = None
 
     @classmethod
     def of(
@@ -86,6 +90,37 @@ class Dataset:
             given_folds=parsed.folds,
         )
 
+    @property
+    def given_labels(self) -> np.ndarray:
+        """The labels as train.csv has them, int64 [rows]."""
+        if self.fixes is None:
+            return self.labels
+        given = self.labels.copy()
+        for one in self.fixes.changes:
+            given[one.row] = self.competition.classes.index(one.label)
+        return given
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """The rows that nothing trains on and nothing judges, int64, ascending."""
+        changes = () if self.fixes is None else self.fixes.changes
+        return np.array([one.row for one in changes if one.take is None], dtype=np.int64)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """All other rows, int64, ascending."""
+        return np.setdiff1d(np.arange(len(self.labels)), self.left_out)
+
+    def fixed(self, fixes: Fixes) -> Self:
+        """Return the data with corrected labels.
+
+        Raises:
+            ValueError: The corrections are of other data.
+        """
+        labels = fixed_labels(self.labels, self.competition.classes, fixes)
+        digest = corrected_digest(self.digest, fixes)
+        return replace(self, labels=labels, fixes=fixes, digest=digest)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process of this machine by path and digest, where that can be.
 
@@ -94,7 +129,8 @@ class Dataset:
         file = getattr(self.images, "filename", None)
         if file is None:
             return Dataset.unpacked, (self.packed(),)
-        return _reopened, (Path(file).parents[3], self.digest, self.name)
+        place = Path(file).parent  # named by the digest of the files, without corrections
+        return _reopened, (place.parents[2], place.name, self.name, self.fixes)
 
     def packed(self) -> dict[str, Any]:
         """Return what another machine needs, arrays and all; `unpacked` makes a data set of it."""
@@ -107,27 +143,30 @@ class Dataset:
             "name": self.name,
             "groups": self.groups,
             "given_folds": self.given_folds,
+            "fixes": None if self.fixes is None else self.fixes.to_json(),
         }
 
     @classmethod
     def unpacked(cls, values: Mapping[str, Any]) -> Self:
         """Return the data set of `packed`'s dictionary, its truth left out."""
-        competition = Competition.from_json(values["competition"])
-        return cls(**{**values, "competition": competition, "truth": None})
+        competition, fixes = Competition.from_json(values["competition"]), values["fixes"]
+        made = {"competition": competition, "fixes": fixes and Fixes.from_json(fixes)}
+        return cls(**{**values, **made, "truth": None})
 
 
 _ARRAYS = ("images", "labels", "test_images")
 
 
 @lru_cache(maxsize=4)
-def _reopened(root: Path, digest: str, name: str) -> Dataset:
+def _reopened(root: Path, digest: str, name: str, fixes: Fixes | None) -> Dataset:
     parsed = cache.fetch(digest, Workspace(root))
     if parsed is None:
         raise ArtefactError(
             f"The parsed images of {name} in {root} are gone.",
             mend="Call the command again; they are read anew.",
         )
-    return Dataset.of(parsed, digest, name)
+    made = Dataset.of(parsed, digest, name)
+    return made if fixes is None else made.fixed(fixes)
 
 
 def load(
@@ -135,6 +174,7 @@ def load(
     workspace: Workspace,
     say: Callable[[str], None] = lambda text: None,
     shape: ImageShape | None = None,
+    labels: Path | None = None,
     *,
     size: tuple[int, int] | None = None,
     skip_broken: bool = False,
@@ -151,13 +191,14 @@ def load(
         say: Gets a line before each long step, and what was chosen.
         shape: Of images in pixel columns; None for what the workspace was made with, in a new one
             for what the files show.
+        labels: A file of corrected labels; None for what the workspace was made with.
         size: Height and width that image files are scaled to; None as for `shape`.
         skip_broken: Leave out image files that cannot be read, and say so.
         groups: The column of train.csv whose equal values stand in one fold; None as for `shape`.
         fold_column: The column of train.csv that gives the fold; None as for `shape`.
 
     Raises:
-        DataError: The files are missing or broken.
+        DataError: The files are missing or broken, or the corrections are of other data.
         ConfigurationError: The images are not of the shape that was asked for.
         ArtefactError: The cache cannot be written (where it may only be read, the data are read
             without it), or the workspace was made from other data.
@@ -178,13 +219,40 @@ def load(
         dataset = _load_embedded(workspace, say, wanted, drawn=path is not None)
     else:
         dataset = _load_files(path, workspace, say, wanted)
+    dataset = _corrected(dataset, labels, known, say)
     given = Provenance(
         path=_absolute(path),
         digest=dataset.digest,
         image_shape=str(wanted.shape) if wanted.shape else None,
         reading=wanted.to_json(),
+        fixes=dataset.fixes,
     )
     settle(workspace, known, given)
+    return dataset
+
+
+def _corrected(
+    dataset: Dataset, labels: Path | None, known: Provenance | None, say: Callable[[str], None]
+) -> Dataset:
+    """Return the data with the corrections that are given, else with the workspace's own."""
+    before = None if known is None else known.fixes
+    if labels is not None:
+        fixes = read_fixes(labels, dataset.labels, dataset.competition.classes)
+        if fixes is None:
+            say(f"labels: {labels} changes nothing")
+            return dataset
+        # The same corrections from another file are the same.
+        if before is not None and before.digest == fixes.digest:
+            fixes = before
+        say(f"labels: {fixes}")
+        return dataset.fixed(fixes)
+    if known is None or before is None:
+        return dataset
+    with suppress(ValueError):  # of other data, which are refused or taken up without them
+        made = dataset.fixed(before)
+        if made.digest == known.digest:
+            say(f"going on with this workspace's own labels, {before}")
+            return made
     return dataset
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from kaggle_digits.core.data.fixes import Fixes, corrected_digest
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
@@ -32,15 +33,17 @@ class Provenance:
     Args:
         path: Absolute path of the folder or zip; None for the embedded digits, `DRAWN` for the
             embedded shapes.
-        digest: Of what the files mean.
+        digest: Of what the files mean, with the corrections.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
         reading: What else was asked for, as `Wanted.to_json`; empty for nothing.
+        fixes: Corrections of the labels; None for none.
     """
 
     path: str | None
     digest: str
     image_shape: str | None
     reading: Mapping[str, Any] = field(default_factory=dict)
+    fixes: Fixes | None = None
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -53,9 +56,17 @@ class Provenance:
         fields = Fields(values)
         path, shape = fields.text_or_none("path"), fields.text_or_none("image_shape")
         reading = fields.mapping("reading", {})
-        made = cls(path, fields.text("digest"), shape, reading)
+        fixes = Fixes.from_json(fields.mapping("labels")) if "labels" in fields else None
+        made = cls(path, fields.text("digest"), shape, reading, fixes)
         made.wanted  # noqa: B018  it is parsed
         return made
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        made = {"path": self.path, "digest": self.digest, "image_shape": self.image_shape}
+        reading = {"reading": dict(self.reading)} if self.reading else {}
+        fixes = {} if self.fixes is None else {"labels": self.fixes.to_json()}
+        return made | reading | fixes
 
     @property
     def name(self) -> str:
@@ -119,10 +130,7 @@ def settle(workspace: Workspace, known: Provenance | None, given: Provenance) ->
         raise _refusal(workspace, known, given)
     # A workspace that can only be read is read all the same.
     with suppress(ArtefactError):
-        values = asdict(given)
-        if not given.reading:
-            del values["reading"]
-        write_json(workspace.data_record, values)
+        write_json(workspace.data_record, given.to_json())
 
 
 def holds_results(workspace: Workspace) -> bool:
@@ -137,7 +145,12 @@ def holds_results(workspace: Workspace) -> bool:
 
 
 def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
-    if known.path == given.path and known.wanted == given.wanted:
+    same_files = known.path == given.path and known.wanted == given.wanted
+    if known.fixes is not None and given.fixes is None:
+        same_labels = corrected_digest(given.digest, known.fixes) != known.digest
+    else:
+        same_labels = known.fixes == given.fixes
+    if same_files and same_labels:
         return ArtefactError(
             f"The files of {known.name} have changed since {workspace.root} was made from them "
             f"(digest {known.digest}, now {given.digest}).",
@@ -145,11 +158,13 @@ def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> Arte
         )
     return ArtefactError(
         f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
-        mend="Leave --data, --image-shape and --image-size out to go on with the former, or give "
+        mend="Leave --data, --labels and how images are read out to go on with the former, or give "
         "another --workspace for the latter.",
     )
 
 
 def _described(one: Provenance) -> str:
     shape = f", images of {one.image_shape}" if one.image_shape else ""
-    return f"{one.name} (digest {one.digest}{shape}{replace(one.wanted, shape=None).suffix})"
+    read = replace(one.wanted, shape=None).suffix
+    labels = f", labels of {one.fixes}" if one.fixes else ""
+    return f"{one.name} (digest {one.digest}{shape}{read}{labels})"

@@ -15,11 +15,16 @@ from kaggle_digits.shell.report.parts import Chart, Table
 _WIDTH, _HEIGHT = 600, 320
 _LEFT, _RIGHT, _TOP, _BELOW = 64, 16, 26, 46
 _COLOURS = 6
+_BESIDE = 6
+"""Axes up to which parallel coordinates have room beside another chart."""
 _ROW = 22
-_SHORT = 26
+_SHORT, _NAME = 26, 10
 _LINE = 18
+_SIGN = 6.6
+"""Width of a letter, on average."""
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Series:
         spread: The lower and upper end about each point; none for no interval.
         labels: What each point is, shown where it is pointed at; none for its numbers.
         is_line: Joined by a line whose interval is a band; else dots with bars.
+        is_named: Write the labels beside the points, where they cover nothing.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Series:
     spread: Sequence[Point] = ()
     labels: Sequence[str] = ()
     is_line: bool = False
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Axis:
         name: What it shows.
         is_log: Of the logarithm.
         ends: The least range it shows; None for the points' own.
+        limits: The largest range it shows; None for no limit.
         names: Texts at 0, 1, 2 … in the place of numbers.
         is_whole: Of whole numbers only.
     """
@@ -56,6 +64,7 @@ class Axis:
     name: str
     is_log: bool = False
     ends: Point | None = None
+    limits: Point | None = None
     names: Sequence[str] = ()
     is_whole: bool = False
 
@@ -108,6 +117,8 @@ def plot(
         for index, (across_, up_) in enumerate(places):
             said = one.labels[index] if one.labels else _said(one, index, scale_x, scale_y)
             svg.add("circle", said, cx=across_, cy=up_, r=radius, class_=f"dot {colour}")
+        if one.is_named:
+            _name_points(svg, places, one.labels)
     svg.legend([one.name for one in series])
     return Chart(title, svg.text(), _table_of(title, x, y, series), note)
 
@@ -258,7 +269,8 @@ def parallel(
         data: The values as a table.
         note: How to read it.
     """
-    gap, height, top = 100, 340, 16
+    # As many as a page is wide for, as long as their texts keep apart.
+    gap, height, top = min(100.0, max(68.0, 960 / max(len(axes) - 1, 1))), 340, 16
     svg = _Drawing(title, 30 + gap * (len(axes) - 1) + 84, top + height + 52, 0.75)
 
     def at(index: int, place: float) -> Point:
@@ -274,7 +286,7 @@ def parallel(
         for place, text in ticks:
             across, up = at(index, place)
             svg.write(_short(text, 12), across + 4, up + 4, "start", text, class_="tick")
-    return Chart(title, svg.text(), data, note)
+    return Chart(title, svg.text(), data, note, is_wide=len(axes) > _BESIDE)
 
 
 class _Scale:
@@ -296,6 +308,11 @@ class _Scale:
         if axis.ends is not None and not self._is_log:
             self.low = max(self.low, axis.ends[0]) if low >= axis.ends[0] else self.low
             self.high = min(self.high, axis.ends[1]) if high <= axis.ends[1] else self.high
+            if self.low == self.high:  # all at the end, as where nothing is wrong
+                self.low -= room
+        if axis.limits is not None and not self._is_log:
+            self.low = max(self.low, axis.limits[0])
+            self.high = min(self.high, axis.limits[1])
 
     def place(self, value: float) -> float:
         """Return a value's place; what is beyond all bounds stands at the upper end."""
@@ -307,7 +324,8 @@ class _Scale:
     def ticks(self) -> list[float]:
         """Return some five round values."""
         if self.axis.names:
-            step = max(1, math.ceil(len(self.axis.names) / 12))
+            room = (_WIDTH - _LEFT - _RIGHT) / (_SIGN * (_NAME + 1))
+            step = max(1, math.ceil(len(self.axis.names) / room))
             return [float(index) for index in range(0, len(self.axis.names), step)]
         if self._is_log:
             places = [self.low + (self.high - self.low) * (0.04 + 0.23 * i) for i in range(5)]
@@ -322,7 +340,7 @@ class _Scale:
     def text(self, value: float) -> str:
         """Return a value as it stands beside its tick."""
         if self.axis.names:
-            return _short(self.axis.names[int(value)], 10)
+            return _short(self.axis.names[int(value)], _NAME)
         return f"{value:.6g}" if abs(value) > 1e-12 else "0"
 
 
@@ -375,7 +393,7 @@ class _Drawing:
             return
         across = self._width
         for number, name in named:
-            wide = 28 + 6.6 * len(name)
+            wide = 28 + _SIGN * len(name)
             if across + wide > self._width:
                 across, self._height = _LEFT, self._height + _LINE
             up = self._height - _LINE
@@ -404,6 +422,34 @@ def _draw_axes(svg: _Drawing, x: _Scale, y: _Scale) -> None:
     svg.line((_LEFT, bottom), (right, bottom), "axis")
     svg.write(x.axis.name, (_LEFT + right) / 2, _HEIGHT - 8, "middle")
     svg.write(y.axis.name, 2, 10, "start")
+
+
+def _name_points(svg: _Drawing, places: Sequence[Point], names: Sequence[str]) -> None:
+    """Write names beside points, the highest first; those that have no room are left out."""
+    groups: dict[Point, list[str]] = {}
+    for place, name in sorted(zip(places, names, strict=True), key=lambda pair: pair[0][1]):
+        groups.setdefault((round(place[0], 1), round(place[1], 1)), []).append(name)
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in groups]
+    for (x, y), own in groups.items():
+        text = _short(own[0] if len(own) == 1 else f"{own[0]} and {len(own) - 1} more")
+        wide = _SIGN * len(text)
+        for across, up in ((6, -5), (6, 13), (-6 - wide, -5), (-6 - wide, 13)):
+            box = (x + across, y + up - 11, x + across + wide, y + up + 3)
+            inside = box[0] >= _LEFT and box[2] <= _WIDTH - _RIGHT
+            inside = inside and box[1] >= _TOP and box[3] <= _HEIGHT - _BELOW
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                svg.write(text, box[0], y + up, "start", ", ".join(own), class_="tick")
+                break
+
+
+def _overlap(first: Box, second: Box) -> bool:
+    return (
+        first[0] < second[2]
+        and second[0] < first[2]
+        and first[1] < second[3]
+        and second[1] < first[3]
+    )
 
 
 def _table_of(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Table:

@@ -145,6 +145,8 @@ def _provenance(subject: Subject, sections: Sequence[Section]) -> Section:
             facts["image shape"] = known.image_shape
         if known.reading:
             facts["read with"] = " ".join(replace(known.wanted, shape=None).words)
+        if known.fixes is not None:
+            facts["labels"] = str(known.fixes)
     facts |= {name: fact for one in sections for name, fact in one.provenance.items()}
     now = [[name, version] for name, version in versions().items()]
     repeat = [Text("", subject.hint(words)) for one in sections for words in one.repeat]

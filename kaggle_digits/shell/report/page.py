@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
-from kaggle_digits.shell.report.collecting import Report
+from kaggle_digits import __version__
+from kaggle_digits.shell.report.collecting import Headed, Report
+from kaggle_digits.shell.report.parts import Part, Section
 
 _TEMPLATES = resources.files("kaggle_digits.shell.report").joinpath("templates")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -41,6 +43,17 @@ def render(report: Report, title: str, made: str) -> bytes:
     )  # fmt: skip
     # What no page may hold, and half of a surrogate pair, which no encoding has.
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).encode("utf-8", "replace")
+
+
+def render_parts(title: str, parts: Sequence[Part]) -> bytes:
+    """Return a page of a few parts, without the rest of a report.
+
+    Args:
+        title: Its heading.
+        parts: What it shows.
+    """
+    section = Headed("content", "", Section(parts))
+    return render(Report({}, "", [section]), title, f"kaggle-digits {__version__}")
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -71,12 +71,14 @@ class Chart:
         svg: The drawing, as `charts` makes it.
         data: Its numbers.
         note: How to read it.
+        is_wide: Too wide to stand beside another.
     """
 
     title: str
     svg: str
     data: Table
     note: str = ""
+    is_wide: bool = False
     kind: ClassVar[str] = "chart"
 
 

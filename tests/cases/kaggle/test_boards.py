@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -113,22 +115,25 @@ def test_tables_fit_a_terminal_and_use_a_wide_one() -> None:
     assert "log-loss" in tables.ledger_rows(records, 200)[0]
 
 
-@contextmanager
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Catch figures in place of saving them."""
-    kept: list[Any] = []
-    monkeypatch.setattr(drawing, "_save", lambda figure, path: kept.append(figure))
-    yield kept
-    monkeypatch.undo()
+Box = tuple[float, float, float, float]
 
 
-def overlapping(texts: Sequence[Any]) -> list[tuple[str, str]]:
-    boxes = [(one.get_text(), one.get_window_extent()) for one in texts if one.get_text()]
+def texts_of(chart: Any) -> list[tuple[str, Box]]:
+    """Return a drawing's texts with the room they take."""
+    found = []
+    for text in ElementTree.fromstring(chart.svg).iter("text"):
+        x, y, wide = float(text.get("x")), float(text.get("y")), 6.6 * len(text.text)
+        left = {"start": x, "middle": x - wide / 2, "end": x - wide}[text.get("text-anchor")]
+        found.append((text.text, (left, y - 10, left + wide, y + 2)))
+    return found
+
+
+def overlapping(texts: Sequence[tuple[str, Box]]) -> list[tuple[str, str]]:
     return [
-        (boxes[i][0], boxes[j][0])
-        for i in range(len(boxes))
-        for j in range(i)
-        if boxes[i][1].overlaps(boxes[j][1])
+        (name, other)
+        for place, (name, one) in enumerate(texts)
+        for other, two in texts[:place]
+        if one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
     ]
 
 
@@ -142,27 +147,24 @@ PLOTS = {
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_plots_stay_within_0_and_1_and_labels_apart(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plots_stay_within_0_and_1_and_labels_apart(name: str, tmp_path: Path) -> None:
     records = [record(n, cv, public) for n, (cv, public) in enumerate(PLOTS[name])]
-    with drawn(monkeypatch) as kept:
-        drawing.draw_plot(Path("x.png"), summarise(records, Board(("t",), ("0.9",)), 150))
-    (figure,) = kept
-    figure.draw_without_rendering()
-    by_date, against = figure.axes
-    for low, high in (by_date.get_ylim(), against.get_xlim(), against.get_ylim()):
-        assert 0 <= low < high <= 1
-    assert overlapping(by_date.get_xticklabels()) == []
-    assert overlapping(against.texts) == []
-    inside = against.get_window_extent()
-    assert against.texts
-    for text in against.texts:
-        box = text.get_window_extent()
-        assert inside.x0 <= box.x0 and box.x1 <= inside.x1
-        assert inside.y0 <= box.y0 and box.y1 <= inside.y1
+    summary = summarise(records, Board(("t",), ("0.9",)), 150)
+    by_date, against = drawing.charts_of(summary)
+    for chart in (by_date, against):
+        texts = texts_of(chart)
+        assert overlapping(texts) == []
+        numbers = [float(text) for text, _ in texts if re.fullmatch(r"-?[0-9.]+", text)]
+        assert len(numbers) >= 2 and all(0 <= number <= 1 for number in numbers)
+        wide, high = map(float, ElementTree.fromstring(chart.svg).get("viewBox").split()[2:])
+        for text, box in texts:
+            assert box[0] >= -8 and box[2] <= wide + 8 and box[1] >= 0 and box[3] <= high, text
+    named = [text for text, _ in texts_of(against) if text.startswith("#")]
+    assert named
     if name == "the same":
-        assert [text.get_text() for text in against.texts] == ["#30000000 and 4 more"]
+        assert named == ["#30000000 and 4 more"]
+    drawing.draw_plot(tmp_path / "x.png", summary)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_of_any_kind_are_drawn_as_they_are(
@@ -177,11 +179,13 @@ def test_labels_of_any_kind_are_drawn_as_they_are(
     images = np.zeros((30, 8, 8), dtype=np.uint8)
     drawing.draw_sheet(tmp_path / "sheet.png", ahead, images)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
-    with drawn(monkeypatch) as kept:
-        drawing.draw_sheet(tmp_path / "x.png", ahead, images)
+    kept: list[Any] = []
+    monkeypatch.setattr(drawing, "_save", lambda figure, path: kept.append(figure))
+    drawing.draw_sheet(tmp_path / "x.png", ahead, images)
     titles = [axes.title for axes in kept[0].axes]
     assert titles[0].get_text() == "…_00000.png\n$\\fr…→=1+1"
-    assert overlapping(titles) == []
+    boxes = [title.get_window_extent() for title in titles]
+    assert not any(one.overlaps(two) for n, one in enumerate(boxes) for two in boxes[:n])
 
 
 def with_labels(dataset: Any) -> Any:
