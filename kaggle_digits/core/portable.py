@@ -1,7 +1,7 @@
 """A trained network as files that other programs read: plain Keras, and ONNX.
 
-Both take uint8 images [n, height, width, 1], in colour with 3 planes, as they came and give probabilities, float32
-[n, classes]; nothing of this package is needed to load them.
+Both take uint8 images [n, height, width, 1], in colour with 3 planes, as they came and give
+probabilities, float32 [n, classes]; nothing of this package is needed to load them.
 """
 
 from __future__ import annotations

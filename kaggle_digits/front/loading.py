@@ -71,7 +71,7 @@ class Loaded(Shown):
 
     @property
     def test_images(self) -> np.ndarray:
-        """Test images, uint8 of the same shape but for the rows, read-only."""
+        """Test images, uint8 [test rows, height, width], in colour with 3 planes, read-only."""
         return self.dataset.test_images
 
     @property
