@@ -19,7 +19,7 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import parse_budget, require_budget
 from kaggle_digits.ground.config import Preset, TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.workspace import Workspace
@@ -110,7 +110,7 @@ def cross_validate(
         from ensembles.cross_validation import cross_validate as train
         from ensembles.lengthening import enough_epochs, may_lengthen
         from ensembles.pseudo_labels import make_rule
-        from kaggle_digits.core.folds import make_folds
+        from kaggle_digits.core.folds import fold_count, make_folds
         from kaggle_digits.engine import Resources
         from kaggle_digits.records.members import MemberStore
 
@@ -145,7 +145,7 @@ def cross_validate(
         usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
         passes = epochs or usual
         settings = CrossValidationSettings(
-            folds=folds or preset.folds,
+            folds=fold_count(dataset, folds, preset.folds),
             epochs=passes,
             copies=min(preset.copies, passes),
             seed=seed,
@@ -209,6 +209,7 @@ def blend(
     neighbours: bool = False,
     compare: bool = False,
     extras: Sequence[str] = (),
+    metric: str | None = None,
     output: Path | None = None,
 ) -> Blended:
     """Join the members' softmax outputs into a submission.
@@ -222,10 +223,13 @@ def blend(
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the rows of
             train.csv and of test.csv.
+        metric: What the competition is scored by, one of `names.METRICS`: its out-of-fold figure is
+            told, `auto` chooses by it, and qwk names classes by thresholds fitted to it. None for
+            accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
-        ConfigurationError: The method is unknown, or a file cannot be written there.
+        ConfigurationError: The method or the metric is unknown, or a file cannot be written there.
         ArtefactError: There are no members, or they are of other data.
         DataError: Predictions made elsewhere do not fit.
         InUseError: Another process trains or blends in this workspace.
@@ -239,6 +243,7 @@ def blend(
             account,
             evaluate_methods,
             make_blend,
+            scored_by,
             submission_path,
             write_predictions,
             write_submission,
@@ -252,6 +257,10 @@ def blend(
 
         files = [parse_extra(text) for text in extras]
         dataset = place.data()
+        if metric is not None:
+            from kaggle_digits.core.metrics import require_possible
+
+            require_possible(metric, dataset.competition.classes)
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
         folds = make_folds(
@@ -277,7 +286,14 @@ def blend(
         judged = names.METHODS if compare or method == names.AUTO else (method,)
         told = progress if len(judged) > 1 else Silent()
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
-        made = make_blend(method, evaluations, pool, labels, temperature=temperature or neighbours)
+        made = make_blend(
+            method,
+            evaluations,
+            pool,
+            labels,
+            temperature=temperature or neighbours,
+            metric=metric,
+        )
         shown = compared(evaluations, made, pool, labels) if compare else None
         asked: dict[str, object] = {}
         verdict = ""
@@ -286,6 +302,8 @@ def blend(
 
             made, near = with_neighbours(made, dataset, folds, progress, pool.rows)
             asked, verdict = {"neighbours": near.to_json()}, near.verdict()
+        if metric is not None:
+            made = scored_by(metric, made, labels, folds.of_row[pool.rows])
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
@@ -317,7 +335,7 @@ def predict(
 
     Args:
         place: Gives data and workspace.
-        images: Each a PNG, a folder of them, or a CSV in the form of test.csv.
+        images: Each an image file, a folder of them, or a CSV in the form of test.csv.
         output: The CSV file for labels and probabilities.
         invert: One of `names.INVERT`; auto inverts images that are like the training images only
             so.
@@ -341,7 +359,7 @@ def predict(
     planned = store.read_plan()[1]
     kept = with_weights(store, planned, dataset.digest)
     new = read_images(images, competition, progress.say)
-    seen = fit(new.names, new.grey, new.opaque, Training(dataset.images), invert)
+    seen = fit(new.names, new.pixels, new.opaque, Training(dataset.images), invert)
     for remark in seen.remarks():
         progress.say(f"predict: {remark}")
     if len(kept) < len(planned):
@@ -412,13 +430,18 @@ def distil(
             made_by,
             require_teachable,
         )
-        from ensembles.stored import read_blend
+        from ensembles.stored import has_blend, read_blend
         from kaggle_digits.core.folds import make_folds
         from kaggle_digits.engine import Resources, open_engine
         from kaggle_digits.records.members import MemberStore
 
         given = read_config(config) if isinstance(config, Path) else config
         config = require_teachable(given or STUDENT)
+        if not has_blend(workspace):
+            raise ArtefactError(
+                f"{workspace.root} has no blend yet; there is nothing to learn.",
+                mend="Call `kaggle-digits blend` first.",
+            )
         dataset = place.data()
         blend = read_blend(workspace, dataset)
         store = MemberStore(workspace)

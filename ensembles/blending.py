@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.evaluation import Evaluation, choose, evaluate
+from ensembles.evaluation import Evaluation, choose, choose_by, evaluate
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
+from kaggle_digits.core.metrics import Figure, cut, figure, fit_thresholds
 from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
 from kaggle_digits.ground.names import AUTO, require_known
@@ -38,6 +39,9 @@ class Blend:
         test: The rule applied to the test rows, float64 [test rows, classes].
         honest: Of `oof`.
         fitted: Of the rule on the rows it was fitted on.
+        metric: What the competition is scored by, of `oof`; None where nothing was said.
+        thresholds: Where the expected class is cut into the classes that are named; None where the
+            most probable ones are.
     """
 
     method: str
@@ -46,6 +50,15 @@ class Blend:
     test: np.ndarray
     honest: Score
     fitted: Score
+    metric: Figure | None = None
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The class named for each test row, int64 [test rows]."""
+        if self.thresholds is not None:
+            return cut(self.test, self.thresholds)
+        return np.asarray(self.test.argmax(axis=1))
 
     @property
     def temperature(self) -> float | None:
@@ -90,6 +103,7 @@ def make_blend(
     labels: np.ndarray,
     *,
     temperature: bool = False,
+    metric: str | None = None,
 ) -> Blend:
     """Join a pool.
 
@@ -100,8 +114,11 @@ def make_blend(
         pool: What is joined.
         labels: int64 [rows], class indices.
         temperature: Calibrate it.
+        metric: What `AUTO` chooses by, one of `names.METRICS`; None for log-loss and accuracy.
     """
-    if method == AUTO:
+    if method == AUTO and metric not in (None, "accuracy", "log-loss"):
+        chosen = choose_by(metric, evaluations, labels)
+    elif method == AUTO:
         chosen = choose(evaluations, labels)
     else:
         chosen = next(entry for entry in evaluations if entry.method.name == method)
@@ -116,10 +133,36 @@ def make_blend(
     )
 
 
+def scored_by(metric: str, blend: Blend, labels: np.ndarray, folds: np.ndarray) -> Blend:
+    """Return a blend with its out-of-fold figure by a metric, and the thresholds that qwk wants.
+
+    Thresholds are fitted on all folds but one, and the figure is that of the one, for each in turn;
+    those for the test rows are fitted on all rows.
+
+    Args:
+        metric: One of `names.METRICS`.
+        blend: What is judged.
+        labels: int64 [rows], of its rows.
+        folds: int64 [rows], each row's fold.
+    """
+    if metric != "qwk":
+        return replace(blend, metric=figure(metric, blend.oof, labels))
+    answers = np.empty(len(labels), dtype=np.int64)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        found = fit_thresholds(blend.oof[~held_out], labels[~held_out])
+        answers[held_out] = cut(blend.oof[held_out], found)
+    judged = figure(metric, blend.oof, labels, answers)
+    return replace(blend, metric=judged, thresholds=fit_thresholds(blend.oof, labels))
+
+
 def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[str, Any]:
     """Return what a blend was made from and what is known of it, as JSON can hold it."""
     weights = blend.rule.weights
-    return {
+    by_metric: dict[str, Any] = {} if blend.metric is None else {"metric": blend.metric.to_json()}
+    if blend.thresholds is not None:
+        by_metric["thresholds"] = list(blend.thresholds)
+    return by_metric | {
         "method": blend.method,
         "members": list(pool.members),
         "weights": None if weights is None else dict(zip(pool.names, weights, strict=True)),
@@ -224,8 +267,8 @@ def write_submission(
         The path to tell the user: `copy_to` if given.
     """
     competition = dataset.competition
-    labels = [competition.classes[index] for index in blend.test.argmax(axis=1)]
-    content = competition.form.render(dataset.test_ids, labels)
+    fields = competition.fields(blend.test.tolist(), blend.answers.tolist())
+    content = competition.form.render_fields(dataset.test_ids, fields)
     path = submission_path(workspace)
     write_bytes(path, content)
     write_json(

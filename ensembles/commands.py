@@ -180,7 +180,7 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     multiple=True,
     required=True,
     metavar="PATH",
-    help="A folder of PNG files, a PNG, or a CSV in the form of test.csv; can be repeated.",
+    help="A folder of image files, an image, or a CSV in the form of test.csv; can be repeated.",
 )
 @click.option(
     "--output",
@@ -205,8 +205,9 @@ def predict(
 ) -> Outcome:
     """Write the probabilities of each class for new images, averaged over the planned members.
 
-    The images must have the competition's height and width; colours are turned into grey,
-    transparent parts into the training images' background. Images that are not like the training
+    The images must have the competition's height and width, or are scaled where its own were. They
+    become grey or colour as the competition's are, transparent parts the training images'
+    background. Images that are not like the training
     images are named; if none is, nothing is predicted. The networks are there if members were
     trained with `cv-train --keep-weights`.
     """
@@ -255,6 +256,12 @@ def predict(
     "can be repeated. The figures are honest only if the first are out-of-fold.",
 )
 @click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by: tells its out-of-fold figure, is what --method auto "
+    "chooses by, and lets qwk name classes by thresholds.  [default: accuracy and log-loss]",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="Where the submission goes as well as into the workspace.",
@@ -268,6 +275,7 @@ def blend(
     neighbours: bool = False,
     compare: bool = False,
     extras: tuple[str, ...] = (),
+    metric: str | None = None,
     output: Path | None = None,
 ) -> Outcome:
     """Join the members' softmax outputs into a submission.
@@ -282,6 +290,7 @@ def blend(
         neighbours=neighbours,
         compare=compare,
         extras=extras,
+        metric=metric,
         output=output,
     )
     path, rows, shown = found.submission, len(found.dataset.test_ids), found.compared

@@ -102,7 +102,8 @@ def _statistics(dataset: Dataset) -> Table:
     rows = []
     for name, images in (("train.csv", dataset.images), ("test.csv", dataset.test_images)):
         some = np.asarray(images[:: -(-len(images) // _STATISTICS_ROWS)])
-        blank = int((images.max(axis=(1, 2)) == images.min(axis=(1, 2))).sum())
+        sides = tuple(range(1, images.ndim))
+        blank = int((images.max(axis=sides) == images.min(axis=sides)).sum())
         rows.append(
             [
                 name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kaggle_digits.core.arrays import luminance
 from kaggle_digits.ground.errors import DataError, shorten
 
 _SAMPLE = 5000
@@ -42,14 +43,14 @@ class Looks:
 
 
 class Training:
-    """What training images look like.
+    """What training images look like; those in colour by their luminance.
 
     Args:
-        images: uint8 [rows, height, width].
+        images: uint8 [rows, height, width] or [rows, height, width, 3].
     """
 
     def __init__(self, images: np.ndarray) -> None:
-        sample = images[:: max(1, len(images) // _SAMPLE)]
+        sample = luminance(images[:: max(1, len(images) // _SAMPLE)])
         self.background = round(float(np.median(_edges(sample))))
         looks = self.look(sample)
         self._backgrounds = _span(looks.background)
@@ -57,7 +58,8 @@ class Training:
         self._inks = _span(looks.ink)
 
     def look(self, images: np.ndarray) -> Looks:
-        """Return what images look like; uint8 [n, height, width]."""
+        """Return what images look like; uint8 [n, height, width] or [n, height, width, 3]."""
+        images = luminance(images)
         flat = images.reshape(len(images), images.shape[1] * images.shape[2]).astype(np.float32)
         return Looks(
             background=np.median(_edges(images), axis=1),
@@ -69,7 +71,7 @@ class Training:
         """Say of each image how it is not like the training images; empty where it is.
 
         Args:
-            images: uint8 [n, height, width].
+            images: uint8 [n, height, width] or [n, height, width, 3].
         """
         looks = self.look(images)
         found = []
@@ -97,7 +99,7 @@ class Fitted:
     """New images, as the networks are to see them.
 
     Args:
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width] or [n, height, width, 3].
         inverted: Names of those that were inverted.
         scaled: Names of those whose pixels were 0 and 1 and were multiplied by 255.
         odd: Names of those that are not like the training images.
@@ -127,7 +129,7 @@ class Fitted:
 
 def fit(
     names: Sequence[str],
-    grey: np.ndarray,
+    pixels: np.ndarray,
     opaque: np.ndarray,
     training: Training,
     invert: str,
@@ -136,8 +138,9 @@ def fit(
 
     Args:
         names: Of the images, n of them.
-        grey: uint8 [n, height, width].
-        opaque: How much each pixel covers the background, 255 for all of it; as `grey`.
+        pixels: uint8 [n, height, width] or [n, height, width, 3].
+        opaque: How much each pixel covers the background, 255 for all of it; uint8 [n, height,
+            width].
         training: What the networks were trained on.
         invert: `yes` or `no` for all; `auto` for those that are like the training images inverted
             and not like them as they are.
@@ -150,14 +153,15 @@ def fit(
         for is_inverted in {"auto": (False, True), "yes": (True,), "no": (False,)}[invert]
         for is_scaled in (False, True)
     ]
-    of_0_and_1 = (grey.max(axis=(1, 2)) <= 1) & (opaque.min(axis=(1, 2)) == 255)
-    images = _take(grey, opaque, training.background, ways[0])
+    brightest = pixels.reshape(len(pixels), -1).max(axis=1)
+    of_0_and_1 = (brightest <= 1) & (opaque.min(axis=(1, 2)) == 255)
+    images = _take(pixels, opaque, training.background, ways[0])
     oddities = training.oddities(images)
     chosen = np.zeros(len(names), dtype=np.int64)
     for number, way in enumerate(ways[1:], start=1):
         is_odd = np.array([bool(reason) for reason in oddities])
         rows = np.flatnonzero(is_odd & of_0_and_1 if way[1] else is_odd)
-        tried = _take(grey[rows], opaque[rows], training.background, way)
+        tried = _take(pixels[rows], opaque[rows], training.background, way)
         for row, image, reason in zip(rows, tried, training.oddities(tried), strict=True):
             if not reason:
                 images[row], chosen[row], oddities[row] = image, number, ""
@@ -180,17 +184,18 @@ def fit(
 
 
 def _take(
-    grey: np.ndarray, opaque: np.ndarray, background: int, way: tuple[bool, bool]
+    pixels: np.ndarray, opaque: np.ndarray, background: int, way: tuple[bool, bool]
 ) -> np.ndarray:
     """Return images inverted, multiplied by 255 or neither, laid on the background."""
     is_inverted, is_scaled = way
-    values = grey * np.uint8(255) if is_scaled else grey
+    values = pixels * np.uint8(255) if is_scaled else pixels
     return _lay(255 - values if is_inverted else values, opaque, background)
 
 
-def _lay(grey: np.ndarray, opaque: np.ndarray, background: int) -> np.ndarray:
+def _lay(pixels: np.ndarray, opaque: np.ndarray, background: int) -> np.ndarray:
     share = opaque.astype(np.float64) / 255
-    laid: np.ndarray = np.rint(grey * share + background * (1 - share)).astype(np.uint8)
+    share = share.reshape(*share.shape, *[1] * (pixels.ndim - share.ndim))
+    laid: np.ndarray = np.rint(pixels * share + background * (1 - share)).astype(np.uint8)
     return laid
 
 

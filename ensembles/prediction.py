@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.core.data.columns import arrange_one, read_header
+from kaggle_digits.core.data.decoding import UndecodableError, as_colour, as_grey, decode, fitted
 from kaggle_digits.core.data.source import Source, open_packed
 from kaggle_digits.core.data.table import read_table
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
-from kaggle_digits.ground.filenames import is_table
+from kaggle_digits.ground.filenames import is_image, is_table
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.records.members import MemberStore, require_same
 from kaggle_digits.records.plan import MemberKey
 
+_MEND = "Give a folder of image files, an image file, or a CSV."
 IMAGE, LABEL, PROBABILITY = "image", "label", "p_"
 """The columns of the table: its first two names, and what stands before a class in the others."""
 
@@ -32,12 +33,13 @@ class NewImages:
 
     Args:
         names: File names, or the ids of a CSV file; n of them.
-        grey: uint8 [n, height, width].
-        opaque: How much each pixel covers what it is laid on, 255 for all of it; as `grey`.
+        pixels: uint8 [n, height, width], in colour [n, height, width, 3].
+        opaque: How much each pixel covers what it is laid on, 255 for all of it; uint8 [n, height,
+            width].
     """
 
     names: tuple[str, ...]
-    grey: np.ndarray
+    pixels: np.ndarray
     opaque: np.ndarray
 
 
@@ -49,13 +51,13 @@ def read_images(
     """Read new images and check that they look like the competition's.
 
     Args:
-        paths: Each a PNG, a folder of them, or a CSV in the form of test.csv.
-        competition: Gives the size.
+        paths: Each an image file, a folder of them, or a CSV in the form of test.csv.
+        competition: Gives the size, and whether images are in colour.
         say: Told of what is left out.
 
     Returns:
-        The images in the order of the paths; those of a folder in the order of their names. Images
-        in colour are turned into grey.
+        The images in the order of the paths; those of a folder in the order of their names, in grey
+        or in colour as the competition's are. They are scaled where the competition's were.
 
     Raises:
         DataError: A path is not there, is of another kind, is broken, or its images have another
@@ -64,7 +66,7 @@ def read_images(
     parts = [_read(path, competition, say) for path in paths]
     return NewImages(
         tuple(name for part in parts for name in part.names),
-        np.concatenate([part.grey for part in parts]),
+        np.concatenate([part.pixels for part in parts]),
         np.concatenate([part.opaque for part in parts]),
     )
 
@@ -146,67 +148,62 @@ def render(new: NewImages, probabilities: np.ndarray, classes: Sequence[str]) ->
 
 def _read(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+        files = sorted(file for file in path.iterdir() if is_image(file.name))
         if not files:
-            raise DataError(
-                f"{path} has no PNG files.", mend="Give a folder of PNG files, a PNG, or a CSV."
-            )
-        read = [_read_png(file, competition) for file in files]
-        grey, opaque = zip(*read, strict=True)
-        return NewImages(tuple(file.name for file in files), np.stack(grey), np.stack(opaque))
+            raise DataError(f"{path} has no image files.", mend=_MEND)
+        read = [_read_image(file, competition) for file in files]
+        pixels, opaque = zip(*read, strict=True)
+        return NewImages(tuple(file.name for file in files), np.stack(pixels), np.stack(opaque))
     if not path.exists():
-        raise DataError(
-            f"There is nothing at {path}.", mend="Give a folder of PNG files, a PNG, or a CSV."
-        )
-    if path.suffix.lower() == ".png":
-        one, cover = _read_png(path, competition)
+        raise DataError(f"There is nothing at {path}.", mend=_MEND)
+    if is_image(path.name):
+        one, cover = _read_image(path, competition)
         return NewImages((path.name,), one[np.newaxis], cover[np.newaxis])
     if is_table(path.name):
         return _read_csv(path, competition, say)
     raise DataError(
-        f"{path} is neither a folder, nor a PNG, nor a CSV.",
+        f"{path} is neither a folder, nor an image file, nor a CSV.",
         mend="Save images as PNG, or as rows of a CSV in the form of test.csv.",
     )
 
 
-def _read_png(path: Path, competition: Competition) -> tuple[np.ndarray, np.ndarray]:
-    """Return grey and opacity, uint8 [height, width] each."""
-    import cv2
-
+def _read_image(path: Path, competition: Competition) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels and their opacity, uint8 [height, width]."""
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
+        found = decode(path.read_bytes())
     except OSError as error:
         raise _unreadable(path, error) from error
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
-    if image is None:
-        raise DataError(f"{path} cannot be read as an image.", mend="Save it as PNG again.")
-    if image.dtype != np.uint8:
-        raise DataError(
-            f"{path} has {8 * image.dtype.itemsize} bits per value; expected 8.",
-            mend="Save it as an 8-bit PNG.",
-        )
-    _require_size(image.shape[:2], competition, str(path))
-    opaque = np.full(image.shape[:2], 255, np.uint8)
-    if image.ndim == 3 and image.shape[2] == 4:
-        opaque = np.ascontiguousarray(image[..., 3])
-        image = np.ascontiguousarray(image[..., :3])
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.ascontiguousarray(image), opaque
+    except UndecodableError as error:
+        raise DataError(f"{path} {error}.", mend="Save it as PNG again.") from error
+    pixels = as_grey(found.pixels) if competition.planes == 1 else as_colour(found.pixels)
+    opaque = found.opaque
+    if opaque is None:
+        opaque = np.full(pixels.shape[:2], 255, np.uint8)
+    if competition.fitted:
+        size = competition.height, competition.width
+        return fitted(pixels, *size), _cover(opaque, *size)
+    _require_size(pixels.shape[:2], competition, str(path))
+    return pixels, opaque
+
+
+def _cover(opaque: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return opacity scaled as the pixels are; what is left around them counts as black there."""
+    bare = 255 - fitted(255 - opaque, height, width)
+    return np.asarray(bare)
 
 
 def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) -> NewImages:
     source = Source(path.parent, {"test": path.name}, (), lambda name: open_packed(path))
     with source.open("test") as stream:
         header = read_header(stream, path.name)
-    size = ImageShape(competition.height, competition.width)
+    size = competition.shape
     label = competition.form.label_column
     try:
         layout, remarks = arrange_one(header, path.name, size, label)
     except ConfigurationError:
         # Their own size, for the message.
         layout, remarks = arrange_one(header, path.name, None, label)
-    _require_size((layout.height, layout.width), competition, str(path))
+    _require_size((layout.shape.height, layout.shape.width), competition, str(path))
     table = read_table(source, "test", layout)
     for remark in remarks:
         say(remark)
@@ -214,7 +211,7 @@ def _read_csv(path: Path, competition: Competition, say: Callable[[str], None]) 
     if names is None:
         names = [str(row + 1) for row in range(len(table.images))]
     require_distinct_ids(names, path.name)
-    return NewImages(tuple(names), table.images, np.full_like(table.images, 255))
+    return NewImages(tuple(names), table.images, np.full(table.images.shape[:3], 255, np.uint8))
 
 
 def _require_size(size: Sequence[int], competition: Competition, name: str) -> None:

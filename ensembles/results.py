@@ -242,12 +242,18 @@ class Blended(Shown):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The submission as a table: its id and label columns, a row for each test image."""
+        """The submission as a table: its columns, a row for each test image."""
         import pandas as pd
 
-        form = self.dataset.competition.form
-        labels = [self.classes[index] for index in self.test.argmax(axis=1)]
-        return pd.DataFrame({form.id_column: self.dataset.test_ids, form.label_column: labels})
+        competition = self.dataset.competition
+        form = competition.form
+        found: dict[str, Any] = {form.id_column: self.dataset.test_ids}
+        if form.values:
+            places = {name: competition.classes.index(label) for name, label in form.values}
+            found |= {name: self.test[:, place] for name, place in places.items()}
+        else:
+            found[form.label_column] = [competition.classes[index] for index in self.blend.answers]
+        return pd.DataFrame(found)
 
     def facts(self) -> Mapping[str, str]:
         """Return the blend's figures with their standard errors."""
@@ -284,7 +290,7 @@ class Predicted(Shown):
         names: The images' names, n of them.
         probabilities: float64 [n, classes], the mean over members.
         classes: Names of the columns.
-        images: As the networks saw them, uint8 [n, height, width].
+        images: As the networks saw them, uint8 [n, height, width] or [n, height, width, 3].
         members: How many members predicted.
         planned: How many are in the plan.
         looks: What was done to the images, and which are not like the training images.

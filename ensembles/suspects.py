@@ -95,8 +95,8 @@ def near_duplicates(train: np.ndarray, test: np.ndarray) -> list[Pair]:
     those of the largest variance, which leave the fewest candidates.
 
     Args:
-        train: uint8 [rows, height, width].
-        test: uint8 [test rows, height, width].
+        train: uint8 [rows, height, width] or [rows, height, width, 3].
+        test: uint8 [test rows, …], of the same shape.
     """
     from scipy.spatial import cKDTree
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def build(
     goes_on: str = "",
     budget: float | None = None,
     fixes: Fixes | None = None,
+    reading: Sequence[str] = (),
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
 
@@ -101,6 +103,7 @@ def build(
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
         fixes: Corrections of the training labels; None for none.
+        reading: Options by which the data are read, such as `--image-size` and its value.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size.
@@ -121,6 +124,7 @@ def build(
         goes_on=goes_on,
         budget=budget,
         labels="" if fixes is None else fixes.to_csv().decode(),
+        reading=shlex.join(reading),
     )
     sources = read_sources()
     script = render(plan, sources)

@@ -99,6 +99,7 @@ def build(
         competition=competition,
         goes_on=goes_on or "",
         budget=parse_duration(time_budget) if time_budget is not None else None,
+        reading=session.reading(),
         fixes=session.fixes(),
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
@@ -278,6 +279,10 @@ def _ranked(given: object) -> list[Ranked]:
 
 
 def _data_folder(session: Session) -> Path:
+    from kaggle_digits.core import drawn_shapes
+
+    if session.data == Path(drawn_shapes.NAME) and not session.data.exists():
+        return drawn_shapes.embedded(session.workspace.cache / drawn_shapes.NAME)[0]
     if session.data is not None:
         return session.data
     from kaggle_digits.core.demo import embedded

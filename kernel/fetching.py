@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import (
     ArtefactError,
     ConfigurationError,
@@ -205,7 +204,7 @@ def _members(parcel: _Parcel, progress: Progress) -> list[Arrived]:
 
 
 def _require_submission(content: bytes, dataset: Dataset, name: str) -> None:
-    labels = read_labels(content, name)
+    labels = dataset.competition.answers(content, name)
     if tuple(labels) != dataset.test_ids:
         raise DataError(f"{name} has other ids than this competition's test images.")
     classes = set(dataset.competition.classes)

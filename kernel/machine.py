@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from kaggle_digits.ground.errors import ConfigurationError, DataError, KaggleDigitsError
 
 if TYPE_CHECKING:
+    from kaggle_digits.core.data.image_source import ImageSource
     from kaggle_digits.core.data.source import Source
 
 
@@ -150,7 +151,7 @@ def examine(*, gpu: bool) -> Machine:
     )
 
 
-def find_inputs(inputs: Path, competition: str) -> Source:
+def find_inputs(inputs: Path, competition: str) -> Source | ImageSource:
     """Return the competition's files: at the new mount, at the old one, or found.
 
     What files of a folder are a competition's is the data reader's rule, the same as at home.
@@ -163,11 +164,12 @@ def find_inputs(inputs: Path, competition: str) -> Source:
         Stop: No folder holds them, or several do.
         DataError: The competition's own folder is there and does not hold them.
     """
+    from kaggle_digits.core.data.image_source import find_images
     from kaggle_digits.core.data.source import find
 
     for place in (inputs / "competitions" / competition, inputs / competition):
         if place.is_dir() and any(place.iterdir()):
-            return find(place)
+            return find_images(place) or find(place)
     found = list(_search(inputs))
     if not found:
         raise Stop(

@@ -25,6 +25,7 @@ from kernel.manifest import FOLDER, NAME, Manifest, Sums
 from kernel.plan import LABELS, RANKING, SUBMISSION
 
 if TYPE_CHECKING:
+    from kaggle_digits.core.data.image_source import ImageSource
     from kaggle_digits.core.data.source import Source
 
 _COMMAND = (
@@ -103,7 +104,7 @@ class Run:
         self.state = working / FOLDER
         self.submission = working / "submission.csv"
 
-    def all(self, inputs: Path, source: Source) -> None:
+    def all(self, inputs: Path, source: Source | ImageSource) -> None:
         """Rehearse, then run the commands to their end or to that of the time budget.
 
         Args:
@@ -141,7 +142,7 @@ class Run:
         else:
             shutil.rmtree(cache, ignore_errors=True)
 
-    def rehearse(self, source: Source) -> None:
+    def rehearse(self, source: Source | ImageSource) -> None:
         """Examine the machine, then send a small sample through the first commands.
 
         Raises:
@@ -151,6 +152,11 @@ class Run:
         if self._plan["examine"]:
             self.call(self._plan["examine"], source.path, place)
         if not self._plan["rehearsal"]:
+            return
+        from kaggle_digits.core.data.image_source import ImageSource
+
+        if isinstance(source, ImageSource):
+            self._say("rehearsal: no small sample is made of image files")
             return
         sample = self._temporary / "sample"
         sample.mkdir()

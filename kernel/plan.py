@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Plan:
         goes_on: `owner/slug` of the kernel whose output the run continues; empty for none.
         budget: Seconds after which the run ends in good order; None for no limit.
         labels: Corrections of the training labels, as a file of them; empty for none.
+        reading: Options by which the data are read, as a command line has them; empty for none.
 
     Raises:
         ConfigurationError: There is no such preset.
@@ -66,6 +68,7 @@ class Plan:
     goes_on: str = ""
     budget: float | None = None
     labels: str = ""
+    reading: str = ""
 
     def __post_init__(self) -> None:
         """Check the preset, so that a plan that exists has commands."""
@@ -126,7 +129,8 @@ class Plan:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
             # On a sample, whose rows are others than those that are corrected.
             return [self._adopt(), ["cv-train", "--quiet", *least]]
-        return [["tune", "--quiet", "--trials", "1", "--max-epochs", "1"]]
+        least = ["--trials", "1", "--max-epochs", "1"]
+        return [["tune", "--quiet", *least, *shlex.split(self.reading)]]
 
     def for_script(self) -> dict[str, Any]:
         """Return what the script is given: the fields, and the command lines made of them."""
@@ -176,13 +180,14 @@ class Plan:
         return [["tune", *self._shared(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
-        return ["kernel", "adopt", RANKING, "--seed", str(self.seed)]
+        return ["kernel", "adopt", RANKING, "--seed", str(self.seed), *shlex.split(self.reading)]
 
     def _members(self) -> list[str]:
         return _given("--folds", self.folds) + _given("--epochs", self.epochs)
 
     def _shared(self) -> list[str]:
-        return ["--preset", self.preset, "--seed", str(self.seed), *self._labels()]
+        given = [*shlex.split(self.reading), *self._labels()]
+        return ["--preset", self.preset, "--seed", str(self.seed), *given]
 
     def _labels(self) -> list[str]:
         return ["--labels", LABELS] if self.labels else []

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -137,11 +138,22 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
 
 
 def _lay_out(root: Path, inputs: Path, data: Path, kernel: Kernel) -> None:
+    from kaggle_digits.core.data.image_source import find_images
     from kaggle_digits.core.data.source import find
 
-    source = find(data)
     for folder in (inputs, root / "src", root / "working"):
         folder.mkdir(parents=True)
+    (root / "src" / "script.py").write_bytes(kernel.script)
+    images = find_images(data)
+    if images is not None:
+        # Whole, as Kaggle shows it: a zip, unpacked.
+        if data.is_dir():
+            shutil.copytree(data, inputs, dirs_exist_ok=True)
+        else:
+            with zipfile.ZipFile(data) as archive:
+                archive.extractall(inputs)
+        return
+    source = find(data)
     for role in source.members:
         # Under their own names, since those are what the script must know them by; unpacked, as
         # Kaggle shows them.
@@ -150,7 +162,6 @@ def _lay_out(root: Path, inputs: Path, data: Path, kernel: Kernel) -> None:
             name += ".csv"
         with source.open(role) as stream, open(inputs / name, "wb") as copy:
             shutil.copyfileobj(stream, copy)
-    (root / "src" / "script.py").write_bytes(kernel.script)
 
 
 def _run_script(root: Path, kernel: Kernel, plan: Plan, folder: Path, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground.competition import short_name
@@ -40,6 +41,9 @@ from submissions.sending import (
 from submissions.sending import submit as send
 from submissions.validation import SubmissionFile, read_file, validate
 
+if TYPE_CHECKING:
+    from kaggle_digits.core.metrics import Figure
+
 SHARE = 0.25
 """Part of the test rows that Kaggle's public score is usually taken on."""
 
@@ -52,11 +56,14 @@ class Checked(Shown):
         path: Its file.
         submission: What it holds.
         local: Its score over all rows; None where the truth is not known.
+        metric: The metric that it was blended for, over all rows; None where nothing was said, or
+            labels alone do not tell.
     """
 
     path: Path
     submission: SubmissionFile
     local: LocalScore | None
+    metric: Figure | None = None
 
     def facts(self) -> Mapping[str, str]:
         """Return that it is valid, what is remarkable, and the score where it is known."""
@@ -65,6 +72,8 @@ class Checked(Shown):
             facts["remark"] = "; ".join(self.submission.remarks)
         if self.local is not None:
             facts["local accuracy"] = str(self.local)
+        if self.metric is not None:
+            facts[f"local {self.metric.name}"] = str(self.metric)
         return facts
 
 
@@ -158,7 +167,7 @@ def open_service(
             "The local scoreboard needs the true labels, which this data does not have.",
             mend="Give them as --truth labels.csv, an id and a label in each line.",
         )
-    return LocalScoreboard(place.workspace, dataset.digest, known, share)
+    return LocalScoreboard(place.workspace, dataset.digest, known, share, dataset.competition)
 
 
 def check(place: Place, file: Path | None = None, truth: Path | None = None) -> Checked:
@@ -177,7 +186,33 @@ def check(place: Place, file: Path | None = None, truth: Path | None = None) -> 
     submission = validate(read_file(path), str(path), place.data())
     known = find_truth(truth, place.data())
     local = score(submission.ids, submission.labels, known) if known is not None else None
-    return Checked(path, submission, local)
+    by_metric = None if known is None else _by_metric(path, submission, known)
+    return Checked(path, submission, local, by_metric)
+
+
+def _by_metric(path: Path, submission: SubmissionFile, truth: Mapping[str, str]) -> Figure | None:
+    """Return the figure by the metric that a submission was blended for, where it can be told."""
+    metric, competition = read_about(path, submission).metric, submission.competition
+    if metric is None or competition is None or metric == "accuracy":
+        return None
+    import numpy as np
+
+    from kaggle_digits.core.metrics import figure
+
+    place = {label: index for index, label in enumerate(competition.classes)}
+    labels = np.array([place[truth[key]] for key in submission.ids])
+    named = np.array([place[label] for label in submission.labels])
+    if submission.values:
+        probabilities = np.zeros((len(labels), len(place)))
+        columns = [place[label] for _, label in competition.form.values]
+        probabilities[:, columns] = np.array(submission.values)
+        if len(columns) == 1:
+            probabilities[:, 1 - columns[0]] = 1 - probabilities[:, columns[0]]
+    elif metric in ("auc", "log-loss"):
+        return None
+    else:
+        probabilities = np.eye(len(place))[named]
+    return figure(metric, probabilities, labels, named)
 
 
 def download(

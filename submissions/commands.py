@@ -74,6 +74,7 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
             "remarks": list(submission.remarks),
             "local_accuracy": local.accuracy if local is not None else None,
             "local_errors": local.errors if local is not None else None,
+            "local_metric": None if found.metric is None else found.metric.to_json(),
         },
         facts=dict(found.facts()),
         next_command=session.hint(

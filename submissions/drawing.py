@@ -35,7 +35,7 @@ def draw_sheet(path: Path, forecast: Forecast, images: np.ndarray) -> int:
     Args:
         path: Where it goes.
         forecast: The differences.
-        images: uint8 [test rows, height, width].
+        images: uint8 [test rows, height, width] or [test rows, height, width, 3].
 
     Returns:
         How many images are shown: of the five newest submissions that differ, 36 each at most.
@@ -67,6 +67,7 @@ def draw_sheet(path: Path, forecast: Forecast, images: np.ndarray) -> int:
                 0.72 / total,
             )
             axes = figure.add_axes(box)
+            # Of images in colour, the scale of grey is left aside.
             axes.imshow(images[change.row], cmap="gray_r", vmin=0, vmax=255)
             axes.set_axis_off()
             axes.set_title(_caption(change), fontsize=7, pad=2, parse_math=False)

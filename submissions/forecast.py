@@ -120,7 +120,7 @@ def forecast(
     for record in reversed(earlier):
         if record.state == "failed":
             continue
-        labels = _kept(workspace, record, submission.ids)
+        labels = _kept(workspace, record, submission)
         if labels is None:
             unknown += 1
             continue
@@ -128,7 +128,7 @@ def forecast(
     lows = [one.low for one in differences if one.low is not None]
     highs = [one.high for one in differences if one.high is not None]
     interval = None
-    if about.cv_accuracy is not None and about.cv_rows:
+    if about.cv_accuracy is not None and about.cv_rows and not submission.values:
         interval = predict(about.cv_accuracy, about.cv_accuracy_se, about.cv_rows, rows)
     return Forecast(
         rows, tuple(differences), unknown, interval, max(lows, default=0.0), min(highs, default=1.0)
@@ -146,7 +146,8 @@ def _difference(
         if before != now
     )
     low = high = None
-    if record.public_score is not None:
+    # What labels that change can bring is known of accuracy alone.
+    if record.public_score is not None and not submission.values:
         most = min(len(changes), rows)
         errors = count_errors(record.public_score, rows)
         if errors is None:
@@ -158,13 +159,17 @@ def _difference(
     return Difference(record, changes, rows, low, high)
 
 
-def _kept(workspace: Workspace, record: Record, ids: Sequence[str]) -> list[str] | None:
+def _kept(workspace: Workspace, record: Record, submission: SubmissionFile) -> list[str] | None:
     """Return an earlier submission's labels; None if they are not there or of other rows."""
     if record.digest is None:
         return None
     path = sent_copy(workspace, record.digest)
     try:
-        labels = read_labels(path.read_bytes(), str(path))
+        content, ids = path.read_bytes(), submission.ids
+        if submission.competition is None:
+            labels = read_labels(content, str(path))
+        else:
+            labels = submission.competition.answers(content, str(path))
     except (OSError, DataError):
         return None
     return [labels[key] for key in ids] if labels.keys() == set(ids) else None

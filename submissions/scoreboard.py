@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
-from kaggle_digits.ground.competition import read_labels
+from kaggle_digits.ground.competition import Competition, read_labels
 from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.workspace import Workspace
@@ -105,6 +105,7 @@ class LocalScoreboard:
         competition: The competition's short name.
         truth: The class of each test id; None where only what was scored before is asked for.
         public_share: Part of the rows that is public, above 0 to 1.
+        form: The competition's form; None for one of labels.
     """
 
     name = "local"
@@ -116,7 +117,9 @@ class LocalScoreboard:
         competition: str,
         truth: Mapping[str, str] | None,
         public_share: float,
+        form: Competition | None = None,
     ) -> None:
+        self._form = form
         self.competition = competition
         self.patience = Patience(timeout=1.0, wait=0.001)
         self._folder = workspace.submissions / "scoreboard"
@@ -158,7 +161,8 @@ class LocalScoreboard:
         Raises:
             DataError: It is no submission.
         """
-        self._uploads.append((file_name, read_labels(content, file_name)))
+        read = read_labels if self._form is None else self._form.answers
+        self._uploads.append((file_name, read(content, file_name)))
         return str(len(self._uploads) - 1)
 
     def create(self, upload: str, message: str) -> int:

@@ -83,6 +83,8 @@ class About:
         cv_log_loss_se: As above.
         cv_rows: Training rows behind these figures.
         data_digest: Of the data the blend was made from.
+        metric: What the competition is scored by, where it was said.
+        cv_metric: Its out-of-fold figure.
     """
 
     method: str | None = None
@@ -93,6 +95,8 @@ class About:
     cv_log_loss_se: float | None = None
     cv_rows: int | None = None
     data_digest: str | None = None
+    metric: str | None = None
+    cv_metric: float | None = None
 
     def __str__(self) -> str:
         """Return it as a submission's message shows it."""
@@ -102,6 +106,8 @@ class About:
         if self.cv_accuracy is not None:
             figure = accuracy_text(self.cv_accuracy, self.cv_accuracy_se, self.cv_rows, 5)
             parts.append(f"CV {figure}")
+        if self.cv_metric is not None:
+            parts.append(f"{self.metric} {self.cv_metric:.5f}")
         return ", ".join(parts)
 
 
@@ -149,6 +155,8 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
             cv_log_loss_se=figures.number("oof_log_loss_se"),
             cv_rows=figures.whole("rows"),
             data_digest=fields.text("data_digest"),
+            metric=fields.within("metric").text("name") if "metric" in fields else None,
+            cv_metric=fields.within("metric").number("value") if "metric" in fields else None,
         )
 
     return read_artefact(account, build, "what `blend` writes", "Call `kaggle-digits blend` again.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.ground.competition import SubmissionFormat, decode, read_labels
+from kaggle_digits.ground.competition import Competition, SubmissionFormat, decode, read_labels
 from kaggle_digits.ground.errors import DataError, shorten
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WRONG_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK\x03\x04": "a zip file"}
 _LONGEST = 64_000_000
+_SUM_TOLERANCE = 1e-3
 _NAMES = {"\r\n": "CRLF", "\n": "LF"}
 
 
@@ -33,8 +34,11 @@ class SubmissionFile:
         name: How messages name the file.
         content: Its bytes.
         ids: Test ids in the competition's order, n of them, in whatever order the file has them.
-        labels: The predicted class of each, n texts.
+        labels: The predicted class of each, n texts; the most probable one where probabilities are
+            submitted.
         remarks: What is unusual about it, but taken by Kaggle all the same.
+        competition: Its form, where it is known.
+        values: Where probabilities are submitted, those of the form's columns, n rows.
     """
 
     name: str
@@ -42,6 +46,8 @@ class SubmissionFile:
     ids: tuple[str, ...]
     labels: tuple[str, ...]
     remarks: tuple[str, ...]
+    competition: Competition | None = None
+    values: tuple[tuple[float, ...], ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -51,7 +57,9 @@ class SubmissionFile:
     @property
     def digest(self) -> str:
         """64 hex digits over what is predicted: two files that say the same have the same."""
-        return predictions_digest(self.ids, self.labels)
+        if not self.values:
+            return predictions_digest(self.ids, self.labels)
+        return predictions_digest(self.ids, [",".join(map(repr, row)) for row in self.values])
 
 
 def predictions_digest(ids: Sequence[str], labels: Sequence[str]) -> str:
@@ -104,7 +112,9 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
             raise DataError(f"{name} is {kind}; expected UTF-8 text.", mend="Save it as UTF-8 CSV.")
     text = decode(content, name)
     remarks = _check_text(content, text, name, competition.form)
-    expected = [competition.form.id_column, competition.form.label_column]
+    if competition.form.values:
+        return _of_values(content, name, dataset, remarks)
+    expected = competition.form.header
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         if rows and rows[0] != expected:
@@ -123,7 +133,37 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
         ids = tuple(dataset.test_ids)
         labels = tuple(label_of[key] for key in ids)
         remarks += ("rows stand in another order than the sample's; Kaggle goes by their ids",)
-    return SubmissionFile(name, content, ids, labels, remarks)
+    return SubmissionFile(name, content, ids, labels, remarks, competition)
+
+
+def _of_values(
+    content: bytes, name: str, dataset: Dataset, remarks: tuple[str, ...]
+) -> SubmissionFile:
+    competition, ids = dataset.competition, tuple(dataset.test_ids)
+    try:
+        values = competition.read_values(content, name)
+        labels = competition.answers(content, name)
+    except csv.Error as error:
+        raise DataError(f"{name} is not CSV: {error}.", mend="Write it anew.") from error
+    _check_ids(tuple(values), ids, name)
+    if len(competition.form.values) > 1:
+        off = next((key for key, row in values.items() if abs(sum(row) - 1) > _SUM_TOLERANCE), None)
+        if off is not None:
+            remarks += (
+                f"the probabilities of {off!r} sum to {sum(values[off]):.4f}, not 1, for which "
+                "Kaggle divides each row by its sum",
+            )
+    if tuple(values) != ids:
+        remarks += ("rows stand in another order than the sample's; Kaggle goes by their ids",)
+    return SubmissionFile(
+        name=name,
+        content=content,
+        ids=ids,
+        labels=tuple(labels[key] for key in ids),
+        remarks=remarks,
+        competition=competition,
+        values=tuple(tuple(values[key]) for key in ids),
+    )
 
 
 def _check_text(content: bytes, text: str, name: str, form: SubmissionFormat) -> tuple[str, ...]:

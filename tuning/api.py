@@ -353,6 +353,7 @@ def _search(
 
     searched = read_space(space) if space is not None else Space()
     dataset = place.data()
+    planes = dataset.competition.planes
     passes = max_epochs or preset.trial_passes(len(dataset.images))
     wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
     racers = preset.top_k + 2 if race is None else race
@@ -366,8 +367,8 @@ def _search(
         seed=seed,
         strategy=strategy,
         folds=folds,
-        space=searched,
-        portfolio=tuple(load_portfolio()) if portfolio else (),
+        space=searched if planes == 1 else searched.in_colour(),
+        portfolio=tuple(load_portfolio(planes)) if portfolio else (),
     )
     logs = place.workspace.tuning / "tensorboard"
     with succeeding(

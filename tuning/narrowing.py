@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
+from kaggle_digits.ground.names import POLICIES
 from tuning.space import ON_REQUEST, SPACE, Choice, Dimension, LogRange, Space, Value, reachable
 
 
@@ -60,7 +61,15 @@ def narrow(given: Mapping[str, Any], source: str) -> Space:
             )
     # Requested ones first: conditions look at them.
     declared = [dimension for dimension in ON_REQUEST if dimension.name in given]
-    declared += SPACE
+    # Photographs in grey are told by nobody but the user.
+    declared += [
+        replace(dimension, values=POLICIES)
+        if dimension.name == "augmentation"
+        and isinstance(dimension, Choice)
+        and "augmentation" in given
+        else dimension
+        for dimension in SPACE
+    ]
     # Conditions must be known before the dimensions they stand at are narrowed.
     for conditioned in (False, True):
         declared = list(reachable(tuple(declared)))

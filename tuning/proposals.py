@@ -27,12 +27,12 @@ class Limits:
 
     Args:
         max_megamacs: Largest cost of a network, millions of multiply-adds per image.
-        shape: Image height and width in pixels, and the number of classes.
+        shape: Image height and width in pixels, the number of classes, and planes of colour.
         trials: How many trials the search will have; None for no limit.
     """
 
     max_megamacs: float
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int, int]
     trials: int | None = None
 
 

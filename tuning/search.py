@@ -153,7 +153,7 @@ def search(
             settings,
             Limits(
                 max_megamacs=settings.max_megamacs,
-                shape=(shape.height, shape.width, len(shape.classes)),
+                shape=(shape.height, shape.width, len(shape.classes), shape.planes),
                 trials=goals.trials,
             ),
             trials,

@@ -128,8 +128,10 @@ SPACE: tuple[Dimension, ...] = (
     LogRange("learning_rate", 6e-2, 6e-1, only=Only("optimizer", ("sgd",))),
     LogRange("weight_decay", 0.005, 0.2),
     Choice("label_smoothing", (0.0, 0.05, 0.1)),
-    Choice("augmentation", names.POLICIES),
+    Choice("augmentation", names.INK_POLICIES),
 )
+
+_IN_COLOUR = Choice("augmentation", ("none", "light", *names.PHOTO_POLICIES))
 
 ON_REQUEST: tuple[Dimension, ...] = (
     Choice("optimizer", names.OPTIMIZERS),
@@ -213,6 +215,21 @@ class Space:
             getattr(config, dimension.name) in dimension
             for dimension in self.dimensions
             if dimension.name in self.narrowed and self._is_active(dimension, config)
+        )
+
+    def in_colour(self) -> Space:
+        """Return the space for images in colour, whose augmentation is that of photographs.
+
+        What a space file has narrowed stays.
+        """
+        if _IN_COLOUR.name in self.narrowed:
+            return self
+        return dataclasses.replace(
+            self,
+            dimensions=tuple(
+                _IN_COLOUR if dimension.name == _IN_COLOUR.name else dimension
+                for dimension in self.dimensions
+            ),
         )
 
     def size(self) -> float:

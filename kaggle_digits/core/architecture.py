@@ -77,13 +77,15 @@ def blocks_of(config: TrainingConfig, height: int, width: int) -> tuple[Block, .
     return tuple(FAMILIES[config.family](config, height, width))
 
 
-def megamacs(config: TrainingConfig, height: int, width: int, classes: int) -> float:
+def megamacs(
+    config: TrainingConfig, height: int, width: int, classes: int, planes: int = 1
+) -> float:
     """Return the cost of one image's forward pass in millions of multiply-adds.
 
     Convolutions: output pixels × kernel² × input channels × output channels; dense layers:
     inputs × outputs. Element-wise passes are left out.
     """
-    channels, total = 1, 0
+    channels, total = planes, 0
     for block in blocks_of(config, height, width):
         height, width = _after(block, height, width)
         match block:

@@ -1,4 +1,4 @@
-"""The one reader of .npy arrays: an array, or an error of two kinds, whatever the file holds."""
+"""Arrays: the one reader of .npy files, and what images in colour look like in grey."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue (ITU-R BT.601), as image libraries turn colours into grey."""
+
+_AT_A_TIME = 1024
+
+
+def luminance(images: np.ndarray) -> np.ndarray:
+    """Return images in grey, uint8 [n, height, width]; grey ones themselves.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+    """
+    if images.ndim == 3:
+        return images
+    grey = np.empty(images.shape[:3], np.uint8)
+    for start in range(0, len(images), _AT_A_TIME):
+        some = slice(start, start + _AT_A_TIME)
+        np.rint(images[some] @ _GREY, out=grey[some], casting="unsafe")
+    return grey
 
 
 def load_array(file: Path | IO[bytes], mmap_mode: Literal["r"] | None = None) -> np.ndarray:

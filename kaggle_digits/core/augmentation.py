@@ -99,16 +99,65 @@ class Policy:
         return pipeline
 
 
-POLICIES: dict[str, Policy | None] = {
+@dataclass(frozen=True, slots=True)
+class PhotoPolicy:
+    """How photographs are varied; what comes in at the edges is the image itself, mirrored.
+
+    Args:
+        flip: Whether left and right are exchanged, by an even chance.
+        rotation: Degrees, to either side.
+        shrink: Least size, relative.
+        zoom: Largest size, relative: what is then outside is cut off.
+        shift: Relative to the image's side, to either side.
+        light: Largest change of brightness and of contrast, relative.
+    """
+
+    flip: bool
+    rotation: float = 8
+    shrink: float = 0.9
+    zoom: float = 1.2
+    shift: float = 0.1
+    light: float = 0.2
+
+    def compose(self, seed: int) -> Callable[..., dict[str, Any]]:
+        """Return albumentations' pipeline of this policy with its own random stream."""
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        import albumentations
+        import cv2
+
+        steps: list[Any] = [
+            albumentations.Affine(
+                rotate=(-self.rotation, self.rotation),
+                scale=(self.shrink, self.zoom),
+                translate_percent=(-self.shift, self.shift),
+                interpolation=cv2.INTER_LINEAR,
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=1.0,
+            ),
+            albumentations.RandomBrightnessContrast(
+                brightness_limit=self.light, contrast_limit=self.light, p=0.8
+            ),
+        ]
+        if self.flip:
+            steps.insert(0, albumentations.HorizontalFlip(p=0.5))
+        pipeline: Callable[..., dict[str, Any]] = albumentations.Compose(steps, seed=seed)
+        return pipeline
+
+
+AnyPolicy = Policy | PhotoPolicy
+
+POLICIES: dict[str, AnyPolicy | None] = {
     "none": None,
     "light": Policy(rotation=8, scale=0.08, shift=0.06, shear=0),
     "standard": Policy(rotation=12, scale=0.12, shift=0.08, shear=8),
     "elastic": Policy(rotation=12, scale=0.12, shift=0.08, shear=8, elastic=24),
     "strong": Policy(rotation=15, scale=0.15, shift=0.1, shear=10, elastic=32, elastic_share=0.7),
+    "photo": PhotoPolicy(flip=True),
+    "photo-unflipped": PhotoPolicy(flip=False),
 }
 
 
-def find_policy(name: str) -> Policy | None:
+def find_policy(name: str) -> AnyPolicy | None:
     """Return a policy by its name.
 
     Raises:
@@ -183,7 +232,7 @@ class Bank:
         return cls(dataset, config.augmentation, seed, workspace, part, config.normalisation)
 
     def copy(self, index: int) -> np.ndarray:
-        """Return one augmented copy, uint8 [rows, height, width], memory-mapped.
+        """Return one augmented copy, uint8 of the images' own shape, memory-mapped.
 
         The policy `none` has the normalised images as its only copy. One that is missing is made.
         """
@@ -305,16 +354,16 @@ def make_room(folder: Path, wanted: int) -> None:
             remove(bank)
 
 
-def augment(images: np.ndarray, policy: Policy, seed: tuple[int, int]) -> np.ndarray:
+def augment(images: np.ndarray, policy: AnyPolicy, seed: tuple[int, int]) -> np.ndarray:
     """Return one augmented copy of images.
 
     Args:
-        images: uint8 [rows, height, width].
+        images: uint8 [rows, height, width], in colour [rows, height, width, 3].
         policy: How to bend them.
         seed: Fixes the copy.
 
     Returns:
-        uint8 [rows, height, width].
+        uint8 of the same shape.
     """
     import cv2
 
@@ -322,6 +371,7 @@ def augment(images: np.ndarray, policy: Policy, seed: tuple[int, int]) -> np.nda
     cv2.setNumThreads(0)
     pipeline = policy.compose(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     made = np.empty_like(images)
+    sides = images.shape[1:] if images.ndim == 4 else (*images.shape[1:], 1)
     for row, image in enumerate(images):
-        made[row] = pipeline(image=image[..., np.newaxis])["image"].reshape(image.shape)
+        made[row] = pipeline(image=image.reshape(sides))["image"].reshape(image.shape)
     return made

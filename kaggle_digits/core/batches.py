@@ -43,12 +43,14 @@ class Batches:
         self, job: TrainingJob, dataset: Dataset, bank: Bank, test_bank: Bank | None = None
     ) -> None:
         self._job = job
-        self._shape = dataset.competition
+        self._classes = len(dataset.competition.classes)
+        shape = dataset.competition.shape
+        self._sides = (shape.height, shape.width, shape.planes)
         self._bank = bank
         self._test_bank = test_bank
         self._walk = bank.order(job.seed, job.copies, job.epochs)
         if job.targets is None:
-            one_hot = np.eye(len(self._shape.classes), dtype=np.float32)
+            one_hot = np.eye(self._classes, dtype=np.float32)
             self._targets = one_hot[dataset.labels[job.train_rows]]
         else:
             self._targets = job.targets
@@ -75,10 +77,8 @@ class Batches:
         stream = tensorflow.data.Dataset.from_generator(
             lambda: self.after(done),
             output_signature=(
-                tensorflow.TensorSpec(
-                    (self.size, self._shape.height, self._shape.width, 1), "uint8"
-                ),
-                tensorflow.TensorSpec((self.size, len(self._shape.classes)), "float32"),
+                tensorflow.TensorSpec((self.size, *self._sides), "uint8"),
+                tensorflow.TensorSpec((self.size, self._classes), "float32"),
             ),
         ).prefetch(_PREFETCHED_BATCHES)
         # The autotuner's thread sleeps up to a minute at a time, and a pipeline's end waits for it.
@@ -87,7 +87,7 @@ class Batches:
         return stream.with_options(options)
 
     def after(self, done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield uint8 [size, height, width, 1] and float32 targets [size, classes]."""
+        """Yield uint8 [size, height, width, planes] and float32 targets [size, classes]."""
         job = self._job
         for epoch in range(done, job.epochs):
             random = np.random.default_rng(seeds.of_network(job.seed, seeds.Purpose.ROWS, epoch))
@@ -101,7 +101,7 @@ class Batches:
                     images, targets = mix(
                         images, targets, job.config.mixup, job.config.cutmix, random
                     )
-                yield images[..., np.newaxis], targets
+                yield images.reshape(self.size, *self._sides), targets
 
     def _images(self, chosen: np.ndarray, train: np.ndarray, test: Any = None) -> np.ndarray:
         pseudo = self._job.pseudo_labels
@@ -149,7 +149,7 @@ def mix(
     """Mix each image of a batch with another one, and their targets in the same proportion.
 
     Args:
-        images: uint8 [batch, height, width].
+        images: uint8 [batch, height, width] or [batch, height, width, 3].
         targets: float32 [batch, classes].
         mixup: Beta parameter of weighted sums (Zhang et al. 2018); 0 for none.
         cutmix: Beta parameter of pasted rectangles (Yun et al. 2019); 0 for none. With both, the
@@ -161,7 +161,7 @@ def mix(
         share = np.float32(random.beta(mixup, mixup))
         mixed = images * share + images[partner] * (1 - share)
         return np.rint(mixed).astype(np.uint8), targets * share + targets[partner] * (1 - share)
-    height, width = images.shape[1:]
+    height, width = images.shape[1:3]
     side = np.sqrt(1 - random.beta(cutmix, cutmix))
     middle, rise = random.integers(height), side * height / 2
     centre, run = random.integers(width), side * width / 2

@@ -15,7 +15,12 @@ import numpy as np
 
 from kaggle_digits.ground import names
 from kaggle_digits.ground.artefacts import Fields, read_artefact
-from kaggle_digits.ground.errors import ArtefactError, DataError, shorten
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    DataError,
+    shorten,
+)
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
@@ -86,8 +91,12 @@ def make_folds(
         DataError: A class has fewer rows than there are folds.
         ArtefactError: The stored folds do not fit the data.
     """
+    if dataset.given_folds is not None:
+        return _given(dataset, dataset.given_folds, count, seed)
     require_rows_per_class(dataset, count, rare)
     kept = dataset.kept
+    if dataset.groups is not None:
+        _require_groups(dataset.groups[kept], count)
     is_rare = rows_of_rare(dataset.labels[kept], count)
     of_rare = f"-{rare}" if is_rare.any() else ""
     path = _folder(workspace) / f"{dataset.digest}-{count}-seed{seed}{of_rare}.json"
@@ -99,6 +108,56 @@ def make_folds(
     folds = Folds(count, seed, of_row)
     write_json(path, {"folds": count, "seed": seed, "of_row": folds.of_row.tolist()})
     return folds
+
+
+def fold_count(dataset: Dataset, asked: int | None, usual: int) -> int:
+    """Return how many folds members are trained on.
+
+    Args:
+        dataset: The data; where its files give the folds, it is their number.
+        asked: What the user asks for; None for nothing.
+        usual: What is usual otherwise.
+
+    Raises:
+        ConfigurationError: The files give another number than was asked for.
+    """
+    if dataset.given_folds is None:
+        return asked or usual
+    there = int(dataset.given_folds.max()) + 1
+    if asked not in (None, there):
+        raise ConfigurationError(
+            f"--folds was given as {asked}, but the fold column has {there} folds.",
+            mend=f"Leave --folds out, or give --folds {there}.",
+        )
+    return there
+
+
+def _given(dataset: Dataset, of_row: np.ndarray, count: int, seed: int) -> Folds:
+    """Return the folds that the files give.
+
+    Raises:
+        DataError: A class stands in one fold alone, so that nothing learns it for that fold.
+    """
+    of_row = of_row.copy()
+    of_row[dataset.left_out] = _NOWHERE
+    for index, label in enumerate(dataset.competition.classes):
+        there = np.unique(of_row[(dataset.labels == index) & (of_row >= 0)])
+        if len(there) == 1:
+            raise DataError(
+                f"All rows of the class {label!r} stand in one fold of the fold column; expected "
+                "two folds at least, so that networks can learn it.",
+                mend="Give another --fold-column, or leave it out.",
+            )
+    return Folds(count, seed, of_row)
+
+
+def _require_groups(groups: np.ndarray, count: int) -> None:
+    there = len(np.unique(groups))
+    if there < count:
+        raise DataError(
+            f"The groups' column has {there} groups, fewer than the {count} folds.",
+            mend=f"Give --folds {there}." if there >= 2 else "Give another --groups column.",
+        )
 
 
 def stored_folds(dataset: Dataset, workspace: Workspace) -> list[Folds]:
@@ -227,24 +286,32 @@ def _spread(dataset: Dataset, rows: np.ndarray, count: int, seed: int) -> np.nda
     long as each fold then has rows of each class.
     """
     labels = dataset.labels[rows]
+    groups = dataset.groups
     if dataset.fixes is not None:
         given = dataset.given_labels
         common = np.flatnonzero(~rows_of_rare(given, count))
         before = np.full(len(given), -1, dtype=np.int64)
-        before[common] = _draw(given[common], count, seed)
+        before[common] = _draw(given[common], count, seed, _of(groups, common))
         of_row = before[rows]
         there = np.zeros((count, labels.max() + 1), dtype=bool)
         there[of_row, labels] = True
         if of_row.min() >= 0 and there[:, np.unique(labels)].all():
             return np.asarray(of_row)
-    return _draw(labels, count, seed)
+    return _draw(labels, count, seed, _of(groups, rows))
 
 
-def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import StratifiedKFold
+def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
+
+
+def _draw(
+    labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     of_row = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels)):
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
         of_row[held_out] = fold
     return of_row

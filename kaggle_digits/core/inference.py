@@ -69,8 +69,8 @@ def predict(
     By single calls: Keras' own `predict` sets up a pipeline for each call, which costs more.
 
     Args:
-        model: From uint8 [batch, height, width, 1] to logits.
-        images: uint8 [n, height, width], as they came.
+        model: From uint8 [batch, height, width, planes] to logits.
+        images: uint8 [n, height, width], in colour [n, height, width, 3], as they came.
         views: How many views of each image are averaged; the image itself is the first.
         normalisation: What the network was trained on; the views are of the normalised images.
 
@@ -101,7 +101,8 @@ def outputs(model: keras.Model, images: np.ndarray) -> np.ndarray:
     size = images_per_call()
     found = []
     for start in range(0, len(images), size):
-        batch = images[start : start + size, ..., None]
+        batch = images[start : start + size]
+        batch = batch[..., None] if batch.ndim == 3 else batch
         rows = len(batch)
         if size == _GPU_BATCH and rows < size:
             # Of one size all of them: a backend that compiles would compile for each size.
@@ -118,10 +119,14 @@ def _moved(
     """Return all images turned, scaled and shifted alike; what comes in from outside is black."""
     import cv2
 
-    height, width = images.shape[1:]
+    height, width = images.shape[1:3]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, size)
     turn[:, 2] += (right * width, down * height)
     moved = np.empty_like(images)
+    if images.ndim == 4:
+        for row, image in enumerate(images):
+            moved[row] = cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_CUBIC)
+        return moved
     # As the channels of one picture, the most that OpenCV takes: the same pixels in two thirds of
     # the time.
     for start in range(0, len(images), _CHANNELS):

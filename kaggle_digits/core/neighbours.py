@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kaggle_digits.core.arrays import luminance
 from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.core.normalisation import normalise
 from kaggle_digits.ground.progress import Task
@@ -24,15 +25,15 @@ _SMALLEST = 1e-3
 
 
 class References:
-    """Images whose classes are known, deslanted.
+    """Images whose classes are known, in grey and deslanted.
 
     Args:
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width] or [n, height, width, 3].
         labels: int64 [n], class indices.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self._upright = normalise(images, "deslant")
+        self._upright = normalise(luminance(images), "deslant")
         self._flat = _blurred(self._upright)
         self._squares = (self._flat**2).sum(axis=1)
         self._labels = labels
@@ -43,7 +44,7 @@ class References:
         """Return each image's distance to the nearest reference of each class it is asked for.
 
         Args:
-            images: uint8 [n, height, width].
+            images: uint8 [n, height, width] or [n, height, width, 3].
             asked: int64 [n, k], classes.
             allowed: int64, the references that may be looked at; of each class one or more.
             task: Told of every image.
@@ -51,7 +52,7 @@ class References:
         Returns:
             float64 [n, k], 0.001 or more.
         """
-        upright = normalise(images, "deslant")
+        upright = normalise(luminance(images), "deslant")
         flat = _blurred(upright)
         of_class = {
             int(label): allowed[self._labels[allowed] == label] for label in np.unique(asked)

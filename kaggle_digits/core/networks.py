@@ -73,7 +73,9 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         return normalised
 
 
-def build(config: TrainingConfig, height: int, width: int, classes: int, seed: int) -> keras.Model:
+def build(
+    config: TrainingConfig, height: int, width: int, classes: int, seed: int, planes: int = 1
+) -> keras.Model:
     """Build an untrained network.
 
     Args:
@@ -82,12 +84,13 @@ def build(config: TrainingConfig, height: int, width: int, classes: int, seed: i
         width: Image width in pixels.
         classes: Number of classes.
         seed: Fixes the initial weights and the dropout masks.
+        planes: Of an image: 1 for grey, 3 for colour.
 
     Returns:
-        A model from uint8 [batch, height, width, 1] to float32 logits [batch, classes].
+        A model from uint8 [batch, height, width, planes] to float32 logits [batch, classes].
     """
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input((height, width, 1), dtype="uint8")
+    inputs = keras.Input((height, width, planes), dtype="uint8")
     maps = layers.Rescaling(1 / 255)(inputs)
     for block in blocks_of(config, height, width):
         match block:

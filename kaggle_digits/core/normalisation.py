@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kaggle_digits.core.arrays import luminance
 from kaggle_digits.ground.names import require_known
 
 _LARGEST_SLANT = 1.2
@@ -64,7 +65,8 @@ def normalise(images: np.ndarray, name: str) -> np.ndarray:
     black; an image without ink stays as it is.
 
     Args:
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width]; in colour, [n, height, width, 3], the map is that of
+            their luminance, and takes all planes along.
         name: One of `NORMALISATIONS`.
 
     Raises:
@@ -75,11 +77,12 @@ def normalise(images: np.ndarray, name: str) -> np.ndarray:
         return images
     import cv2
 
-    height, width = images.shape[1:]
+    height, width = images.shape[1:3]
     made = images.copy()
     for start in range(0, len(images), _AT_A_TIME):
-        rows = start + np.flatnonzero(images[start : start + _AT_A_TIME].any(axis=(1, 2)))
-        for row, back in zip(rows, _back(images[rows], wanted), strict=True):
+        ink = luminance(images[start : start + _AT_A_TIME])
+        inked = np.flatnonzero(ink.any(axis=(1, 2)))
+        for row, back in zip(start + inked, _back(ink[inked], wanted), strict=True):
             # The map says where each pixel comes from; cubic as in augmentation.
             flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
             made[row] = cv2.warpAffine(images[row], back, (width, height), flags=flags)

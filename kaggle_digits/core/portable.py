@@ -1,7 +1,7 @@
 """A trained network as files that other programs read: plain Keras, and ONNX.
 
-Both take uint8 images [n, height, width, 1] as they came and give probabilities, float32
-[n, classes]; nothing of this package is needed to load them.
+Both take uint8 images [n, height, width, 1], in colour with 3 planes, as they came and give
+probabilities, float32 [n, classes]; nothing of this package is needed to load them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def portable(model: keras.Model) -> keras.Model:
     """Return a trained network made of Keras' own layers alone, in float32, with probabilities.
 
     Args:
-        model: From uint8 [batch, height, width, 1] to logits; as `networks.build` makes it.
+        model: From uint8 [batch, height, width, planes] to logits; as `networks.build` makes it.
     """
     import keras
     from keras import layers
@@ -125,8 +125,13 @@ class OnnxNetwork:
         )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probabilities, float32 [n, classes], of uint8 images [n, height, width]."""
-        found: np.ndarray = self._session.run(None, {INPUT: images[..., np.newaxis]})[0]
+        """Return probabilities, float32 [n, classes].
+
+        Args:
+            images: uint8 [n, height, width], in colour [n, height, width, 3].
+        """
+        given = images[..., np.newaxis] if images.ndim == 3 else images
+        found: np.ndarray = self._session.run(None, {INPUT: given})[0]
         return found
 
 

@@ -198,11 +198,13 @@ class _Run:
     def __init__(self, job: TrainingJob, dataset: Dataset, batches: Batches) -> None:
         from kaggle_digits.core.networks import build
 
-        shape = dataset.competition
+        form = dataset.competition
         self.job = job
         self.state = Progressed([], 0.0)
         self.batches = batches
-        self.model = build(job.config, shape.height, shape.width, len(shape.classes), job.seed)
+        self.model = build(
+            job.config, form.height, form.width, len(form.classes), job.seed, form.planes
+        )
         self._compile()
 
     def _compile(self) -> None:

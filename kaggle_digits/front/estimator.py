@@ -21,7 +21,7 @@ from ensembles import api as ensembles
 from kaggle_digits.core.data import Dataset, cache
 from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.place import Place
-from kaggle_digits.front.images import ArrayError, Scaling, as_grey
+from kaggle_digits.front.images import ArrayError, Scaling, as_images
 from kaggle_digits.front.loading import seconds
 from kaggle_digits.ground import names
 from kaggle_digits.ground.competition import Competition, SubmissionFormat
@@ -60,8 +60,8 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         time_budget: Seconds, or a text such as `20m`, for search and training; None for no limit.
         preset: `quick`, `medium` or `best`: how much is searched and trained, where nothing else is
             said.
-        image_shape: Height and width of flat rows; None for square ones. Rows that fill no square
-            are laid into the next larger one, line by line.
+        image_shape: Height and width of flat rows, of colour with a 3 after them; None for square
+            ones. Rows that fill no square are laid into the next larger one, line by line.
         random_state: Fixes all that is drawn.
         workspace: A folder to keep members in, so that a fit that was interrupted goes on; None
             for a temporary one.
@@ -101,7 +101,7 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         trials: int | None = None,
         time_budget: str | float | None = None,
         preset: str = "quick",
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, int] | tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         workspace: str | Path | None = None,
         workers: int | None = None,
@@ -142,11 +142,11 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         self.classes_, indices = np.unique(labels, return_inverse=True)
         folds = _possible_folds(self.classes_, indices, self.folds, progress)
-        grey = self._grey(values)
-        self.scaling_ = Scaling.of(grey)
+        found = self._as_images(values)
+        self.scaling_ = Scaling.of(found)
         if (self.scaling_.low, self.scaling_.high) != (0.0, 255.0):
             progress.say(f"images: {self.scaling_}")
-        images = _laid_out(self.scaling_.apply(grey))
+        images = _laid_out(self.scaling_.apply(found))
         self.image_shape_ = images.shape[1:]
         with ExitStack() as stack:
             folder = self.workspace
@@ -170,7 +170,7 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         from kaggle_digits.core import inference
 
-        images = _laid_out(self.scaling_.apply(self._grey(self._validated(X)[0])))
+        images = _laid_out(self.scaling_.apply(self._as_images(self._validated(X)[0])))
         if images.shape[1:] != self.image_shape_:
             raise ArrayError(
                 f"X has images of {images.shape[1:]} pixels (height, width); {type(self).__name__} "
@@ -236,12 +236,12 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return tuple(_validate(self, X=X, y=y, reset=True))
         return _validate(self, X=X, reset=False), None
 
-    def _grey(self, values: np.ndarray) -> np.ndarray:
+    def _as_images(self, values: np.ndarray) -> np.ndarray:
         shape = None if self.image_shape is None else ImageShape(*self.image_shape)
         pixels = values.shape[1]
         if values.ndim == 2 and shape is None and math.isqrt(pixels) ** 2 != pixels:
             return values
-        return as_grey(values, shape)
+        return as_images(values, shape)
 
 
 def _validate(estimator: Any, *, features: bool = True, **given: Any) -> Any:
@@ -298,7 +298,7 @@ def _possible_folds(
 
 
 def _laid_out(scaled: np.ndarray) -> np.ndarray:
-    """Return images of a size that networks can take, uint8 [n, height, width].
+    """Return images of a size that networks can take, uint8 [n, height, width] or with planes.
 
     Args:
         scaled: Images, or flat rows that fill no square.
@@ -307,20 +307,20 @@ def _laid_out(scaled: np.ndarray) -> np.ndarray:
         side = math.isqrt(scaled.shape[1]) + 1
         spare = side * side - scaled.shape[1]
         scaled = np.pad(scaled, ((0, 0), (0, spare))).reshape(-1, side, side)
-    _, height, width = scaled.shape
-    margin = max(_LEAST_SIDE - height, 0), max(_LEAST_SIDE - width, 0)
-    return np.ascontiguousarray(np.pad(scaled, ((0, 0), (0, margin[0]), (0, margin[1]))))
+    margins = [(0, max(_LEAST_SIDE - side, 0)) for side in scaled.shape[1:3]]
+    around = [(0, 0), *margins, *[(0, 0)] * (scaled.ndim - 3)]
+    return np.ascontiguousarray(np.pad(scaled, around))
 
 
 def _dataset(
     images: np.ndarray, labels: np.ndarray, classes: int, folder: Path
 ) -> tuple[Dataset, Workspace]:
     """Keep the images where workers find them, each data in a workspace of its own."""
-    _, height, width = images.shape
+    _, height, width, *planes = images.shape
     numbered = tuple(str(place) for place in range(classes))
     # A competition has test images; one of the training images stands in for them.
     parsed = Parsed(
-        Competition(height, width, numbered, SubmissionFormat()),
+        Competition(height, width, numbered, SubmissionFormat(), *planes),
         images,
         labels.astype(np.int64),
         images[:1],

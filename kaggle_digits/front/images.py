@@ -1,4 +1,4 @@
-"""Arrays that a user has, made into the grey images that networks are trained on."""
+"""Arrays that a user has, made into the images that networks are trained on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaggle_digits.ground.errors import DataError
-from kaggle_digits.ground.shapes import ImageShape
-
-_GREY = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue (ITU-R BT.601), as image libraries turn colours into grey."""
+from kaggle_digits.ground.shapes import COLOUR, ImageShape
 
 
 class ArrayError(DataError, ValueError):
@@ -59,25 +56,23 @@ class Scaling:
         return f"values of {self.low:g} to {self.high:g} become 0 to 255"
 
 
-def as_grey(values: np.ndarray, shape: ImageShape | None) -> np.ndarray:
-    """Return images as [n, height, width], their values as they are.
+def as_images(values: np.ndarray, shape: ImageShape | None) -> np.ndarray:
+    """Return images as [n, height, width], in colour [n, height, width, 3], values as they are.
 
     Args:
         values: Numbers, [n, height, width], [n, height, width, channels] of 1 channel, 3 (red,
             green, blue) or 4 (the last one, opacity, is left out), or flat rows [n, pixels].
-        shape: Of flat rows; None for square ones.
+        shape: Of flat rows; None for square ones in grey.
 
     Raises:
         ArrayError: It has another form.
     """
     if values.ndim == 2:
-        return values.reshape(len(values), *_sides(values.shape[1], shape))
+        return _of_rows(values, shape)
     if values.ndim == 4 and values.shape[3] == 1:
         return values[..., 0]
-    if values.ndim == 4 and values.shape[3] in (3, 4):
-        grey = values[..., :3] @ _GREY
-        whole: np.ndarray = np.rint(grey).astype(np.uint8) if values.dtype == np.uint8 else grey
-        return whole
+    if values.ndim == 4 and values.shape[3] in (COLOUR, COLOUR + 1):
+        return values[..., :COLOUR]
     if values.ndim == 3:
         return values
     raise ArrayError(
@@ -86,14 +81,18 @@ def as_grey(values: np.ndarray, shape: ImageShape | None) -> np.ndarray:
     )
 
 
-def _sides(pixels: int, shape: ImageShape | None) -> tuple[int, int]:
+def _of_rows(values: np.ndarray, shape: ImageShape | None) -> np.ndarray:
+    rows, pixels = values.shape
     if shape is None:
         side = math.isqrt(pixels)
         shape = ImageShape(side, side)
-    if shape.height * shape.width != pixels:
+    if shape.count != pixels:
         raise ArrayError(
-            f"Rows have {pixels} values; expected {shape.height * shape.width}, or a square "
-            "number.",
-            mend="Give image_shape=(height, width), or images as [n, height, width].",
+            f"Rows have {pixels} values; expected {shape.count}, or a square number.",
+            mend="Give image_shape=(height, width), in colour (height, width, 3), or images as [n, "
+            "height, width].",
         )
-    return shape.height, shape.width
+    if shape.planar:
+        planes = values.reshape(rows, shape.planes, shape.height, shape.width)
+        return np.moveaxis(planes, 1, -1)
+    return values.reshape(rows, *shape.sides)

@@ -21,7 +21,7 @@ from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
-from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.shapes import ImageShape, parse_size
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
@@ -61,7 +61,7 @@ class Loaded(Shown):
 
     @property
     def images(self) -> np.ndarray:
-        """Training images, uint8 [rows, height, width], read-only."""
+        """Training images, uint8 [rows, height, width] or [rows, height, width, 3], read-only."""
         return self.dataset.images
 
     @property
@@ -71,7 +71,7 @@ class Loaded(Shown):
 
     @property
     def test_images(self) -> np.ndarray:
-        """Test images, uint8 [test rows, height, width], read-only."""
+        """Test images, uint8 [test rows, height, width], in colour with 3 planes, read-only."""
         return self.dataset.test_images
 
     @property
@@ -88,7 +88,8 @@ class Loaded(Shown):
         form = self.dataset.competition
         classes = ", ".join(form.classes[:10]) + (", …" if len(form.classes) > 10 else "")
         return {
-            "training images": f"{len(self.images)}, {form.height}×{form.width} pixels",
+            "training images": f"{len(self.images)}, {form.height}×{form.width} pixels"
+            f"{' in colour' * (form.planes > 1)}",
             "test images": str(len(self.test_images)),
             "classes": f"{len(form.classes)}: {classes}",
             "workspace": str(self.workspace.root),
@@ -111,7 +112,11 @@ def load(
     workspace: str | Path = "workspace",
     preset: str = "quick",
     seed: int = 0,
-    image_shape: str | tuple[int, int] | None = None,
+    image_shape: str | tuple[int, int] | tuple[int, int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    skip_broken: bool = False,
+    groups: str | None = None,
+    fold_column: str | None = None,
     labels: str | Path | None = None,
     progress: Progress | bool = True,
     track: str | Callable[[Event], None] | None = None,
@@ -119,7 +124,8 @@ def load(
     """Load a competition.
 
     Args:
-        data: A folder with train.csv and test.csv, or the competition's zip; or the training table
+        data: A folder with train.csv and test.csv, or with images as files, or the competition's
+            zip; `shapes` for the embedded drawn shapes; or the training table
             as a DataFrame in the form of train.csv; or images and labels as two arrays, images as
             [n, height, width], [n, height, width, channels] or [n, pixels], of bytes or of other
             numbers, whose range is found and said. None for what the workspace was made from; in a
@@ -129,7 +135,13 @@ def load(
         preset: `quick`, `medium` or `best`: how much is searched and trained.
         seed: Same seed, same machine, same result.
         image_shape: Height and width where the columns' names do not give them, as (4, 16) or
-            "4x16"; None for as the workspace was made, at first square.
+            "4x16", of colour (32, 32, 3), or (3, 32, 32) for one plane after
+            another; None for as the workspace was made, at first square.
+        image_size: Pixels that image files are scaled to, or height and width; None for as the
+            workspace was made, at first their own size, 128 at most.
+        skip_broken: Go on without image files that are broken or missing.
+        groups: Column of the training table whose equal values stand in one fold.
+        fold_column: Column of the training table that gives each row's fold.
         labels: A CSV file of corrected training labels, with the columns row and take (a label, or
             exclude), as the report exports it; None for as the workspace was made, at first those
             of the data.
@@ -171,7 +183,10 @@ def load(
             path = None if data is None else Path(data)
         else:
             path, shape = _written(data, test, place, telling, shape)
-        dataset = reading.load(path, place, telling.say, shape, path_of(labels))
+        dataset = reading.load(
+            path, place, telling.say, shape, path_of(labels), size=_size(image_size),
+            skip_broken=skip_broken, groups=groups, fold_column=fold_column,
+        )  # fmt: skip
     return Loaded(
         dataset=dataset,
         workspace=place,
@@ -286,10 +301,16 @@ class _Theirs:
         return self._told.task(label, total, unit)
 
 
-def _shape(given: str | tuple[int, int] | None) -> ImageShape | None:
+def _shape(given: str | tuple[int, int] | tuple[int, int, int] | None) -> ImageShape | None:
     if given is None:
         return None
     return ImageShape.parse(given if isinstance(given, str) else "x".join(map(str, given)))
+
+
+def _size(given: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    return parse_size("x".join(map(str, given)) if isinstance(given, tuple) else str(given))
 
 
 def _written(
@@ -336,30 +357,30 @@ def _tables(
     import numpy as np
     import pandas as pd
 
-    from kaggle_digits.front.images import ArrayError, Scaling, as_grey
+    from kaggle_digits.front.images import ArrayError, Scaling, as_images
 
-    grey, grey_test = (as_grey(_numbers(one), shape) for one in (images, test))
+    found, found_test = (as_images(_numbers(one), shape) for one in (images, test))
     names_of_rows = np.asarray(labels)
-    if names_of_rows.shape != (len(grey),):
+    if names_of_rows.shape != (len(found),):
         raise ArrayError(
             f"Labels were given as an array of the shape {names_of_rows.shape}; expected one for "
-            f"each of {len(grey)} images."
+            f"each of {len(found)} images."
         )
-    if grey.shape[1:] != grey_test.shape[1:]:
+    if found.shape[1:] != found_test.shape[1:]:
         raise ArrayError(
-            f"Training images have the shape {grey.shape[1:]}, test images {grey_test.shape[1:]}; "
-            "expected the same."
+            f"Training images have the shape {found.shape[1:]}, test images "
+            f"{found_test.shape[1:]}; expected the same."
         )
-    scaling = Scaling.of(grey)
+    scaling = Scaling.of(found)
     if (scaling.low, scaling.high) != (0.0, 255.0):
         progress.say(f"images: {scaling}")
-    columns = [f"pixel{place}" for place in range(grey[0].size)]
+    columns = [f"pixel{place}" for place in range(found[0].size)]
     train, held = (
         pd.DataFrame(scaling.apply(one).reshape(len(one), -1), columns=columns)
-        for one in (grey, grey_test)
+        for one in (found, found_test)
     )
     train.insert(0, "label", [str(label) for label in names_of_rows.tolist()])
-    return (train, held), ImageShape(*grey.shape[1:])
+    return (train, held), ImageShape(*found.shape[1:])
 
 
 def _numbers(values: ArrayLike) -> np.ndarray:

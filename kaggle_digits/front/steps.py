@@ -226,6 +226,7 @@ def blend(
     neighbours: bool = False,
     compare: bool = False,
     extras: Sequence[str] = (),
+    metric: str | None = None,
     output: str | Path | None = None,
 ) -> Blended:
     """Join the members' probabilities into a submission.
@@ -240,6 +241,8 @@ def blend(
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
+        metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
+            `qwk`; None for accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -261,6 +264,7 @@ def blend(
             neighbours=neighbours,
             compare=compare,
             extras=extras,
+            metric=metric,
             output=path_of(output),
         )
 
@@ -382,6 +386,7 @@ def run(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | float | None = None,
+    metric: str | None = None,
     output: str | Path | None = None,
     fresh: bool = False,
 ) -> Ran:
@@ -398,6 +403,7 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, for all of it.
+        metric: As in `blend`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
 
@@ -423,6 +429,7 @@ def run(
             threads=threads,
             cluster=cluster,
             time_budget=time_budget,
+            metric=metric,
             output=path_of(output),
             fresh=fresh,
         )

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from kaggle_digits.ground.artefacts import Fields
+from kaggle_digits.ground.artefacts import Fields, FormError
 from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.shapes import ImageShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,13 @@ class SubmissionFormat:
 
     Args:
         id_column: Header of the first column.
-        label_column: Header of the second column.
+        label_column: Header of the second column; where there is a column for each class, how the
+            label is called.
         newline: Line ending, CRLF or LF.
         final_newline: Whether the last line ends with one.
         byte_order_mark: Whether the file starts with one.
+        values: Where probabilities are submitted, each column's header and its class; a single one
+            is the probability of the one class of two. Empty where labels are.
     """
 
     id_column: str = "ImageId"
@@ -34,6 +38,12 @@ class SubmissionFormat:
     newline: str = "\r\n"
     final_newline: bool = True
     byte_order_mark: bool = False
+    values: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def header(self) -> list[str]:
+        """The columns' names, the id's first."""
+        return [self.id_column, *([name for name, _ in self.values] or [self.label_column])]
 
     @classmethod
     def read(cls, content: bytes, name: str) -> tuple[Self, tuple[str, ...]]:
@@ -76,14 +86,26 @@ class SubmissionFormat:
             ids: Test ids in the order of the file, n of them.
             labels: The predicted class of each, n texts.
         """
+        return self.render_fields(ids, [[label] for label in labels])
+
+    def render_fields(self, ids: Sequence[str], fields: Sequence[Sequence[str]]) -> bytes:
+        """Return a submission file's bytes in this form.
+
+        Args:
+            ids: Test ids in the order of the file, n of them.
+            fields: What follows each id, n rows.
+        """
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator=self.newline)
-        writer.writerow([self.id_column, self.label_column])
-        writer.writerows(zip(ids, labels, strict=True))
+        writer.writerow(self.header)
+        writer.writerows([key, *row] for key, row in zip(ids, fields, strict=True))
         text = out.getvalue()
         if not self.final_newline:
             text = text.removesuffix(self.newline)
         return text.encode("utf-8-sig" if self.byte_order_mark else "utf-8")
+
+
+_ADDED: dict[str, int | bool] = {"planes": 1, "planar": False, "fitted": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +118,18 @@ class Competition:
         classes: The labels as they stand in the files; a class's index here is its column in
             every array of probabilities.
         form: The submission's form.
+        planes: 1 for grey images, 3 for images in red, green and blue.
+        planar: Whether rows of numbers hold one plane of an image after another.
+        fitted: Whether images were scaled to this size from others, so that new ones are, too.
     """
 
     height: int
     width: int
     classes: tuple[str, ...]
     form: SubmissionFormat
+    planes: int = 1
+    planar: bool = False
+    fitted: bool = False
 
     def __post_init__(self) -> None:
         """Refuse labels that cannot stand in a submission.
@@ -117,9 +145,21 @@ class Competition:
                     mend="Rename it in the training data.",
                 )
 
+    @property
+    def shape(self) -> ImageShape:
+        """The shape of the images, and how a row of numbers holds one."""
+        return ImageShape(self.height, self.width, self.planes, self.planar)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the value as a dictionary that JSON can hold."""
-        return asdict(self) | {"classes": list(self.classes)}
+        """Return the value as a dictionary that JSON can hold.
+
+        What came later is left out where it has its neutral value, so that digests of data stay
+        what they were before it came.
+        """
+        values = asdict(self) | {"classes": list(self.classes)}
+        if not self.form.values:
+            del values["form"]["values"]
+        return {key: value for key, value in values.items() if _ADDED.get(key) != value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -140,8 +180,88 @@ class Competition:
                 newline=form.text("newline"),
                 final_newline=form.flag("final_newline"),
                 byte_order_mark=form.flag("byte_order_mark"),
+                values=_pairs(form),
             ),
+            planes=fields.whole("planes", 1, least=1),
+            planar=fields.flag("planar", False),
+            fitted=fields.flag("fitted", False),
         )
+
+    def fields(
+        self, probabilities: Sequence[Sequence[float]], answers: Sequence[int]
+    ) -> list[list[str]]:
+        """Return what a submission says of each image: its label, or what is asked for of it.
+
+        Args:
+            probabilities: Of each image, those of all classes in their order.
+            answers: The class named for each.
+        """
+        if not self.form.values:
+            return [[self.classes[index]] for index in answers]
+        places = [self.classes.index(label) for _, label in self.form.values]
+        return [[f"{row[place]:.9g}" for place in places] for row in probabilities]
+
+    def read_values(self, content: bytes, name: str) -> dict[str, list[float]]:
+        """Read a submission of probabilities: each id's, of the form's columns in their order.
+
+        Raises:
+            DataError: The header is another one, a line has another number of fields, a value is
+                no probability, or ids are doubled or empty.
+        """
+        rows = [row for row in csv.reader(io.StringIO(decode(content, name), newline="")) if row]
+        if not rows or rows[0] != self.form.header:
+            given = ",".join(rows[0]) if rows else ""
+            raise DataError(
+                f"{name} has the header {given!r}; expected {','.join(self.form.header)!r}.",
+                mend="Letter case and order count; there must be no index column.",
+            )
+        for line, row in enumerate(rows[1:], start=2):
+            if len(row) != len(rows[0]):
+                raise DataError(
+                    f"{name} line {line} has {len(row)} fields; expected {len(rows[0])}."
+                )
+        require_distinct_ids((row[0] for row in rows[1:]), name)
+        return {
+            row[0]: [_probability(field, f"{name} line {line}") for field in row[1:]]
+            for line, row in enumerate(rows[1:], start=2)
+        }
+
+    def answers(self, content: bytes, name: str) -> dict[str, str]:
+        """Read a submission: the label of each id, the most probable one where it has values.
+
+        Raises:
+            DataError: It is none.
+        """
+        if not self.form.values:
+            return read_labels(content, name)
+        labels = [label for _, label in self.form.values]
+        if len(labels) == 1:
+            (other,) = [label for label in self.classes if label != labels[0]]
+            values = self.read_values(content, name)
+            return {key: labels[0] if row[0] >= 0.5 else other for key, row in values.items()}
+        return {
+            key: labels[max(range(len(row)), key=row.__getitem__)]
+            for key, row in self.read_values(content, name).items()
+        }
+
+
+def _probability(field: str, where: str) -> float:
+    try:
+        value = float(field)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise DataError(f"{where} has the value {field!r}; expected a probability, 0 to 1.")
+    return value
+
+
+def _pairs(form: Fields) -> tuple[tuple[str, str], ...]:
+    if "values" not in form:
+        return ()
+    found = [tuple(pair) for pair in form.items("values") if isinstance(pair, list)]
+    if any(len(pair) != 2 or not all(isinstance(one, str) for one in pair) for pair in found):
+        raise FormError("values holds something else than pairs of a column and a class")
+    return tuple((str(pair[0]), str(pair[1])) for pair in found)
 
 
 def short_name(given: str) -> str:

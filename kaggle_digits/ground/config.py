@@ -199,15 +199,28 @@ def load_presets() -> dict[str, Preset]:
     return {name: Preset(name=name, **values) for name, values in tomllib.loads(text).items()}
 
 
-def load_portfolio() -> list[TrainingConfig]:
+def load_portfolio(planes: int = 1) -> list[TrainingConfig]:
     """Read the bundled configurations that have stood the test of experiments.
+
+    Args:
+        planes: Of the images: 1 for grey; those in colour are varied as photographs are.
 
     Returns:
         Distinct configurations of different families, the default one first. A search tries them
         before it proposes its own.
     """
     text = resources.files("kaggle_digits.ground").joinpath("portfolio.toml").read_text("utf-8")
-    return [TrainingConfig.from_json(values) for values in tomllib.loads(text)["configuration"]]
+    found = [TrainingConfig.from_json(values) for values in tomllib.loads(text)["configuration"]]
+    if planes == 1:
+        return found
+    return [
+        dataclasses.replace(config, augmentation=_AS_PHOTO[config.augmentation]) for config in found
+    ]
+
+
+_AS_PHOTO = {"standard": "photo-unflipped", "elastic": "photo"}
+"""What the portfolio's policies become for images in colour: not mirrored by default, since what
+is mirrored may be another class (signs, letters), and mirrored where several are tried."""
 
 
 _KINDS = {

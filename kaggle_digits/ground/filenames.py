@@ -36,6 +36,12 @@ def is_table(name: str) -> bool:
     return bool(_TABLE.fullmatch(base)) or base in _PLAIN_ZIPS
 
 
+def is_image(name: str) -> bool:
+    """Say whether a file's name is an image's: PNG, JPEG, BMP, TIFF, GIF or WebP."""
+    base = _base(name)
+    return base.endswith(_IMAGES) and not base.startswith(".")
+
+
 def choose_files(names: Iterable[str], where: str) -> dict[Role, str]:
     """Give each role its file: the usual name, or the one table whose name contains the role.
 
@@ -94,14 +100,6 @@ def _pick(role: Role, tables: Sequence[str], where: str) -> str | None:
 
 
 def _missing(role: Role, names: Sequence[str], where: str) -> DataError:
-    images = [name for name in names if _base(name).endswith(_IMAGES)]
-    if images and len(images) > len(names) / 2:
-        return DataError(
-            f"{where} has no {USUAL[role]}; it holds image files ({shorten(sorted(images), 3)}). "
-            "Images as files are not supported yet; expected them as rows of pixels in CSV files.",
-            mend="Write the images into train.csv and test.csv, a row each: label, pixel0, pixel1 "
-            "and so on.",
-        )
     shown = sorted(names)
     archives = [name for name in shown if name.lower().endswith(".zip") and not is_table(name)]
     if archives and where.lower().endswith(".zip"):
@@ -143,4 +141,5 @@ def _unpacked(name: str) -> str:
 
 
 def _base(name: str) -> str:
-    return PurePosixPath(name).name.lower()
+    # By text alone: there may be a hundred thousand names.
+    return name.rstrip("/").rpartition("/")[2].lower()

@@ -18,13 +18,22 @@ PRESETS = ("quick", "medium", "best")
 FAMILIES = ("strided", "pooled", "residual", "wide", "valid", "stepped")
 OPTIMIZERS = ("adamw", "sgd")
 NORMALISATIONS = ("none", "deslant", "box14", "box20", "deslant-box14", "deslant-box20")
-POLICIES = ("none", "light", "standard", "elastic", "strong")
+INK_POLICIES = ("none", "light", "standard", "elastic", "strong")
+"""Augmentation of ink on an even ground, such as digits: what a search of grey images goes over."""
+
+PHOTO_POLICIES = ("photo", "photo-unflipped")
+"""Augmentation of photographs: lit, cropped, turned a little, and mirrored or not."""
+
+POLICIES = (*INK_POLICIES, *PHOTO_POLICIES)
 PRECISIONS = (AUTO, "bfloat16", "float16", "float32")
 
 STRATEGIES = ("hyperband", "bayesian", "random", "grid")
 
 METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack")
 """How members are joined, the simplest first."""
+
+METRICS = ("accuracy", "log-loss", "macro-f1", "auc", "qwk")
+"""What a competition may be scored by; qwk is Cohen's kappa with quadratic weights."""
 
 SOFT, HARD = "soft", "hard"
 PSEUDO_TARGETS = (SOFT, HARD)

@@ -107,6 +107,7 @@ def run(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | float | None = None,
+    metric: str | None = None,
     output: Path | None = None,
     fresh: bool = False,
     started: float | None = None,
@@ -126,6 +127,7 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, that all of it may take; None for no limit.
+        metric: As in `blend`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
         started: `time.monotonic()` at which the time budget began; None for now.
@@ -147,11 +149,16 @@ def run(
     require_backend()
     until = Deadline(budget, started)
     dataset = place.data()
+    if metric is not None:
+        from kaggle_digits.core.metrics import require_possible
+
+        require_possible(metric, dataset.competition.classes)
     images = len(dataset.images) + len(dataset.test_images)
     if time_budget is not None:
         require_budget(time_budget, images)
     # What the members will refuse is refused before a search, which may take the place of another.
-    require_rows_per_class(dataset, folds or preset.folds, rare)
+    if dataset.given_folds is None:
+        require_rows_per_class(dataset, folds or preset.folds, rare)
     tuned = _search(
         place,
         preset,
@@ -189,7 +196,7 @@ def run(
         fresh=fresh,
     )
     place.progress.say("blend: averaging members")
-    blended = _api("ensembles").blend(place, output=output)
+    blended = _api("ensembles").blend(place, metric=metric, output=output)
     # The workspace's own file: what was written to a device cannot be read back.
     checked = _api("submissions").check(place)
     return Ran(
@@ -226,7 +233,7 @@ def _without_ranking(place: Place) -> tuple[TrainingConfig, ...]:
         place.progress.say("tune: the best of an earlier search is trained")
         return ()
     place.progress.say("tune: the first bundled configuration is trained")
-    return (load_portfolio()[0],)
+    return (load_portfolio(place.data().competition.planes)[0],)
 
 
 def _api(wing: str) -> Any:

@@ -32,7 +32,8 @@ from kaggle_digits.ground.config import (
 )
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.events import Track, ignore
-from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.shapes import ImageShape, parse_size
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
@@ -74,6 +75,10 @@ class Session:
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
         image_shape: The --image-shape; None for what the workspace or the files show.
+        image_size: The --image-size of image files; None as well.
+        skip_broken: The --skip-broken.
+        groups: The --groups column of train.csv.
+        fold_column: The --fold-column of train.csv.
         labels: The --labels path; None for what the workspace was made with.
         track: Told what each step has come to; of commands that take `track_option`.
     """
@@ -86,6 +91,10 @@ class Session:
     console: Console
     started: float
     image_shape: ImageShape | None = None
+    image_size: tuple[int, int] | None = None
+    skip_broken: bool = False
+    groups: str | None = None
+    fold_column: str | None = None
     labels: Path | None = None
     track: Track = ignore
     _dataset: Dataset | None = None
@@ -96,9 +105,29 @@ class Session:
             from kaggle_digits.core.data import load
 
             self._dataset = load(
-                self.data, self.workspace, self.console.say, self.image_shape, self.labels
+                self.data,
+                self.workspace,
+                self.console.say,
+                self.image_shape,
+                self.labels,
+                size=self.image_size,
+                skip_broken=self.skip_broken,
+                groups=self.groups,
+                fold_column=self.fold_column,
             )
         return self._dataset
+
+    def reading(self) -> tuple[str, ...]:
+        """Return the options by which another command reads the data as this one does."""
+        wanted = Wanted(
+            self.image_shape, self.image_size, self.skip_broken, self.groups, self.fold_column
+        )
+        if self.workspace.data_record.exists():  # else there is nothing for which to load a reader
+            from kaggle_digits.core.data.provenance import read_provenance
+
+            known = read_provenance(self.workspace)
+            wanted = wanted if known is None else wanted.or_else(known.wanted)
+        return wanted.words
 
     def fixes(self) -> Fixes | None:
         """Return the corrections of labels; the data are read only where they are given anew."""
@@ -185,15 +214,40 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--data"],
             type=click.Path(path_type=Path),
-            help="Folder with train.csv and test.csv, or the competition's zip. Default: what "
-            "the workspace was made from; at first data/ if it is there, else the embedded digits.",
+            help="Folder with train.csv and test.csv, or with images as files, or the "
+            "competition's zip; shapes: the embedded drawn shapes, in colour. Default: what the "
+            "workspace was made from; at first data/ if it is there, else the embedded digits.",
         ),
         click.Option(
             ["--image-shape"],
             metavar="HEIGHTxWIDTH",
             callback=_parse_shape,
-            help="Shape of the images where the columns' names do not give it. Default: as the "
-            "workspace was made; at first square.",
+            help="Shape of images in pixel columns where their names do not give it; in colour "
+            "HEIGHTxWIDTHx3, or 3xHEIGHTxWIDTH where a row holds one plane after another. Default: "
+            "as the workspace was made; at first square.",
+        ),
+        click.Option(
+            ["--image-size"],
+            metavar="PIXELS",
+            callback=_parse_size,
+            help="Size that image files are scaled to, such as 64 or 48x64. Default: as the "
+            "workspace was made; at first their own, 128 at most.",
+        ),
+        click.Option(
+            ["--skip-broken"],
+            is_flag=True,
+            help="Go on without image files that are broken or missing.",
+        ),
+        click.Option(
+            ["--groups"],
+            metavar="COLUMN",
+            help="Column of train.csv, such as the writer or the patient, whose rows stand in one "
+            "fold together. Default: as the workspace was made; at first none.",
+        ),
+        click.Option(
+            ["--fold-column"],
+            metavar="COLUMN",
+            help="Column of train.csv that gives each row's fold. Default: as --groups.",
         ),
         click.Option(
             ["--labels"],
@@ -239,6 +293,15 @@ def _parse_shape(
 ) -> ImageShape | None:
     try:
         return None if text is None else ImageShape.parse(text)
+    except ConfigurationError as error:
+        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
+
+
+def _parse_size(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    try:
+        return None if text is None else parse_size(text)
     except ConfigurationError as error:
         raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
 
@@ -290,6 +353,10 @@ def _call(body: Body, given: dict[str, Any]) -> None:
             console=console,
             started=time.monotonic(),
             image_shape=given.pop("image_shape"),
+            image_size=given.pop("image_size"),
+            skip_broken=given.pop("skip_broken"),
+            groups=given.pop("groups"),
+            fold_column=given.pop("fold_column"),
             labels=given.pop("labels"),
         )
         tracker = given.pop("track", None)

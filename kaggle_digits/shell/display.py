@@ -25,7 +25,7 @@ class Picture:
     """A small picture with a line below it.
 
     Args:
-        image: uint8 [height, width].
+        image: uint8 [height, width], or [height, width, 3] in red, green and blue.
         caption: The line.
     """
 
@@ -100,9 +100,11 @@ def _row(cells: Sequence[str], tags: Sequence[str]) -> str:
 def _picture(picture: Picture) -> str:
     import cv2
 
-    height, width = picture.image.shape
+    height, width = picture.image.shape[:2]
     scale = _SIDE / max(height, width)
-    data = base64.b64encode(cv2.imencode(".png", picture.image)[1].tobytes()).decode("ascii")
+    # OpenCV's order is blue, green, red.
+    image = picture.image if picture.image.ndim == 2 else picture.image[..., ::-1]
+    data = base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode("ascii")
     caption = html.escape(picture.caption)
     return (
         f'<span style="{_PICTURE}"><img style="{_IMAGE}" width="{width * scale:.0f}" '

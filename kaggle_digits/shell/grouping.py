@@ -15,8 +15,8 @@ GROUPS = {
         "--precision", "--public-share", "--interval", "--times", "--full",
     ),
     "Where": (
-        "--data", "--image-shape", "--labels", "--workspace", "--competition", "--local", "--truth",
-        "--dir",
+        "--data", "--image-shape", "--image-size", "--skip-broken", "--groups", "--fold-column",
+        "--labels", "--workspace", "--competition", "--local", "--truth", "--dir",
     ),
     "Output": (
         "--output", "--show", "--compare", "--export", "--plot", "--tensorboard", "--track",

@@ -25,6 +25,7 @@ from kaggle_digits.shell.report.command import make_report
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
+@click.option("--metric", type=click.Choice(names.METRICS), help="As in blend.")
 @click.option("--rare", type=click.Choice(names.RARE), help="As in cv-train.")
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
@@ -51,6 +52,7 @@ def run(
     threads: int | None,
     cluster: str | None,
     time_budget: str | None,
+    metric: str | None,
     output: Path | None,
 ) -> Outcome:
     """Do all of it: search, train, blend, check the submission, and make the report.
@@ -72,6 +74,7 @@ def run(
         threads=threads,
         cluster=cluster,
         time_budget=time_budget,
+        metric=metric,
         output=output,
         fresh=session.fresh,
         started=session.started,

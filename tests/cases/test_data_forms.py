@@ -263,22 +263,14 @@ def test_a_byte_order_mark_in_files_that_users_write(made, read, tmp_path) -> No
     assert read_space(tmp_path / "space.toml")
 
 
-def test_a_folder_of_images_is_named_as_not_supported_yet(tmp_path, read) -> None:
+def test_a_folder_of_training_images_alone_is_told_what_it_lacks(tmp_path, read) -> None:
     for label in "01":
         (tmp_path / "images" / "train" / label).mkdir(parents=True)
         (tmp_path / "images" / "train" / label / "7.png").write_bytes(b"\x89PNG")
-    with pytest.raises(DataError, match=r"holds image files \(train/0/7\.png.*not supported yet"):
+    with pytest.raises(DataError, match="There are no test images"):
         read(tmp_path / "images")
-    with pytest.raises(DataError, match="holds image files .*not supported yet"):
+    with pytest.raises(DataError, match="There are no test images"):
         read(zipped(tmp_path / "images", tmp_path / "images.zip"))
-
-
-def test_a_sample_that_wants_probabilities_is_named_as_not_supported_yet(made, read) -> None:
-    made.write(
-        "sample_submission.csv", [["id", "0", "1", "2"], *([n, "0.3", "0.3", "0.4"] for n in IDS)]
-    )
-    with pytest.raises(DataError, match=r"for each of 3 columns \(0, 1, 2\).*supported yet"):
-        read(made.folder)
 
 
 def test_no_message_lists_more_than_ten_names(make, tmp_path, read) -> None:

@@ -134,7 +134,7 @@ def test_png_files_inverted_and_transparent_are_read_alike(tmp_path: Path) -> No
     black = np.zeros((8, 8, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / "b.png"), np.dstack([black, ink[1]]))
     new = read_images([tmp_path], FORM)
-    found = fit(new.names, new.grey, new.opaque, TRAINING, "auto")
+    found = fit(new.names, new.pixels, new.opaque, TRAINING, "auto")
     assert np.array_equal(found.images, ink) and found.inverted == ("a.png", "b.png")
 
 

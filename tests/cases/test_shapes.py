@@ -26,8 +26,8 @@ def test_the_shape_is_read_in_its_usual_forms(text) -> None:
     assert ImageShape.parse(text) == ImageShape(2, 8)
 
 
-@pytest.mark.parametrize("text", ["", "8", "0x8", "2x", "axb", "2x8x3", "-2x8"])
-def test_what_is_no_grey_shape_is_refused_before_anything_runs(made, tmp_path, capfd, text) -> None:
+@pytest.mark.parametrize("text", ["", "8", "0x8", "2x", "axb", "2x8x4", "-2x8"])
+def test_what_is_no_shape_is_refused_before_anything_runs(made, tmp_path, capfd, text) -> None:
     code = call(
         "tune", "--data", made.folder, "--workspace", tmp_path / "w", f"--image-shape={text}"
     )
@@ -83,24 +83,6 @@ def test_a_missing_pixel_is_named_under_a_given_shape_too(make, workspace) -> No
         made.move_columns(name, [column for column in range(width) if column != gone])
     with pytest.raises(DataError, match="missing pixel columns pixel5"):
         load(made.folder, workspace, shape=ImageShape(2, 8))
-
-
-@pytest.mark.parametrize(
-    ("pixel", "says"),
-    [
-        ("pixel{}".format, "48 pixel columns, pixel0 to pixel47: three planes of 4×4 pixels"),
-        (lambda n: f"{'rgb'[n // 16]}{n % 16}", "three times 16 pixel columns"),
-        (
-            lambda n: f"pixel_{('red', 'green', 'blue')[n % 3]}_{n // 3}",
-            "one group for each of red",
-        ),
-    ],
-)
-def test_three_planes_of_colour_are_named(make, workspace, pixel, says) -> None:
-    made = make(height=3, width=16, pixel=pixel)
-    with pytest.raises(DataError, match=says) as caught:
-        load(made.folder, workspace)
-    assert "colour" in caught.value.message and "supported yet" in caught.value.message
 
 
 def test_three_planes_that_are_one_grey_image_are_read_when_told_so(make, workspace) -> None:

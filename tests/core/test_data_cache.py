@@ -20,6 +20,7 @@ from kaggle_digits.core.data import cache, load, source
 from kaggle_digits.core.data import dataset as dataset_module
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.files import HOST
+from kaggle_digits.ground.wanted import Wanted
 
 
 @pytest.fixture
@@ -213,14 +214,14 @@ def test_no_room(made, workspace, monkeypatch):
 
 
 def test_disk_that_fills_while_writing(made, workspace, monkeypatch):
-    write = Path.write_bytes
+    write = cache._Plain.write
 
     def fail(self, content):
-        if self.name == "test_images.npy":
+        if self._file.name.endswith("test_images.npy"):
             raise OSError(28, "No space left on device")
         return write(self, content)
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(cache._Plain, "write", fail)
     with pytest.raises(ArtefactError, match="No room on the disk while writing"):
         load(made.folder, workspace)
     left = [path for path in workspace.root.rglob("*") if path.is_file() and path.name != ".lock"]
@@ -257,8 +258,8 @@ def test_waits_for_another_process_and_takes_what_it_made(made, workspace, parse
     def finish() -> None:
         assert told == ["waiting for another process that reads data into this workspace"]
         if clock.now > 1:
-            dataset_module._read(source.find(made.folder), workspace, lambda text: None, None)
-            assert cache.remembered(source.find(made.folder), workspace, None)
+            dataset_module._read(source.find(made.folder), workspace, lambda text: None, Wanted())
+            assert cache.remembered(source.find(made.folder), workspace, Wanted())
             other.close()
 
     clock = Clock(finish)

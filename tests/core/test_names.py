@@ -43,7 +43,11 @@ def test_the_tables_have_exactly_the_names_in_their_order(table, known) -> None:
         ("augmentation", "lihgt", "Did you mean 'light'?"),
         ("optimizer", "adam", "Did you mean 'adamw'?"),
         ("family", "nonsense", "Known are: pooled, residual, stepped, strided, valid, wide."),
-        ("augmentation", "q", "Known are: elastic, light, none, standard, strong."),
+        (
+            "augmentation",
+            "q",
+            "Known are: elastic, light, none, photo, photo-unflipped, standard, strong.",
+        ),
         ("optimizer", "", "Known are: adamw, sgd."),
     ],
 )

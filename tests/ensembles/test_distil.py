@@ -201,7 +201,7 @@ def test_onnx_by_name_is_refused_at_once_where_it_cannot_be_written(place, monke
 
 
 def test_without_a_blend_there_is_nothing_to_learn(place) -> None:
-    with pytest.raises(ArtefactError, match="blend.json is not there") as error:
+    with pytest.raises(ArtefactError, match="has no blend yet") as error:
         api.distil(place, load_presets()["quick"], 0)
     assert "kaggle-digits blend" in str(error.value.mend)
 

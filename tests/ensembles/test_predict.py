@@ -41,8 +41,8 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     new = read_images([tmp_path], SHAPE)
     assert new.names == ("a.png", "b.png", "c.PNG")
-    assert new.grey.dtype == np.uint8
-    assert np.array_equal(new.grey, [wanted[2], wanted[0], wanted[1]])
+    assert new.pixels.dtype == np.uint8
+    assert np.array_equal(new.pixels, [wanted[2], wanted[0], wanted[1]])
 
 
 def test_colours_become_grey_and_transparency_is_kept(tmp_path) -> None:
@@ -54,10 +54,10 @@ def test_colours_become_grey_and_transparency_is_kept(tmp_path) -> None:
     new = read_images(
         [alike, save(tmp_path / "r.png", red), save(tmp_path / "c.png", clear)], SHAPE
     )
-    assert np.array_equal(new.grey[0], grey)
-    assert new.grey[1].tolist() == np.full((4, 6), 60).tolist()  # 0.299 × 200
+    assert np.array_equal(new.pixels[0], grey)
+    assert new.pixels[1].tolist() == np.full((4, 6), 60).tolist()  # 0.299 × 200
     assert new.opaque[:2].min() == 255
-    assert np.array_equal(new.grey[2], grey)
+    assert np.array_equal(new.pixels[2], grey)
     assert np.array_equal(new.opaque[2], np.where(grey > 99, 255, 0))
 
 
@@ -67,7 +67,7 @@ def test_a_csv_in_the_form_of_test_csv(tmp_path, make, workspace, with_ids) -> N
     made = make(height=4, width=4, **form)
     dataset = load(made.folder, workspace)
     new = read_images([made.folder / "test.csv"], dataset.competition)
-    assert np.array_equal(new.grey, dataset.test_images)
+    assert np.array_equal(new.pixels, dataset.test_images)
     assert new.names == (dataset.test_ids if with_ids else tuple(str(n + 1) for n in range(12)))
 
 
@@ -80,10 +80,10 @@ def test_several_paths_are_joined(tmp_path) -> None:
     ("name", "content", "says"),
     [
         ("x.png", draw(0, 6, 4), r"x.png has images of 6×4 pixels .*expected 4×6"),
-        ("x.png", draw(0).astype(np.uint16), "x.png has 16 bits per value; expected 8"),
         ("x.png", b"no image", "x.png cannot be read as an image"),
-        ("x.png", b"", "x.png cannot be read as an image"),
-        ("x.gif", b"GIF", "x.gif is neither a folder, nor a PNG, nor a CSV"),
+        ("x.png", b"", "x.png is empty"),
+        ("x.gif", b"GIF", "x.gif cannot be read as an image"),
+        ("x.doc", b"GIF", "x.doc is neither a folder, nor an image file, nor a CSV"),
         ("x.png", None, "There is nothing at .*x.png"),
         ("x.csv", b"pixel0,pixel1,pixel2,pixel3\n0,0,0,0\n", "x.csv has images of 2×2 pixels"),
         ("x.csv", b"0x0,0x1,1x0,1x1,2x0,2x1\n0,0,0,0,0,0\n", "x.csv has images of 3×2"),
@@ -101,8 +101,31 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, says) -> None:
         read_images([path], SHAPE)
 
 
+def test_values_of_16_bits_become_those_of_8(tmp_path) -> None:
+    save(tmp_path / "x.png", draw(0).astype(np.uint16) * 257)
+    assert np.array_equal(read_images([tmp_path], SHAPE).pixels, [draw(0)])
+
+
+def test_for_a_competition_in_colour_images_keep_or_get_their_planes(tmp_path) -> None:
+    colour = np.dstack([draw(0), draw(1), draw(2)])  # as OpenCV saves: blue, green, red
+    save(tmp_path / "a.png", colour)
+    save(tmp_path / "b.png", draw(3))
+    form = Competition(4, 6, ("a", "b", "c"), SubmissionFormat(), planes=3)
+    new = read_images([tmp_path], form)
+    assert np.array_equal(new.pixels, [colour[..., ::-1], np.dstack([draw(3)] * 3)])
+
+
+def test_where_the_competitions_images_were_scaled_new_ones_are_too(tmp_path) -> None:
+    save(tmp_path / "a.png", np.full((40, 40), 200, np.uint8))
+    form = Competition(4, 6, ("a", "b", "c"), SubmissionFormat(), fitted=True)
+    new = read_images([tmp_path], form)
+    wanted = np.zeros((4, 6), np.uint8)
+    wanted[:, 1:5] = 200
+    assert np.array_equal(new.pixels, [wanted])
+
+
 def test_a_folder_without_images_is_named(tmp_path) -> None:
-    with pytest.raises(DataError, match="has no PNG files"):
+    with pytest.raises(DataError, match="has no image files"):
         read_images([tmp_path], SHAPE)
 
 
@@ -117,7 +140,7 @@ def test_a_csv_in_the_form_of_train_csv_is_read_without_its_labels(make) -> None
     told: list[str] = []
     form = Competition(4, 4, ("a",), SubmissionFormat())
     new = read_images([made.folder / "train.csv"], form, told.append)
-    assert np.array_equal(new.grey, made.images.reshape(-1, 4, 4))
+    assert np.array_equal(new.pixels, made.images.reshape(-1, 4, 4))
     assert told == ["train.csv: left out what is no pixel or id: label"]
 
 
@@ -177,9 +200,9 @@ def test_networks_say_on_test_csv_what_their_members_said_in_training(kept) -> N
     new = read_images([folder / "test.csv"], dataset.competition)
     members = [store.load(key, (20, 15), 2) for key in keys]
     for member in members:
-        found = predict_images(store, [member.key], new.grey, 2, Silent())
+        found = predict_images(store, [member.key], new.pixels, 2, Silent())
         np.testing.assert_allclose(found, member.test, atol=1e-5)
-    found = predict_images(store, keys, new.grey, 2, Silent())
+    found = predict_images(store, keys, new.pixels, 2, Silent())
     np.testing.assert_allclose(found, np.mean([m.test for m in members], axis=0), atol=1e-5)
     assert len(keys) == 4 and np.ptp([m.test[0, 0] for m in members]) > 1e-4
 

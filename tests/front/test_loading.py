@@ -12,7 +12,8 @@ import pytest
 
 import kaggle_digits as kd
 from kaggle_digits.core.data import load as load_files
-from kaggle_digits.front.images import Scaling, as_grey
+from kaggle_digits.front.images import Scaling, as_images
+from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell.display import Picture, Shown
 
@@ -84,10 +85,25 @@ def test_the_range_of_values_is_found(values: np.ndarray, low: float, high: floa
     assert np.array_equal(scaled, wanted.clip(0, 255))
 
 
-def test_colours_become_grey() -> None:
-    red = np.zeros((1, 2, 2, 3), np.uint8)
+def test_colours_stay_and_opacity_is_left_out() -> None:
+    red = np.zeros((1, 2, 2, 4), np.uint8)
     red[..., 0] = 200
-    assert as_grey(red, None).tolist() == np.full((1, 2, 2), 60).tolist()  # 0.299 × 200
+    assert np.array_equal(as_images(red, None), red[..., :3])
+
+
+@pytest.mark.parametrize("shape", ["2x4x3", "3x2x4"])
+def test_flat_rows_of_colour_have_their_planes_in_the_order_given(shape: str) -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
+    flat = image if shape == "2x4x3" else np.moveaxis(image, -1, 1)
+    found = as_images(flat.reshape(1, -1), ImageShape.parse(shape))
+    assert np.array_equal(found, image)
+
+
+def test_arrays_in_colour_are_a_competition_in_colour(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), np.uint8)
+    given = kd.load((images, ["a", "b"] * 6), images[:3], workspace=tmp_path, progress=False)
+    assert np.array_equal(given.images, images) and np.array_equal(given.test_images, images[:3])
+    assert "5×4 pixels in colour" in repr(given) and "<img" in given._repr_html_()
 
 
 def test_the_range_is_said_to_who_listens(

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from kaggle_digits.core.architecture import FAMILIES, megamacs
-from kaggle_digits.core.augmentation import POLICIES
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.names import INK_POLICIES
 from tuning.narrowing import narrow, read_space
 from tuning.space import ON_REQUEST, SPACE, Choice, Space, steps
 
@@ -30,7 +30,7 @@ def test_the_space_searches_what_was_promised():
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     assert ALL | {dimension.name for dimension in ON_REQUEST} == fields
     assert set(dimension(Space(), "family").values) == set(FAMILIES)
-    assert set(dimension(Space(), "augmentation").values) == set(POLICIES)
+    assert set(dimension(Space(), "augmentation").values) == set(INK_POLICIES)
 
 
 def test_the_default_configuration_is_in_the_space_and_comes_back_from_it():

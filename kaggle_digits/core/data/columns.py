@@ -7,23 +7,28 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import IO
 
 from kaggle_digits.core.data.pixels import (
     PixelGrid,
     find_grid,
+    looks_planar,
     other_shapes,
     require_same_pixels,
     shape_of,
 )
 from kaggle_digits.ground.competition import is_whole_number
-from kaggle_digits.ground.errors import DataError, shorten
+from kaggle_digits.ground.errors import ConfigurationError, DataError, did_you_mean, shorten
 from kaggle_digits.ground.shapes import ImageShape
 
 LABEL_NAMES = frozenset({"label", "labels", "class", "target", "digit", "letter"})
 _ID_NAMES = frozenset({"id", "ids", "index", "key", "name", "file", "filename", "image"})
 _SEPARATORS = (",", ";", "\t", "|")
+_LOOKED_AT = 20
+"""Lines that are looked at to tell how a table's images are written."""
+
 _LEAST_PACKED = 4
 """Numbers in a field from which on it is an image, not a remark."""
 
@@ -35,12 +40,17 @@ class Header:
     Args:
         columns: The columns' names.
         separator: What stands between fields.
-        first: The fields of the first line after the header; none where there is no such line.
+        rows: The fields of the first lines after the header; none where there is no such line.
     """
 
     columns: tuple[str, ...]
     separator: str
-    first: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """The fields of the first line after the header; none where there is no such line."""
+        return self.rows[0] if self.rows else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +59,24 @@ class Layout:
 
     Args:
         columns: The header.
-        pixels: Positions of the pixel columns, row by row of the image, height × width of them.
-        height: Image height in pixels.
-        width: Image width in pixels.
+        pixels: Positions of the pixel columns, row by row of the image, the three of a pixel in
+            colour beside one another.
+        shape: Of the images; of packed ones, with the order of their planes.
         label: Position of the label column, where there is one.
         id: Position of the id column, where there is one.
         separator: What stands between fields.
         packed: Whether all pixels of an image stand in one column, with blanks between them.
+        kept: Positions of other columns that are read, too.
     """
 
     columns: tuple[str, ...]
     pixels: tuple[int, ...]
-    height: int
-    width: int
+    shape: ImageShape
     label: int | None
     id: int | None
     separator: str = ","
     packed: bool = False
+    kept: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +167,7 @@ def arrange(
     test_name: str,
     sample: tuple[str, str] | None,
     shape: ImageShape | None,
+    keep: Sequence[str] = (),
 ) -> Arrangement:
     """Say what the columns of train and test are for.
 
@@ -166,6 +178,7 @@ def arrange(
         test_name: How messages name the second file.
         sample: The sample submission's columns, id and label, where there is one.
         shape: Of the images, where the user gives it.
+        keep: Columns of train that are to be read as they are.
 
     Returns:
         The layouts, with pixels in the same image order. Columns that are none of pixels, label
@@ -182,8 +195,11 @@ def arrange(
     else:
         grid = find_grid(train.columns, train_name, shape)
         require_same_pixels(grid, test.columns, train_name, test_name)
+    grid, order_remark = _with_order(grid, train)
     pixels = frozenset(grid.names)
-    train_extra = [name for name in train.columns if name not in pixels]
+    for name in keep:
+        require_column(name, train.columns, train_name)
+    train_extra = [name for name in train.columns if name not in pixels and name not in keep]
     test_extra = [name for name in test.columns if name not in pixels]
     hint = sample[1].casefold() if sample else None
     label = _find_label(train_extra, test_extra, hint, train_name, test_name)
@@ -200,18 +216,36 @@ def arrange(
         unused = [column for column in extra if column not in (label, ids)]
         if unused:
             remarks.append(f"{name}: left out what is no pixel, label or id: {shorten(unused)}")
-    others = other_shapes(grid.height, grid.width)
-    if shape is None and not grid.named and others:
+    found = grid.shape
+    others = other_shapes(found.height, found.width)
+    if order_remark is not None:
+        remarks.append(order_remark)
+    elif shape is None and not grid.named and others:
         remarks.append(
-            f"{grid.height * grid.width} pixels are read as {grid.height}×{grid.width}, height × "
-            f"width; --image-shape gives another shape, such as {others[0]}"
+            f"{found.height * found.width} pixels are read as {found.height}×{found.width}, height "
+            f"× width; --image-shape gives another shape, such as {others[0]}"
+            f"{'x3' * (found.planes > 1)}"
         )
+    layout = _layout(train, grid, label, ids if ids in train_extra else None, packed)
     return Arrangement(
-        train=_layout(train, grid, label, ids if ids in train_extra else None, packed),
+        train=replace(layout, kept=tuple(train.columns.index(name) for name in keep)),
         test=_layout(test, grid, None, ids, packed),
         is_named_id=ids is not None and _is_id_name(ids, known),
         remarks=tuple(remarks),
     )
+
+
+def require_column(name: str, columns: Sequence[str], file: str) -> None:
+    """Refuse a column that is not there.
+
+    Raises:
+        ConfigurationError: The nearest name is in its mend.
+    """
+    if name not in columns:
+        raise ConfigurationError(
+            f"The column {name!r} was asked for, which {file} has not.",
+            mend=did_you_mean(name, columns[:_LOOKED_AT]),
+        )
 
 
 def is_text(field: str) -> bool:
@@ -241,6 +275,8 @@ def arrange_one(
     packed = grid.names[0] if grid is not None else None
     if grid is None:
         grid = find_grid(header.columns, name, shape)
+    if shape is None:
+        grid, _ = _with_order(grid, header)
     pixels = frozenset(grid.names)
     hints = LABEL_NAMES | {label_hint.casefold()}
     others = [column for column in header.columns if column not in pixels]
@@ -255,7 +291,7 @@ def packed_grid(header: Header, name: str, shape: ImageShape | None) -> PixelGri
     """Return the one column that holds all pixels of an image; none where there is no such column.
 
     Raises:
-        DataError: The pixels make no square, or are planes of colour.
+        DataError: The pixels make no square.
         ConfigurationError: They are not of the shape that was asked for.
     """
     column = _packed_column(header)
@@ -263,7 +299,8 @@ def packed_grid(header: Header, name: str, shape: ImageShape | None) -> PixelGri
         return None
     count = len(header.first[header.columns.index(column)].split())
     found = shape_of(count, shape, f"column {column!r} of {name}")
-    return PixelGrid((column,), (column,), found.height, found.width, named=False)
+    is_guessed = shape is None and found.planes > 1
+    return PixelGrid(((column,),), (column,), found, named=False, guessed=is_guessed)
 
 
 def _split(text: io.TextIOWrapper) -> tuple[str, Iterator[list[str]]]:
@@ -288,12 +325,13 @@ def _split(text: io.TextIOWrapper) -> tuple[str, Iterator[list[str]]]:
     return separator, (row for row in lines if "".join(row).strip())
 
 
-def _first(rows: Iterator[list[str]]) -> tuple[str, ...]:
-    try:
-        return tuple(field.strip() for field in next(rows, ()))
-    except csv.Error:
-        # The table's own reader says which line it is.
-        return ()
+def _first(rows: Iterator[list[str]]) -> tuple[tuple[str, ...], ...]:
+    found: list[tuple[str, ...]] = []
+    # What is wrong here is said by the table's own reader, with the number of its line.
+    with suppress(csv.Error):
+        for row in islice(rows, _LOOKED_AT):
+            found.append(tuple(field.strip() for field in row))
+    return tuple(found)
 
 
 def _count_fields(line: str, separator: str) -> int:
@@ -332,13 +370,46 @@ def _packed_grid(
             "name and form.",
             mend="Check that both files are from the same competition.",
         )
-    if (other.height, other.width) != (grid.height, grid.width):
+    if other.shape != grid.shape:
         raise DataError(
-            f"{train_name} has images of {grid.height}×{grid.width} pixels, {test_name} of "
-            f"{other.height}×{other.width}; expected one size.",
+            f"{train_name} has images of {_size(grid.shape)} pixels, {test_name} of "
+            f"{_size(other.shape)}; expected one size.",
             mend="Check that both files are from the same competition.",
         )
     return grid
+
+
+def _with_order(grid: PixelGrid, header: Header) -> tuple[PixelGrid, str | None]:
+    """Return a grid whose planes are in the order that its first images speak for, and a remark.
+
+    In the right order, neighbouring pixels differ less.
+    """
+    if not grid.guessed:
+        return grid, None
+    place = {name: position for position, name in enumerate(header.columns)}
+    columns = [place[name] for name in grid.names]
+    values = []
+    for row in header.rows:
+        with suppress(ValueError, IndexError):
+            packed = len(columns) == 1
+            fields = row[columns[0]].split() if packed else [row[column] for column in columns]
+            image = [float(field) for field in fields]
+            if len(image) == grid.shape.count:
+                values.append(image)
+    grey = ImageShape(grid.shape.height, grid.shape.width)
+    is_planar = looks_planar(values, grey)
+    shape = replace(grid.shape, planar=is_planar)
+    other = replace(shape, planar=not is_planar)
+    words = ("the three of a pixel beside one another", "one plane after another")
+    return replace(grid, shape=shape, guessed=False), (
+        f"{shape.count} numbers are read as {_size(grey)} pixels of red, green and blue, "
+        f"{words[is_planar]}, as the first images look smoother so; --image-shape {other} reads "
+        f"them as {words[not is_planar]}"
+    )
+
+
+def _size(shape: ImageShape) -> str:
+    return f"{shape.height}×{shape.width}{' × 3' * (shape.planes > 1)}"
 
 
 def _find_label(
@@ -404,11 +475,11 @@ def _layout(
     header: Header, grid: PixelGrid, label: str | None, ids: str | None, packed: str | None
 ) -> Layout:
     place = {name: position for position, name in enumerate(header.columns)}
+    names = grid.names if packed is not None else grid.in_image_order()
     return Layout(
         columns=header.columns,
-        pixels=tuple(place[name] for name in grid.names),
-        height=grid.height,
-        width=grid.width,
+        pixels=tuple(place[name] for name in names),
+        shape=grid.shape,
         label=None if label is None else place[label],
         id=None if ids is None else place[ids],
         separator=header.separator,

@@ -12,10 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from kaggle_digits.core import demo
+from kaggle_digits.core import demo, drawn_shapes
 from kaggle_digits.core.data import cache
 from kaggle_digits.core.data.fixes import Fixes, corrected_digest, fixed_labels, read_fixes
+from kaggle_digits.core.data.image_reading import Room, in_memory, read_image_competition
+from kaggle_digits.core.data.image_source import ImageSource, find_images
 from kaggle_digits.core.data.provenance import (
+    DRAWN,
     EMBEDDED,
     Provenance,
     holds_results,
@@ -23,14 +26,17 @@ from kaggle_digits.core.data.provenance import (
     settle,
 )
 from kaggle_digits.core.data.reading import Parsed, read_competition
-from kaggle_digits.core.data.source import Source, find
+from kaggle_digits.core.data.source import Source, Stamp, find, stamp_of
 from kaggle_digits.ground.competition import Competition, read_labels
-from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ReadOnlyError
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")
 """What is read when no path is given, if it is there."""
+
+_SHAPES = Path(drawn_shapes.NAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,15 +45,18 @@ class Dataset:
 
     Args:
         competition: Shape, classes and the submission's form.
-        images: uint8 [rows, height, width], read-only memory map.
+        images: uint8 [rows, height, width], in colour [rows, height, width, 3] (red, green, blue),
+            read-only memory map.
         labels: int64 [rows], class indices into `competition.classes`, corrected where there are
             `fixes`, read-only.
-        test_images: uint8 [test rows, height, width], read-only memory map.
+        test_images: uint8 of the same shape but for the rows, read-only memory map.
         test_ids: In the order of `test_images`.
         digest: 16 hex digits of what the files mean: equal for the same competition given as a
             zip or a folder, whatever the order of the columns; corrected labels are other data.
         name: How messages name it: the path given, or "embedded digits".
         truth: True label of each test id, for the embedded data only.
+        groups: int64 [rows], rows with equal numbers stand in one fold; None for no groups.
+        given_folds: int64 [rows], each row's fold where the files say it; else None.
         fixes: What is corrected in train.csv's labels; None for nothing.
     """
 
@@ -59,6 +68,8 @@ class Dataset:
     digest: str
     name: str
     truth: dict[str, str] | None
+    groups: np.ndarray | None = None
+    given_folds: np.ndarray | None = None
     fixes: Fixes | None = None
 
     @classmethod
@@ -75,6 +86,8 @@ class Dataset:
             digest=digest,
             name=name,
             truth=truth,
+            groups=parsed.groups,
+            given_folds=parsed.folds,
         )
 
     @property
@@ -128,6 +141,8 @@ class Dataset:
             "test_ids": self.test_ids,
             "digest": self.digest,
             "name": self.name,
+            "groups": self.groups,
+            "given_folds": self.given_folds,
             "fixes": None if self.fixes is None else self.fixes.to_json(),
         }
 
@@ -160,18 +175,27 @@ def load(
     say: Callable[[str], None] = lambda text: None,
     shape: ImageShape | None = None,
     labels: Path | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    skip_broken: bool = False,
+    groups: str | None = None,
+    fold_column: str | None = None,
 ) -> Dataset:
     """Read a competition; what was read once comes from the workspace's cache.
 
     Args:
-        path: A folder with train.csv and test.csv, or the competition's zip. None for what the
-            workspace was made from; in a new one for `data/` under the current folder if it is
-            there, else the embedded data.
+        path: A folder with train.csv and test.csv or with image files, or the competition's zip;
+            `shapes` for the embedded drawn shapes. None for what the workspace was made from; in a
+            new one for `data/` under the current folder if it is there, else the embedded digits.
         workspace: Where the cache is.
         say: Gets a line before each long step, and what was chosen.
-        shape: Of the images; None for what the workspace was made with, in a new one for what the
-            files show.
+        shape: Of images in pixel columns; None for what the workspace was made with, in a new one
+            for what the files show.
         labels: A file of corrected labels; None for what the workspace was made with.
+        size: Height and width that image files are scaled to; None as for `shape`.
+        skip_broken: Leave out image files that cannot be read, and say so.
+        groups: The column of train.csv whose equal values stand in one fold; None as for `shape`.
+        fold_column: The column of train.csv that gives the fold; None as for `shape`.
 
     Raises:
         DataError: The files are missing or broken, or the corrections are of other data.
@@ -184,21 +208,23 @@ def load(
     if path is None and known is None:
         path = usual
     elif path is None and known is not None:
-        path = known.where()
+        path = _SHAPES if known.path == DRAWN else known.where()
         if usual is not None and _absolute(usual) != known.path:
             say(f"going on with this workspace's own data, {known.name}; {usual} is not read")
     is_known = known is not None and known.path == _absolute(path)
-    if shape is None and known is not None and (is_known or holds_results(workspace)):
-        shape = known.shape
-    if path is not None:
-        dataset = _load(find(path), str(path), None, workspace, say, shape)
+    wanted = Wanted(shape, size, skip_broken, groups, fold_column)
+    if known is not None and (is_known or holds_results(workspace)):
+        wanted = wanted.or_else(known.wanted)
+    if path is None or _are_shapes(path):
+        dataset = _load_embedded(workspace, say, wanted, drawn=path is not None)
     else:
-        dataset = _load_embedded(workspace, say, shape)
+        dataset = _load_files(path, workspace, say, wanted)
     dataset = _corrected(dataset, labels, known, say)
     given = Provenance(
         path=_absolute(path),
         digest=dataset.digest,
-        image_shape=str(shape) if shape else None,
+        image_shape=str(wanted.shape) if wanted.shape else None,
+        reading=wanted.to_json(),
         fixes=dataset.fixes,
     )
     settle(workspace, known, given)
@@ -231,69 +257,124 @@ def _corrected(
 
 
 def _absolute(path: Path | None) -> str | None:
+    if path is not None and _are_shapes(path):
+        return DRAWN
     return None if path is None else str(path.resolve())
 
 
-def _load_embedded(
-    workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+def _are_shapes(path: Path) -> bool:
+    """Say whether a path means the embedded shapes: a folder of that name comes first."""
+    return path == _SHAPES and not path.exists()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unopened:
+    """A zip that nobody has looked into."""
+
+    path: Path
+    stamp: Stamp
+
+
+def _load_files(
+    path: Path, workspace: Workspace, say: Callable[[str], None], wanted: Wanted
 ) -> Dataset:
-    place = workspace.cache / "embedded"
+    if path.is_file():
+        # A zip of many files takes long to list; one that has not changed need not be.
+        with suppress(OSError):
+            found = _cached(_Unopened(path, (stamp_of(path),)), workspace, wanted)
+            if found is not None:
+                return Dataset.of(found[1], found[0], str(path))
+    source = find_images(path) or find(path)
+    return _load(source, str(path), None, workspace, say, wanted)
+
+
+def _load_embedded(
+    workspace: Workspace, say: Callable[[str], None], wanted: Wanted, *, drawn: bool
+) -> Dataset:
+    made, load_one = (drawn_shapes, _load_shapes) if drawn else (demo, _load_demo)
+    place = workspace.cache / ("shapes" if drawn else "embedded")
     try:
-        if not demo.is_complete(place):
+        if not made.is_complete(place):
             with cache.alone(workspace, say):
-                demo.embedded(place)
-        return _load_demo(place, workspace, say, shape)
+                made.embedded(place)
+        return load_one(place, workspace, say, wanted)
     except ReadOnlyError:
         with TemporaryDirectory() as folder:
-            return _load_demo(Path(folder), workspace, say, shape)
+            return load_one(Path(folder), workspace, say, wanted)
+
+
+def _load_shapes(
+    place: Path, workspace: Workspace, say: Callable[[str], None], wanted: Wanted
+) -> Dataset:
+    packed, truth_file = drawn_shapes.embedded(place)
+    truth = read_labels(truth_file.read_bytes(), str(truth_file))
+    return replace(_load_files(packed, workspace, say, wanted), name=DRAWN, truth=truth)
 
 
 def _load_demo(
-    place: Path, workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+    place: Path, workspace: Workspace, say: Callable[[str], None], wanted: Wanted
 ) -> Dataset:
     folder, truth_file = demo.embedded(place)
     truth = read_labels(truth_file.read_bytes(), str(truth_file))
     # Their shape is known, so that there is no choice to be told of.
-    return _load(find(folder), EMBEDDED, truth, workspace, say, shape or demo.SHAPE)
+    wanted = replace(wanted, shape=wanted.shape or demo.SHAPE)
+    return _load(find(folder), EMBEDDED, truth, workspace, say, wanted)
 
 
 def _load(
-    source: Source,
+    source: Source | ImageSource,
     name: str,
     truth: dict[str, str] | None,
     workspace: Workspace,
     say: Callable[[str], None],
-    shape: ImageShape | None,
+    wanted: Wanted,
 ) -> Dataset:
-    found = _cached(source, workspace, shape)
+    found = _cached(source, workspace, wanted)
     if found is None:
         try:
             with cache.alone(workspace, say):
-                found = _cached(source, workspace, shape) or _read(source, workspace, say, shape)
+                found = _cached(source, workspace, wanted) or _read(source, workspace, say, wanted)
         except ReadOnlyError:
             # Who only looks is served all the same; who trains here is refused elsewhere.
-            parsed = read_competition(source, say, shape)
+            parsed = _parse(source, say, wanted)
             found = cache.digest_of(parsed), parsed
     digest, parsed = found
     return Dataset.of(parsed, digest, name, truth)
 
 
+def _parse(
+    source: Source | ImageSource,
+    say: Callable[[str], None],
+    wanted: Wanted,
+    room: Room = in_memory,
+) -> Parsed:
+    if isinstance(source, ImageSource):
+        return read_image_competition(source, say, wanted, room)
+    if wanted.size is not None:
+        raise ConfigurationError(
+            f"--image-size was given, but the images of {source.path} are pixels in columns, which "
+            "are not scaled.",
+            mend="Leave it out; the shape of pixels in columns is --image-shape.",
+        )
+    return read_competition(source, say, wanted)
+
+
 def _cached(
-    source: Source, workspace: Workspace, shape: ImageShape | None
+    source: cache.Stamped, workspace: Workspace, wanted: Wanted
 ) -> tuple[str, Parsed] | None:
-    digest = cache.remembered(source, workspace, shape)
+    digest = cache.remembered(source, workspace, wanted)
     parsed = None if digest is None else cache.fetch(digest, workspace)
     return None if digest is None or parsed is None else (digest, parsed)
 
 
 def _read(
-    source: Source, workspace: Workspace, say: Callable[[str], None], shape: ImageShape | None
+    source: Source | ImageSource, workspace: Workspace, say: Callable[[str], None], wanted: Wanted
 ) -> tuple[str, Parsed]:
-    parsed = read_competition(source, say, shape)
+    parsed = _parse(source, say, wanted, cache.room(workspace))
     digest = cache.digest_of(parsed)
     if cache.fetch(digest, workspace) is None:
         cache.store(parsed, digest, workspace)
-    cache.remember(source, workspace, digest, shape)
+    cache.remember(source, workspace, digest, wanted)
     stored = cache.fetch(digest, workspace)
     if stored is None:
         raise ArtefactError(

@@ -7,14 +7,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kaggle_digits.ground.errors import ConfigurationError, DataError, shorten
-from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.shapes import COLOUR, ImageShape
 
 _SINGLE = re.compile(r"(.*?)(\d{1,9})", re.ASCII | re.DOTALL)
 _PAIR = re.compile(r"(\D*)(\d{1,9})(\D+)(\d{1,9})", re.ASCII)
 _MOST_PIXELS = 1 << 20
 _LEAST_PLANE = 4
-_COLOURS: tuple[set[str], ...] = ({"r", "g", "b"}, {"red", "green", "blue"})
+_COLOURS = (("r", "g", "b"), ("red", "green", "blue"))
+
+Family = tuple[str, ...]
+"""What the names of pixel columns share: what is no number in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +27,38 @@ class PixelGrid:
     """The pixel columns of train.
 
     Args:
-        family: What their names share.
-        names: In image order.
-        height: Image height in pixels.
-        width: Image width in pixels.
+        families: What their names share; with a group of columns for each colour, three.
+        names: In the order of their numbers; with a group for each colour, in image order.
+        shape: Of an image, and the order of its planes in the names.
         named: Whether the names give row and column, so that no other shape could be meant.
+        guessed: Whether the order of the planes is a mere default: neither the names give it, nor
+            the user.
     """
 
-    family: tuple[str, ...]
+    families: tuple[Family, ...]
     names: tuple[str, ...]
-    height: int
-    width: int
+    shape: ImageShape
     named: bool
+    guessed: bool = False
+
+    def in_image_order(self) -> tuple[str, ...]:
+        """Return the names row by row of the image, the three of a pixel beside one another."""
+        if not self.shape.planar:
+            return self.names
+        size = self.shape.height * self.shape.width
+        return tuple(self.names[place + size * plane] for place, plane in _interleaved(size))
+
+
+def _interleaved(size: int) -> Iterable[tuple[int, int]]:
+    return ((place, plane) for place in range(size) for plane in range(COLOUR))
 
 
 def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = None) -> PixelGrid:
     """Find the pixel columns in a header: the largest group of names alike but for numbers.
 
     One number (`pixel0`, `12`) counts the pixels of an image, two (`1x1`, `r0c0`) give row and
-    column; they count from 0 or 1, in any order.
+    column; they count from 0 or 1, in any order. Three groups that are named by red, green and blue
+    (`r0`, `g0`, `b0`) are one image in colour, as are three times a square number of columns.
 
     Args:
         header: Names that occur once each.
@@ -48,11 +66,10 @@ def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = Non
         shape: Of the image; None for a square one where the names do not give it.
 
     Raises:
-        DataError: There are none, some are missing or doubled, they make no rectangle, or they
-            are planes of colour.
+        DataError: There are none, some are missing or doubled, or they make no rectangle.
         ConfigurationError: They are not of the shape that was asked for.
     """
-    members: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
+    members: dict[Family, dict[str, tuple[int, ...]]] = {}
     for name in header:
         for family, numbers in _families(name):
             members.setdefault(family, {})[name] = numbers
@@ -61,11 +78,19 @@ def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = Non
             f"{file} has no pixel columns; expected names that end in a number, such as pixel0, "
             f"found {shorten(header, 3)}."
         )
-    _require_one_plane(members, file)
+    colours = _colour_families(members)
+    if colours is not None:
+        return _in_colour(colours, members, file, shape)
     # On a draw the reading with one number wins: `v2_0`, `v2_1` count pixels, not rows.
     family = max(members, key=lambda key: (len(members[key]), -len(key)))
+    return _one_group(family, members[family], file, shape)
+
+
+def _one_group(
+    family: Family, names: Mapping[str, tuple[int, ...]], file: str, shape: ImageShape | None
+) -> PixelGrid:
     at: dict[tuple[int, ...], str] = {}
-    for name, place in members[family].items():
+    for name, place in names.items():
         if place in at:
             raise DataError(
                 f"{file} has doubled pixel columns: {at[place]} and {name} are the same pixel.",
@@ -73,46 +98,74 @@ def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = Non
             )
         at[place] = name
     wanted: list[tuple[int, ...]]
+    is_guessed = False
     if len(family) == 2:
         rows = _span(row for row, _ in at)
         columns = _span(column for _, column in at)
-        height, width = len(rows), len(columns)
-        _require_sane(height * width, file)
+        found = ImageShape(len(rows), len(columns))
+        _require_sane(found.count, file)
         wanted = [(row, column) for row in rows for column in columns]
-        if shape is not None and shape != ImageShape(height, width):
+        if shape is not None and shape != found:
             raise ConfigurationError(
                 f"--image-shape is {shape}, but the pixel columns of {file} are named by row and "
-                f"column, {height}x{width} of them.",
+                f"column, {found} of them.",
                 mend="Leave --image-shape out.",
             )
     elif shape is not None:
-        height, width = shape.height, shape.width
-        counted = _counted([number for (number,) in at], shape, file)
-        wanted = [(number,) for number in counted]
+        found = shape
+        wanted = [(number,) for number in _counted([number for (number,) in at], shape, file)]
     else:
-        wanted = [(number,) for number in _square([number for (number,) in at], family[0], file)]
-        height = width = math.isqrt(len(wanted))
+        wanted = [(number,) for number in _whole([number for (number,) in at], family[0], file)]
+        side = math.isqrt(len(wanted))
+        is_guessed = side * side != len(wanted)
+        side = math.isqrt(len(wanted) // COLOUR) if is_guessed else side
+        found = ImageShape(side, side, COLOUR if is_guessed else 1)
     missing = [_spell(family, place) for place in wanted if place not in at]
     if missing:
         raise DataError(
             f"{file} has missing pixel columns {shorten(missing, 3)}; expected all {len(wanted)} "
-            f"of {height}×{width} pixels.",
+            f"of {found.height}×{found.width} pixels{' in colour' * (found.planes > 1)}.",
             mend="Download it again, or put the columns back.",
         )
-    names = tuple(at[place] for place in wanted)
-    return PixelGrid(family, names, height, width, named=len(family) == 2)
+    ordered = tuple(at[place] for place in wanted)
+    return PixelGrid((family,), ordered, found, named=len(family) == 2, guessed=is_guessed)
+
+
+def _in_colour(
+    colours: tuple[Family, ...],
+    members: Mapping[Family, Mapping[str, tuple[int, ...]]],
+    file: str,
+    shape: ImageShape | None,
+) -> PixelGrid:
+    if shape is not None and shape.planes == 1:
+        raise ConfigurationError(
+            f"--image-shape is {shape}, but the pixel columns of {file} are named by colours.",
+            mend=f"Give --image-shape {shape}x3, or leave it out.",
+        )
+    of_plane = None if shape is None else ImageShape(shape.height, shape.width)
+    planes = [_one_group(family, members[family], file, of_plane) for family in colours]
+    grey = planes[0].shape
+    if any(plane.shape != grey for plane in planes) or grey.planes > 1:
+        raise DataError(
+            f"{file} has a group of pixel columns for each of red, green and blue, of other sizes: "
+            f"{', '.join(str(plane.shape) for plane in planes)}; expected one size.",
+            mend="Put the missing columns back.",
+        )
+    names = tuple(planes[plane].names[place] for place, plane in _interleaved(len(planes[0].names)))
+    found = ImageShape(grey.height, grey.width, COLOUR)
+    return PixelGrid(colours, names, found, named=planes[0].named)
 
 
 def shape_of(count: int, shape: ImageShape | None, what: str) -> ImageShape:
-    """Return the shape of images of so many pixels: as asked for, else square.
+    """Return the shape of images of so many numbers: as asked for, else square, grey or in colour.
 
     Args:
-        count: Pixels of an image.
+        count: Numbers of an image.
         shape: What was asked for.
         what: How messages name the pixels' place.
 
     Raises:
-        DataError: They make no square, or are planes of colour.
+        DataError: They make no square.
         ConfigurationError: They are not of the shape that was asked for.
     """
     if shape is not None:
@@ -120,6 +173,9 @@ def shape_of(count: int, shape: ImageShape | None, what: str) -> ImageShape:
         return shape
     if _is_square(count):
         return ImageShape(math.isqrt(count), math.isqrt(count))
+    if _is_colour(count):
+        side = math.isqrt(count // COLOUR)
+        return ImageShape(side, side, COLOUR)
     raise _not_square(count, f"{what} holds {count} pixels")
 
 
@@ -134,6 +190,24 @@ def other_shapes(height: int, width: int) -> list[ImageShape]:
     return sorted(
         found, key=lambda shape: (abs(math.log(shape.height / shape.width)), shape.height)
     )
+
+
+def looks_planar(images: Sequence[Sequence[float]], shape: ImageShape) -> bool:
+    """Say whether rows of numbers look like one plane of colour after another.
+
+    Args:
+        images: Of each image its numbers, three planes of them.
+        shape: Of a plane.
+    """
+    rough = {True: 0.0, False: 0.0}
+    sides = shape.height, shape.width
+    for numbers in images:
+        flat = np.asarray(numbers, dtype=np.float64)
+        for planar in rough:
+            image = flat.reshape(COLOUR, *sides) if planar else flat.reshape(*sides, COLOUR)
+            for axis in (1, 2) if planar else (0, 1):
+                rough[planar] += float(np.abs(np.diff(image, axis=axis)).mean())
+    return rough[True] < rough[False]
 
 
 def require_same_pixels(
@@ -156,7 +230,7 @@ def require_same_pixels(
     surplus = [
         name
         for name in test
-        if name not in known and any(family == grid.family for family, _ in _families(name))
+        if name not in known and any(family in grid.families for family, _ in _families(name))
     ]
     if not missing and not surplus:
         return
@@ -186,14 +260,14 @@ def _span(numbers: Iterable[int]) -> range:
     return range(0 if 0 in found else 1, max(found) + 1)
 
 
-def _square(numbers: Sequence[int], prefix: str, file: str) -> range:
+def _whole(numbers: Sequence[int], prefix: str, file: str) -> range:
     """Return the numbers that the pixels of a square image would have, counted from 0 or 1."""
     last, count = max(numbers), len(numbers)
-    # Counted from 1 unless there is a 0, or a 0 alone is what a square lacks.
-    start = 0 if 0 in numbers or (_is_square(last + 1) and not _is_square(last)) else 1
+    # Counted from 1 unless there is a 0, or a 0 alone is what an image lacks.
+    start = 0 if 0 in numbers or (_is_whole(last + 1) and not _is_whole(last)) else 1
     wanted = range(start, last + 1)
     _require_sane(len(wanted), file)
-    if _is_square(len(wanted)):
+    if _is_whole(len(wanted)):
         return wanted
     first, final = (shorten([f"{prefix}{number}"]) for number in (min(numbers), last))
     raise _not_square(count, f"{file} has {count} pixel columns, {first} to {final}")
@@ -201,7 +275,7 @@ def _square(numbers: Sequence[int], prefix: str, file: str) -> range:
 
 def _counted(numbers: Sequence[int], shape: ImageShape, file: str) -> range:
     """Return the numbers that the pixels of a given shape have, counted from 0 or 1."""
-    count = shape.height * shape.width
+    count = shape.count
     start = max(numbers) + 1 - count
     if start not in (0, 1):
         _require_count(len(numbers), shape, file)
@@ -209,18 +283,15 @@ def _counted(numbers: Sequence[int], shape: ImageShape, file: str) -> range:
 
 
 def _require_count(count: int, shape: ImageShape, what: str) -> None:
-    wanted = shape.height * shape.width
-    if count != wanted:
+    if count != shape.count:
+        unit = "pixels" if shape.planes == 1 else "numbers"
         raise ConfigurationError(
-            f"--image-shape is {shape}, {wanted} pixels, but {what} has {count}.",
-            mend="Give height x width so that their product is the number of pixels.",
+            f"--image-shape is {shape}, {shape.count} {unit}, but {what} has {count}.",
+            mend="Give height x width (x 3 in colour) so that their product is that number.",
         )
 
 
 def _not_square(count: int, found: str) -> DataError:
-    side = math.isqrt(count // 3)
-    if count == 3 * side * side and side >= _LEAST_PLANE:
-        return _colour(f"{found}: three planes of {side}×{side} pixels (colour)")
     side = max(1, round(math.sqrt(count)))
     shapes = [
         str(ImageShape(rows, count // rows))
@@ -234,24 +305,25 @@ def _not_square(count: int, found: str) -> DataError:
     )
 
 
-def _require_one_plane(
-    members: Mapping[tuple[str, ...], Mapping[str, tuple[int, ...]]], file: str
-) -> None:
-    """Refuse columns in three groups, one for each colour, such as r0, g0, b0 and so on."""
-    groups: dict[tuple[tuple[str, ...], int], set[str]] = {}
+def _colour_families(
+    members: Mapping[Family, Mapping[str, tuple[int, ...]]],
+) -> tuple[Family, ...] | None:
+    """Return the three groups of columns of an image in colour, such as r0, g0, b0 and so on."""
+    groups: dict[Family, dict[str, Family]] = {}
     for family, names in members.items():
-        for colours in _COLOURS:
-            for colour in colours:
-                where = next((n for n, part in enumerate(family) if colour in _words(part)), None)
-                if where is not None and len(names) >= _LEAST_PLANE:
-                    rest = tuple(_words_without(part, colour) for part in family)
-                    groups.setdefault((rest, len(names)), set()).add(colour)
-    for (_, count), found in groups.items():
-        if found in _COLOURS:
-            raise _colour(
-                f"{file} has three times {count} pixel columns, one group for each of red, green "
-                "and blue (colour)"
-            )
+        for colour in (word for words in _COLOURS for word in words):
+            where = next((n for n, part in enumerate(family) if colour in _words(part)), None)
+            if where is not None and len(names) >= _LEAST_PLANE:
+                rest = tuple(_words_without(part, colour) for part in family)
+                groups.setdefault(rest, {})[colour] = family
+    whole = [
+        tuple(found[colour] for colour in colours)
+        for found in groups.values()
+        for colours in _COLOURS
+        if found.keys() == set(colours)
+    ]
+    # By row and column before the columns of each row: `r_0_0` to `r_5_5` are more than `r_5_`.
+    return max(whole, key=lambda three: len(members[three[0]]), default=None)
 
 
 def _words(text: str) -> list[str]:
@@ -260,13 +332,6 @@ def _words(text: str) -> list[str]:
 
 def _words_without(text: str, word: str) -> str:
     return " ".join(part for part in _words(text) if part != word)
-
-
-def _colour(found: str) -> DataError:
-    return DataError(
-        f"{found}. Only grey images, of one plane, are supported yet.",
-        mend="Turn them into grey; if they are grey, give their shape: --image-shape HEIGHTxWIDTH.",
-    )
 
 
 def _require_sane(pixels: int, file: str) -> None:
@@ -281,6 +346,16 @@ def _require_sane(pixels: int, file: str) -> None:
 
 def _is_square(number: int) -> bool:
     return math.isqrt(number) ** 2 == number
+
+
+def _is_colour(number: int) -> bool:
+    """Say whether so many numbers are three square planes of a size that images have."""
+    side = math.isqrt(number // COLOUR)
+    return number == COLOUR * side * side and side >= _LEAST_PLANE
+
+
+def _is_whole(number: int) -> bool:
+    return _is_square(number) or _is_colour(number)
 
 
 def _spell(family: tuple[str, ...], place: tuple[int, ...]) -> str:

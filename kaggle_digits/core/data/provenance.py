@@ -5,8 +5,9 @@ A forgotten `--data` must not make a second study of other images beside the fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +16,14 @@ from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 EMBEDDED = "embedded digits"
 """How messages name the data that come with the package."""
+
+DRAWN = "embedded shapes"
+"""The same for the second of them, and what stands for their path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +31,18 @@ class Provenance:
     """The data of a workspace.
 
     Args:
-        path: Absolute path of the folder or zip; None for the embedded data.
+        path: Absolute path of the folder or zip; None for the embedded digits, `DRAWN` for the
+            embedded shapes.
         digest: Of what the files mean, with the corrections.
         image_shape: The shape that was asked for, as `4x16`; None where none was.
+        reading: What else was asked for, as `Wanted.to_json`; empty for nothing.
         fixes: Corrections of the labels; None for none.
     """
 
     path: str | None
     digest: str
     image_shape: str | None
+    reading: Mapping[str, Any] = field(default_factory=dict)
     fixes: Fixes | None = None
 
     @classmethod
@@ -47,15 +55,18 @@ class Provenance:
         """
         fields = Fields(values)
         path, shape = fields.text_or_none("path"), fields.text_or_none("image_shape")
+        reading = fields.mapping("reading", {})
         fixes = Fixes.from_json(fields.mapping("labels")) if "labels" in fields else None
-        made = cls(path, fields.text("digest"), shape, fixes)
-        made.shape  # noqa: B018  it is parsed
+        made = cls(path, fields.text("digest"), shape, reading, fixes)
+        made.wanted  # noqa: B018  it is parsed
         return made
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
+        made = {"path": self.path, "digest": self.digest, "image_shape": self.image_shape}
+        reading = {"reading": dict(self.reading)} if self.reading else {}
         fixes = {} if self.fixes is None else {"labels": self.fixes.to_json()}
-        return {"path": self.path, "digest": self.digest, "image_shape": self.image_shape} | fixes
+        return made | reading | fixes
 
     @property
     def name(self) -> str:
@@ -63,9 +74,10 @@ class Provenance:
         return self.path or EMBEDDED
 
     @property
-    def shape(self) -> ImageShape | None:
-        """The shape that was asked for."""
-        return None if self.image_shape is None else ImageShape.parse(self.image_shape)
+    def wanted(self) -> Wanted:
+        """What was asked for of the way they are read."""
+        shape = None if self.image_shape is None else ImageShape.parse(self.image_shape)
+        return replace(Wanted.from_json(self.reading), shape=shape)
 
     def where(self) -> Path | None:
         """Return where the files are; None for the embedded data.
@@ -133,7 +145,7 @@ def holds_results(workspace: Workspace) -> bool:
 
 
 def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> ArtefactError:
-    same_files = known.path == given.path and known.image_shape == given.image_shape
+    same_files = known.path == given.path and known.wanted == given.wanted
     if known.fixes is not None and given.fixes is None:
         same_labels = corrected_digest(given.digest, known.fixes) != known.digest
     else:
@@ -146,12 +158,13 @@ def _refusal(workspace: Workspace, known: Provenance, given: Provenance) -> Arte
         )
     return ArtefactError(
         f"{workspace.root} was made from {_described(known)}; {_described(given)} is other data.",
-        mend="Leave --data, --image-shape and --labels out to go on with the former, or give "
+        mend="Leave --data, --labels and how images are read out to go on with the former, or give "
         "another --workspace for the latter.",
     )
 
 
 def _described(one: Provenance) -> str:
     shape = f", images of {one.image_shape}" if one.image_shape else ""
+    read = replace(one.wanted, shape=None).suffix
     labels = f", labels of {one.fixes}" if one.fixes else ""
-    return f"{one.name} (digest {one.digest}{shape}{labels})"
+    return f"{one.name} (digest {one.digest}{shape}{read}{labels})"

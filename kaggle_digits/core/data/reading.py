@@ -10,7 +10,7 @@ import numpy as np
 
 from kaggle_digits.core.data.columns import Arrangement, Layout, arrange, read_header
 from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writable
-from kaggle_digits.core.data.sample import Sample, read_sample
+from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.core.data.table import Table, line_of, read_table
 from kaggle_digits.ground.competition import (
@@ -21,7 +21,9 @@ from kaggle_digits.ground.competition import (
     sort_classes,
 )
 from kaggle_digits.ground.errors import DataError
-from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
+
+_PLAIN = Wanted()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +32,12 @@ class Parsed:
 
     Args:
         competition: Shape, classes and the submission's form.
-        images: uint8 [rows, height, width].
+        images: uint8 [rows, height, width], in colour [rows, height, width, 3].
         labels: int64 [rows], class indices.
-        test_images: uint8 [test rows, height, width].
+        test_images: uint8 [test rows, height, width] or [test rows, height, width, 3].
         test_ids: In the order of `test_images`.
+        groups: int64 [rows], rows with equal numbers stand in one fold; None for no groups.
+        folds: int64 [rows], each row's fold where the files say it; else None.
     """
 
     competition: Competition
@@ -41,17 +45,17 @@ class Parsed:
     labels: np.ndarray
     test_images: np.ndarray
     test_ids: tuple[str, ...]
+    groups: np.ndarray | None = None
+    folds: np.ndarray | None = None
 
 
-def read_competition(
-    source: Source, say: Callable[[str], None], shape: ImageShape | None = None
-) -> Parsed:
+def read_competition(source: Source, say: Callable[[str], None], wanted: Wanted = _PLAIN) -> Parsed:
     """Read and check a competition's files.
 
     Args:
         source: Where they lie.
         say: Gets a line before each long step, and what was chosen or left out on the way.
-        shape: Of the images, where the user gives it.
+        wanted: What the user asks for of the way they are read.
 
     Raises:
         DataError: Something in them is not as it must be.
@@ -59,7 +63,7 @@ def read_competition(
     """
     train_name, test_name = source.name("train"), source.name("test")
     sample = _read_sample(source)
-    columns = _arrange(source, sample, shape)
+    columns = _arrange(source, sample, wanted)
     assert columns.train.label is not None  # `arrange` finds one or refuses.
     label_column = columns.train.columns[columns.train.label]
 
@@ -83,16 +87,23 @@ def read_competition(
     say(f"reading {test_name}")
     test = read_table(source, "test", columns.test)
     form, ids, id_remark = _choose_ids(test.ids, len(test.images), columns, sample, source)
+    form_remark = None
+    if sample is not None and sample.columns:
+        form, form_remark = with_classes(sample, classes, source.name("sample"))
     images, test_images, scale_remark = in_one_scale(train, test, train_name, test_name)
-    for remark in (*columns.remarks, scale_remark, label_remark, id_remark):
+    for remark in (*columns.remarks, scale_remark, label_remark, id_remark, form_remark):
         if remark:
             say(remark)
+    shape = columns.train.shape
     return Parsed(
-        competition=Competition(columns.train.height, columns.train.width, classes, form),
+        competition=Competition(
+            shape.height, shape.width, classes, form, shape.planes, shape.planar
+        ),
         images=images,
         labels=np.array([index[label] for label in labels], np.int64),
         test_images=test_images,
         test_ids=ids,
+        **fold_arrays(wanted, train.kept),
     )
 
 
@@ -123,7 +134,28 @@ def in_one_scale(
     return images, test_images, "pixels from 0 to 1 are multiplied by 255, in train and test alike"
 
 
-def _arrange(source: Source, sample: Sample | None, shape: ImageShape | None) -> Arrangement:
+def fold_arrays(wanted: Wanted, columns: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Return the groups or the folds that a column gives, as fields of `Parsed`.
+
+    Args:
+        wanted: What the columns are for.
+        columns: Those of `wanted.columns`.
+    """
+    if not columns:
+        return {}
+    (values,) = columns
+    place = {value: number for number, value in enumerate(sort_classes(values))}
+    numbers = np.array([place[value] for value in values], np.int64)
+    if wanted.fold_column is not None and len(place) < 2:
+        raise DataError(
+            f"The column {wanted.fold_column!r} has one value, {values[0]!r}; expected two folds "
+            "or more.",
+            mend="Give another --fold-column.",
+        )
+    return {"groups" if wanted.groups is not None else "folds": numbers}
+
+
+def _arrange(source: Source, sample: Sample | None, wanted: Wanted) -> Arrangement:
     train_name, test_name = source.name("train"), source.name("test")
     try:
         with source.open("train") as stream:
@@ -136,7 +168,8 @@ def _arrange(source: Source, sample: Sample | None, shape: ImageShape | None) ->
             train_name=train_name,
             test_name=test_name,
             sample=(sample.form.id_column, sample.form.label_column) if sample else None,
-            shape=shape,
+            shape=wanted.shape,
+            keep=wanted.columns,
         )
     except DataError:
         # A damaged zip is the better reason for a header that makes no sense.

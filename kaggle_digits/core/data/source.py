@@ -37,7 +37,8 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 _ENCRYPTED = 0x1
 _MOST_LISTED = 1000
-_DAMAGE = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error)
+DAMAGE = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error)
+"""What reading a damaged zip or gzip file raises, beside EOFError and OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
             raise zipfile.BadZipFile(str(error)) from error
         with archive:
             for entry in archive.infolist():
-                _require_inside(entry, name)
+                require_inside(entry, name)
             entry = _one_table(archive.infolist(), name)
             _require_open(entry, name)
             with archive.open(entry) as inside:
@@ -214,17 +215,17 @@ def _find_in_zip(path: Path) -> Source:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (*_DAMAGE, EOFError, NotImplementedError, ValueError, OSError) as error:
+    except (*DAMAGE, EOFError, NotImplementedError, ValueError, OSError) as error:
         # The list of members stands at a zip's end, so a cut one has its start but no list.
         if start == b"PK\x03\x04":
-            raise _truncated(path) from error
+            raise truncated(path) from error
         raise DataError(
             f"{path} is neither a folder nor a zip; expected a folder with train.csv and "
             "test.csv, or the competition's zip.",
             mend="Give --data the folder that holds the CSV files.",
         ) from error
     for entry in entries:
-        _require_inside(entry, path)
+        require_inside(entry, path)
     files = [entry for entry in entries if not entry.is_dir()]
     members = choose_files([entry.filename for entry in files], str(path))
     for entry in files:
@@ -252,13 +253,13 @@ def _named_damage(path: Path, member: str) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise _truncated(path, member) from error
+        raise truncated(path, member) from error
     except NotImplementedError as error:
         raise DataError(
             f"{member} in {path} is packed in a way that cannot be read here ({error}).",
             mend="Unpack it and give --data the folder.",
         ) from error
-    except (*_DAMAGE, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         # What is wrong with a packed file's content has no number.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise _unreadable(path, error) from error
@@ -269,7 +270,12 @@ def _named_damage(path: Path, member: str) -> Iterator[None]:
         ) from error
 
 
-def _require_inside(entry: zipfile.ZipInfo, path: Path | str) -> None:
+def require_inside(entry: zipfile.ZipInfo, path: Path | str) -> None:
+    """Refuse a member of a zip that would be unpacked elsewhere.
+
+    Raises:
+        DataError: Its name leads outside, or it is a link.
+    """
     # The name as stored: zipfile itself cuts some of what would give a bad name away.
     name = entry.orig_filename.replace("\\", "/")
     outside = name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/")
@@ -289,6 +295,11 @@ def _require_open(entry: zipfile.ZipInfo, where: Path | str) -> None:
         )
 
 
+def stamp_of(path: Path) -> tuple[str, int, int, int]:
+    """Return a file's name, size and times: other ones when it has changed."""
+    return _stamp(path.parent, path.name)
+
+
 def _stamp(folder: Path, name: str) -> tuple[str, int, int, int]:
     # The time of last change too: unpacking and copying can set the time of last writing back,
     # so that two versions of a file of one size would look alike.
@@ -296,7 +307,8 @@ def _stamp(folder: Path, name: str) -> tuple[str, int, int, int]:
     return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _truncated(path: Path, member: str | None = None) -> DataError:
+def truncated(path: Path, member: str | None = None) -> DataError:
+    """Return the error of a zip, or a zip in it, whose end is missing."""
     where = f"{member} in {path}" if member else str(path)
     return DataError(
         f"{where} is truncated or damaged; expected a whole zip.", mend="Download it again."

@@ -35,12 +35,14 @@ class Table:
     """One file's content.
 
     Args:
-        images: uint8 [rows, height, width]; of the scale `unit` multiplied by 255, exactly.
+        images: uint8 [rows, height, width], in colour [rows, height, width, 3]; of the scale
+            `unit` multiplied by 255, exactly.
         scale: How its pixels are written.
         floats: Whether they are written as floats.
         labels: The label of each row as it stands in the file, blanks around it removed; none
             where the file has no label column.
         ids: The id of each row as it stands in the file; none where it has no id column.
+        kept: The layout's other columns.
     """
 
     images: np.ndarray
@@ -48,6 +50,7 @@ class Table:
     floats: bool
     labels: list[str] | None
     ids: list[str] | None
+    kept: tuple[list[str], ...] = ()
 
 
 class _Unfit(ValueError):
@@ -98,11 +101,12 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
 
     count = len(layout.columns)
     texts = [position for position in (layout.label, layout.id) if position is not None]
+    texts += layout.kept
     if layout.packed:
         texts += layout.pixels
     # What is left out is not looked at: whatever it holds is no reason to refuse the file.
     unused = sorted(set(range(count)).difference(texts, layout.pixels))
-    gathered = _Gathered(layout.height, layout.width)
+    gathered = _Gathered(layout.shape.sides)
     columns: dict[int, list[str]] = {position: [] for position in texts}
     # Names by position: the header's own are checked already, and pandas would rename some.
     # Without a filter for "not available", such values make a column text, which is refused.
@@ -141,15 +145,16 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
         floats=gathered.floats,
         labels=labels,
         ids=None if layout.id is None else columns[layout.id],
+        kept=tuple(columns[position] for position in layout.kept),
     )
 
 
 class _Gathered:
     """The pixels read so far, and what is known of how they are written."""
 
-    def __init__(self, height: int, width: int) -> None:
-        self._shape = height, width
-        self._parts: list[np.ndarray] = [np.empty((0, height, width), np.uint8)]
+    def __init__(self, sides: tuple[int, ...]) -> None:
+        self._sides = sides
+        self._parts: list[np.ndarray] = [np.empty((0, *sides), np.uint8)]
         self._scales: list[Scale] = ["binary"]
         self.floats = False
 
@@ -175,7 +180,7 @@ class _Gathered:
             scale = "whole" if most > 1 else "binary"
             self.floats = self.floats or values.dtype.kind == "f"
         self._scales.append(scale)
-        self._parts.append(values.astype(np.uint8).reshape(len(values), *self._shape))
+        self._parts.append(values.astype(np.uint8).reshape(len(values), *self._sides))
 
     @property
     def scale(self) -> Scale:
@@ -190,7 +195,7 @@ class _Gathered:
         return found.pop() if found else "binary"
 
     def images(self) -> np.ndarray:
-        """Return uint8 [rows, height, width]."""
+        """Return uint8 [rows, height, width], in colour [rows, height, width, 3]."""
         if self.scale == "unit":
             for part, scale in zip(self._parts, self._scales, strict=True):
                 if scale == "binary":
@@ -201,10 +206,14 @@ class _Gathered:
 def _unpacked(fields: list[str], layout: Layout) -> np.ndarray:
     """Return float64 [rows, pixels] of fields that hold an image each."""
     parts = [field.split() for field in fields]
-    if any(len(part) != layout.height * layout.width for part in parts):
+    shape = layout.shape
+    if any(len(part) != shape.count for part in parts):
         raise _Unfit("an image has another number of pixels")
     # A word that is no number, or `nan`, is found by the line-by-line way.
     values = np.array([[float(word) for word in part] for part in parts])
+    if shape.planar:
+        planes = values.reshape(len(values), shape.planes, shape.height * shape.width)
+        values = planes.swapaxes(1, 2).reshape(len(values), -1)
     whole: np.ndarray = values.astype(np.int64) if (values == np.rint(values)).all() else values
     # Written as floats only if a point says so.
     return values if any("." in field for field in fields) else whole
@@ -268,10 +277,10 @@ def _raise_first_fault(stream: IO[bytes], name: str, layout: Layout, is_unit: bo
                 mend="Fill in the label, or remove the line.",
             )
         pixels = _pixels_of(row, layout)
-        if layout.packed and len(pixels) != layout.height * layout.width:
+        if layout.packed and len(pixels) != layout.shape.count:
             raise DataError(
                 f"{name} line {line}, column {layout.columns[layout.pixels[0]]!r} holds "
-                f"{len(pixels)} numbers; expected {layout.height * layout.width}, as in the first.",
+                f"{len(pixels)} numbers; expected {layout.shape.count}, as in the first.",
                 mend="Download the file again, or mend or remove the line.",
             )
         # One look at the whole line first: nearly all lines of a file are right.

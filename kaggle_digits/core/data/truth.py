@@ -13,7 +13,6 @@ from kaggle_digits.core.data.source import Source, find, open_packed
 from kaggle_digits.core.data.table import read_table
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.filenames import is_table
-from kaggle_digits.ground.shapes import ImageShape
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data.dataset import Dataset
@@ -45,8 +44,7 @@ def labels_of_test(path: Path, dataset: Dataset) -> dict[str, str] | None:
         return None
     competition = dataset.competition
     label = _label_column(header, competition.form.label_column, name)
-    shape = ImageShape(competition.height, competition.width)
-    layout, _ = arrange_one(header, name, shape, competition.form.label_column)
+    layout, _ = arrange_one(header, name, competition.shape, competition.form.label_column)
     table = read_table(source, "test", replace(layout, label=header.columns.index(label)))
     images = dataset.test_images
     scaled = table.images * np.uint8(255) if table.scale == "binary" else table.images

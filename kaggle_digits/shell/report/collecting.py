@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kaggle_digits.ground.errors import ArtefactError, KaggleDigitsError
 from kaggle_digits.shell.report.parts import Facts, Section, Subject, Table, Text
@@ -143,6 +143,8 @@ def _provenance(subject: Subject, sections: Sequence[Section]) -> Section:
         facts |= {"data": known.name, "data digest": known.digest}
         if known.image_shape is not None:
             facts["image shape"] = known.image_shape
+        if known.reading:
+            facts["read with"] = " ".join(replace(known.wanted, shape=None).words)
         if known.fixes is not None:
             facts["labels"] = str(known.fixes)
     facts |= {name: fact for one in sections for name, fact in one.provenance.items()}

@@ -1,4 +1,4 @@
-"""Grey images as PNG files (PNG specification, third edition): small, and without a library."""
+"""Images as PNG files (PNG specification, third edition): small, and without a library."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ if TYPE_CHECKING:
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_OF_EIGHT_BITS = (8, 0, 0, 0, 0)
+_COLOUR_OF_EIGHT_BITS = (8, 2, 0, 0, 0)
 
 
 def png(image: np.ndarray) -> bytes:
-    """Return a PNG of an image, dark where its values are high, as on paper.
+    """Return a PNG of an image: grey dark where its values are high, as on paper; colour as it is.
 
     Args:
-        image: uint8 [height, width].
+        image: uint8 [height, width] or [height, width, 3].
     """
-    height, width = image.shape
-    lines = b"".join(b"\0" + (255 - line).tobytes() for line in image)
-    header = struct.pack(">IIBBBBB", width, height, *_GREY_OF_EIGHT_BITS)
+    height, width = image.shape[:2]
+    is_grey = image.ndim == 2
+    lines = b"".join(b"\0" + (255 - line if is_grey else line).tobytes() for line in image)
+    kind = _GREY_OF_EIGHT_BITS if is_grey else _COLOUR_OF_EIGHT_BITS
+    header = struct.pack(">IIBBBBB", width, height, *kind)
     return (
         _SIGNATURE
         + _chunk(b"IHDR", header)

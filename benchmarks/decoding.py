@@ -1,0 +1,105 @@
+"""How fast image files are read: files a second beside a bare OpenCV loop, memory, second start.
+
+    python benchmarks/decoding.py --files 100000
+
+It writes that many small JPEG files into a temporary folder, decodes them by a loop of `open` and
+`cv2.imdecode` alone, and loads them as a competition, each in a process of its own; then it loads
+them again, from the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_SIDE = 48
+_CLASSES = 10
+_PER_FOLDER = 1000
+
+
+def write(folder: Path, files: int) -> None:
+    """Write a competition of JPEG files, a tenth of them to be labelled."""
+    random = np.random.default_rng(0)
+    some = [cv2.resize(random.integers(0, 256, (6, 6, 3)).astype(np.uint8), (_SIDE, _SIDE))
+            for _ in range(200)]  # fmt: skip
+    coded = [cv2.imencode(".jpg", image)[1].tobytes() for image in some]
+    rows = ["id,label"]
+    for number in range(files):
+        part = "train" if number % 10 else "test"
+        place = folder / part / f"{number // _PER_FOLDER:03d}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:06d}.jpg").write_bytes(coded[number % len(coded)])
+        if part == "train":
+            rows.append(f"{number:06d},{number % _CLASSES}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def bare(folder: Path, threads: int) -> None:
+    """Decode all files and nothing else."""
+    cv2.setNumThreads(0)
+    paths = [str(path) for path in folder.rglob("*.jpg")]
+
+    def one(path: str) -> int:
+        with open(path, "rb") as stream:
+            return int(cv2.imdecode(np.frombuffer(stream.read(), np.uint8), 1).shape[0])
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        total = sum(pool.map(one, paths, chunksize=64)) if threads > 1 else sum(map(one, paths))
+    assert total == _SIDE * len(paths)
+    _tell(f"bare loop, {threads} thread(s)", time.perf_counter() - started, len(paths))
+
+
+def load(folder: Path, workspace: Path) -> None:
+    """Load the competition as every command does."""
+    from kaggle_digits.core.data import load as load_files
+    from kaggle_digits.ground.workspace import Workspace
+
+    started = time.perf_counter()
+    found = load_files(folder, Workspace(workspace))
+    rows = len(found.images) + len(found.test_images)
+    _tell("load", time.perf_counter() - started, rows)
+
+
+def _tell(name: str, seconds: float, files: int) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rate = f"{files / seconds:10,.0f} files/s"
+    print(f"{name:22} {seconds:8.2f} s {rate}, at most {peak:,.0f} MiB", flush=True)
+
+
+def main() -> None:
+    """Run all measurements, each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        what, *places = given.only
+        if what == "load":
+            load(Path(places[0]), Path(places[1]))
+        else:
+            bare(Path(places[0]), int(what))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "data"
+        write(folder, given.files)
+        for only in (
+            ["1", str(folder)],
+            ["2", str(folder)],
+            ["load", str(folder), f"{place}/w"],
+            ["load", str(folder), f"{place}/w"],
+        ):
+            subprocess.run([sys.executable, __file__, "--only", *only], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What a competition is scored by: scikit-learn's metrics of probabilities, with their noise.
+
+Accuracy and log-loss are means over rows and have a formula for their standard error; of the others
+it is the standard deviation over bootstrap samples of the rows (Efron and Tibshirani 1993, "An
+Introduction to the Bootstrap", chapter 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kaggle_digits.core.predictions import score
+from kaggle_digits.ground import seeds
+from kaggle_digits.ground.errors import ConfigurationError, shorten
+from kaggle_digits.ground.names import METRICS, require_known
+
+_SAMPLES = 100
+_ROUNDS = 4
+_PLACES = 61
+"""Places that a threshold is tried at, evenly between its neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric's value.
+
+    Args:
+        name: Of the metric, one of `names.METRICS`.
+        value: On the rows given.
+        se: Its standard error.
+        rows: How many rows.
+    """
+
+    name: str
+    value: float
+    se: float
+    rows: int
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"{self.value:.5f} ± {self.se:.5f}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return {"name": self.name, "value": self.value, "se": self.se, "rows": self.rows}
+
+
+def require_possible(name: str, classes: Sequence[str]) -> None:
+    """Refuse a metric that says nothing of such classes.
+
+    Raises:
+        ConfigurationError: It is unknown, or wants classes in an order, which numbers have.
+    """
+    require_known("metric", name, METRICS)
+    if name == "qwk" and not all(_is_number(label) for label in classes):
+        raise ConfigurationError(
+            f"--metric qwk was given for the classes {shorten(classes)}; expected numbers, whose "
+            "order it counts.",
+            mend="Give another --metric, such as macro-f1.",
+        )
+
+
+def higher_is_better(name: str) -> bool:
+    """Say whether more of a metric is better."""
+    return name != "log-loss"
+
+
+def measure(
+    name: str, probabilities: np.ndarray, labels: np.ndarray, answers: np.ndarray | None = None
+) -> float:
+    """Return a metric's value.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes], rows that sum to 1.
+        labels: int64 [n], class indices.
+        answers: int64 [n], the class named for each row; None for the most probable one.
+    """
+    from sklearn import metrics
+
+    named = probabilities.argmax(axis=1) if answers is None else answers
+    match name:
+        case "accuracy":
+            return float(np.mean(named == labels))
+        case "log-loss":
+            return score(probabilities, labels).log_loss
+        case "macro-f1":
+            there = np.unique(labels)
+            return float(
+                metrics.f1_score(labels, named, labels=there, average="macro", zero_division=0)
+            )
+        case "qwk":
+            return _kappa(labels, named, probabilities.shape[1])
+        case _:
+            return _auc(probabilities, labels)
+
+
+def figure(
+    name: str, probabilities: np.ndarray, labels: np.ndarray, answers: np.ndarray | None = None
+) -> Figure:
+    """Return a metric's value with its standard error; arguments as `measure`'s."""
+    value, rows = measure(name, probabilities, labels, answers), len(labels)
+    if name == "accuracy":
+        return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
+    if name == "log-loss":
+        return Figure(name, value, score(probabilities, labels).log_loss_se, rows)
+    found = [
+        measure(name, probabilities[some], labels[some], None if answers is None else answers[some])
+        for some in samples(rows)
+    ]
+    return Figure(name, value, float(np.std(found, ddof=1)), rows)
+
+
+def samples(rows: int) -> list[np.ndarray]:
+    """Return bootstrap samples of rows, the same ones every time, int64 [rows] each."""
+    random = np.random.default_rng(seeds.FIXED)
+    return [random.integers(0, rows, rows) for _ in range(_SAMPLES)]
+
+
+def is_as_good(name: str, one: Sequence[float], best: Sequence[float]) -> bool:
+    """Say whether values on bootstrap samples are as good as the best's on the same, within noise.
+
+    Args:
+        name: Of the metric.
+        one: On each sample.
+        best: On each sample.
+    """
+    lost = np.asarray(best) - np.asarray(one)
+    lost = lost if higher_is_better(name) else -lost
+    return bool(np.percentile(lost, 2.5) <= 0)
+
+
+def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
+    """Return where the expected class is cut into classes, so that the kappa is highest.
+
+    Class k is named where the expected class index lies between thresholds k - 1 and k. From the
+    middles, each threshold in turn takes the best of places between its neighbours.
+
+    Args:
+        probabilities: float [n, classes].
+        labels: int64 [n].
+    """
+    expected, classes = _expected(probabilities), probabilities.shape[1]
+    cuts = [place + 0.5 for place in range(classes - 1)]
+    best = _kappa(labels, np.digitize(expected, cuts), classes)
+    for _ in range(_ROUNDS):
+        before = best
+        for place in range(len(cuts)):
+            low = cuts[place - 1] if place else 0.0
+            high = cuts[place + 1] if place + 1 < len(cuts) else classes - 1.0
+            for tried in np.linspace(low, high, _PLACES)[1:-1].tolist():
+                changed = [*cuts[:place], tried, *cuts[place + 1 :]]
+                found = _kappa(labels, np.digitize(expected, changed), classes)
+                if found > best + 1e-12:
+                    best, cuts = found, changed
+        if best <= before:
+            break
+    return tuple(cuts)
+
+
+def cut(probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Return the class that thresholds give each row, int64 [n]."""
+    named: np.ndarray = np.digitize(_expected(probabilities), thresholds).astype(np.int64)
+    return named
+
+
+def _expected(probabilities: np.ndarray) -> np.ndarray:
+    expected: np.ndarray = probabilities.astype(np.float64) @ np.arange(probabilities.shape[1])
+    return expected
+
+
+def _kappa(labels: np.ndarray, named: np.ndarray, classes: int) -> float:
+    """Return Cohen's kappa with quadratic weights, as `sklearn.metrics.cohen_kappa_score`."""
+    table = np.bincount(labels * classes + named, minlength=classes * classes)
+    counts = table.reshape(classes, classes).astype(np.float64)
+    places = np.arange(classes)
+    weights = (places[:, np.newaxis] - places) ** 2
+    by_chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    expected = float((weights * by_chance).sum())
+    return 1 - float((weights * counts).sum()) / expected if expected else 1.0
+
+
+def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the area under the ROC curve; of more than two classes, the mean of each's own."""
+    from sklearn.metrics import roc_auc_score
+
+    count = probabilities.shape[1]
+    classes = [1] if count == 2 else range(count)
+    found = []
+    for index in classes:
+        is_one = labels == index
+        if is_one.any() and not is_one.all():
+            found.append(roc_auc_score(is_one, probabilities[:, index]))
+    return float(np.mean(found)) if found else 0.5
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True

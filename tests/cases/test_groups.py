@@ -1,0 +1,134 @@
+"""Folds that fit: rows of one writer stay together, or the folds are those of a column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kaggle_digits.core.data import Dataset, load
+from kaggle_digits.core.folds import fold_count, make_folds
+from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.workspace import Workspace
+
+
+def with_columns(made, **columns: list[str]) -> Path:
+    """Put columns of words behind the pixels of train.csv."""
+    head, *rows = made.rows_of("train.csv")
+    for name, values in columns.items():
+        head = [*head, name]
+        rows = [[*row, value] for row, value in zip(rows, values, strict=True)]
+    made.write("train.csv", [head, *rows])
+    return made.folder
+
+
+@pytest.fixture
+def writers(make) -> Path:
+    """Thirty rows of three classes by ten writers, with folds of somebody's own."""
+    made = make()
+    return with_columns(
+        made,
+        writer=[f"w{row // 3}" for row in range(30)],
+        part=[f"f{row // 3 % 5 + 1}" for row in range(30)],
+    )
+
+
+def test_rows_of_a_group_stand_in_one_fold(writers, workspace) -> None:
+    dataset = load(writers, workspace, groups="writer")
+    assert dataset.groups is not None and len(np.unique(dataset.groups)) == 10
+    of_row = make_folds(dataset, 5, 0, workspace).of_row
+    for group in range(10):
+        assert len(set(of_row[dataset.groups == group].tolist())) == 1
+    assert np.bincount(of_row).tolist() == [6] * 5
+    plain = load(writers, Workspace(workspace.root.with_name("plain")))
+    mixed = make_folds(plain, 5, 0, Workspace(workspace.root.with_name("plain"))).of_row
+    assert max(len(set(mixed[dataset.groups == group].tolist())) for group in range(10)) > 1
+    assert plain.digest != dataset.digest and plain.groups is None
+
+
+def test_the_workspace_goes_on_with_its_groups_and_they_travel(writers, workspace) -> None:
+    first = load(writers, workspace, groups="writer")
+    again = load(None, workspace)
+    assert again.digest == first.digest and np.array_equal(again.groups, first.groups)
+    sent = Dataset.unpacked(first.packed())
+    assert np.array_equal(sent.groups, first.groups)
+
+
+def test_the_folds_of_a_column(writers, workspace) -> None:
+    dataset = load(writers, workspace, fold_column="part")
+    assert fold_count(dataset, None, 4) == 5 and fold_count(dataset, 5, 4) == 5
+    folds = make_folds(dataset, 5, 0, workspace)
+    assert folds.of_row.tolist() == [row // 3 % 5 for row in range(30)]
+    with pytest.raises(ConfigurationError, match="--folds was given as 3, but .* has 5 folds"):
+        fold_count(dataset, 3, 4)
+
+
+def test_groups_beside_image_files(tmp_path, workspace) -> None:
+    rows = ["id,label,site"]
+    for row in range(12):
+        part = "train" if row < 9 else "test"
+        (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+        image = np.full((5, 5), row * 20, np.uint8)
+        cv2.imwrite(str(tmp_path / "data" / part / f"{row}.png"), image)
+        if part == "train":
+            rows.append(f"{row},{'ab'[row % 2]},s{row // 2}")
+    (tmp_path / "data" / "train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "data" / "train" / "4.png").write_bytes(b"broken")
+    dataset = load(tmp_path / "data", workspace, skip_broken=True, groups="site")
+    assert dataset.groups is not None
+    assert dataset.groups.tolist() == [0, 0, 1, 1, 2, 3, 3, 4]
+    assert dataset.competition.form.label_column == "label"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "says"),
+    [
+        ({"groups": "writers"}, ConfigurationError, "'writers' was asked for, which train.csv has"),
+        ({"groups": "writer", "fold_column": "part"}, ConfigurationError, "says the folds already"),
+        ({"fold_column": "label"}, DataError, "label columns"),
+    ],
+)
+def test_what_cannot_be_is_refused(writers, workspace, wanted, error, says) -> None:
+    with pytest.raises(error, match=says):
+        load(writers, workspace, **wanted)
+
+
+def test_too_few_groups_and_a_class_in_one_fold(make, workspace) -> None:
+    made = make()
+    folder = with_columns(made, site=["x", "y"] * 15, part=[label for label in made.labels])
+    dataset = load(folder, workspace, groups="site")
+    with pytest.raises(DataError, match="has 2 groups, fewer than the 3 folds"):
+        make_folds(dataset, 3, 0, workspace)
+    other = Workspace(workspace.root.with_name("other"))
+    with pytest.raises(DataError, match="All rows of the class '0' stand in one fold"):
+        make_folds(load(folder, other, fold_column="part"), 3, 0, other)
+
+
+def test_without_groups_leakage_is_rosy_and_with_them_it_is_not(make, workspace) -> None:
+    """Each writer's images are alike and of one class by chance: nothing else tells the class."""
+    random = np.random.default_rng(0)
+    made = make(rows=240, height=4, width=4, classes=("0", "1"))
+    styles = random.integers(0, 256, (40, 16))
+    labels = random.integers(0, 2, 40)
+    head, *rows = made.rows_of("train.csv")
+    for row in range(240):
+        writer = row // 6
+        image = np.clip(styles[writer] + random.integers(-4, 5, 16), 0, 255)
+        rows[row] = [str(labels[writer]), *map(str, image), f"w{writer}"]
+    made.write("train.csv", [[*head, "writer"], *rows])
+
+    def nearest(dataset: Dataset, place: Workspace) -> float:
+        folds, right = make_folds(dataset, 4, 0, place), 0
+        flat = dataset.images.reshape(240, -1).astype(float)
+        for fold in range(4):
+            known, new = folds.training_rows(fold), folds.held_out_rows(fold)
+            apart = ((flat[new][:, None] - flat[known][None]) ** 2).sum(axis=2)
+            found = dataset.labels[known][apart.argmin(axis=1)]
+            right += int((found == dataset.labels[new]).sum())
+        return right / 240
+
+    other = Workspace(workspace.root.with_name("other"))
+    assert nearest(load(made.folder, other), other) > 0.95
+    assert nearest(load(made.folder, workspace, groups="writer"), workspace) < 0.7
