@@ -144,7 +144,7 @@ import os, sys, warnings
 import kaggle_digits.core.data as data
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.shell import cli
-def noisy(path, workspace, say, shape, labels):
+def noisy(path, workspace, say, *_, **__):
     with say.__self__.task("work", 2) as task:
         task.advance()
         print("WORDS of a library", file=sys.stderr)
