@@ -196,17 +196,17 @@ def test_a_log_that_cannot_be_written_ends_no_command(spoil, filled, made, call,
     spoil(filled.root)
     given = ["check", made.folder / "sample_submission.csv", "--data", made.folder]
 
-    def chatty(*args: object) -> object:
+    def chatty(*args: object, **options: object) -> object:
         print("a library's words " * 10_000, flush=True)
         print("a library's words", file=sys.stderr, flush=True)
         os.write(2, b"words from C") if spoil is in_the_way else None
-        return load(*args)
+        return load(*args, **options)
 
     monkeypatch.setattr(data, "load", chatty)
     code, out, err = call(*given, "--workspace", filled.root)
     assert (code, err) == (0, "") and "valid, 12 rows" in out
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a wheel came off")
 
     monkeypatch.setattr(data, "load", broken)

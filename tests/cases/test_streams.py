@@ -107,7 +107,7 @@ def test_without_json_wrong_usage_leaves_stdout_empty(call):
 
 
 def test_sigterm_has_its_own_code_and_a_json_object(call, odd, tmp_path, monkeypatch):
-    def ended(*_: object) -> None:
+    def ended(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(data, "load", ended)

@@ -99,7 +99,7 @@ def test_a_blend_without_an_error_shows_the_bound():
     perfect = Score(1.0, 0.0, 0.001, 0.0001, 1198)
     rule = SimpleNamespace(weights=None)
     blend = SimpleNamespace(
-        method="mean", honest=perfect, fitted=perfect, temperature=None, rule=rule
+        method="mean", honest=perfect, fitted=perfect, temperature=None, rule=rule, metric=None
     )
     facts = blend_facts(blend, SimpleNamespace(members=("a",), names=("a",), extras=(), folds=(2,)))
     assert facts["OOF accuracy"] == "1.00000 (error < 0.0025)"

@@ -161,7 +161,7 @@ def test_unexpected_errors_show_one_line_and_leave_the_rest_in_the_log(
 ):
     import kaggle_digits.core.data as data
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a wheel came off")
 
     monkeypatch.setattr(data, "load", broken)
@@ -175,7 +175,7 @@ def test_unexpected_errors_show_one_line_and_leave_the_rest_in_the_log(
 def test_ctrl_c_ends_with_one_line_and_130(capfd, made, tmp_path, monkeypatch):
     import kaggle_digits.core.data as data
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(data, "load", interrupted)
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_with_one_line_and_130(capfd, made, tmp_path, monkeypatch):
 def test_a_fresh_start_is_gone_on_from_without_fresh(capfd, made, tmp_path, monkeypatch):
     import kaggle_digits.core.data as data
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(data, "load", interrupted)
@@ -200,7 +200,7 @@ def test_a_fresh_start_is_gone_on_from_without_fresh(capfd, made, tmp_path, monk
 def test_what_libraries_write_does_not_reach_the_user(capfd, made, tmp_path, monkeypatch):
     import kaggle_digits.core.data as data
 
-    def noisy(*_: object) -> None:
+    def noisy(*_: object, **__: object) -> None:
         print("greetings from Python")
         os.write(1, b"greetings from C\n")
         os.write(2, b"warnings from C\n")
