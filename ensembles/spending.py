@@ -154,7 +154,8 @@ class Spender:
                 continue
             if first.epochs < rest[0].fold_set.epochs:
                 break
-            rest = self._lengthened(rest[0], rest[1:], later, prices)
+            done = replace(rest[0], fold_set=first.fold_set)
+            rest = self._lengthened(done, rest[1:], later, prices)
         plan([*made, *self.unfinished])
         return made
 
@@ -298,6 +299,11 @@ class Spender:
             if small is None:
                 # None fits; if there is none, its time is kept for a machine that gets slower.
                 share = 1 - SMALL_SHARE if first_is_due else 1
+                if first_is_due and self._may_lengthen:
+                    # The curve stays unknown: one set of up to twice the epochs gains nearly as
+                    # much as a second set where it is flat, and far more where it is steep.
+                    twice = _with_epochs(rest[:1], 2 * rest[0].fold_set.epochs)
+                    rest = [*twice, *rest[1:]]
                 return allot(rest, left * share, prices, first_is_due=first_is_due), None, prices
             after = [replace(rest[0], small=small.epochs), *rest[1:]]
             later_prices = prices.after(small.candidate, small.epochs)
