@@ -319,3 +319,16 @@ def test_epochs_that_were_asked_for_are_not_lengthened(run, planted) -> None:
     planted.right = lambda epochs: 1 - 0.5 / (1 + epochs)
     done = run(A, budget=90.0, may_lengthen=False)
     assert max(epochs for *_, epochs in sets(done.keys)) == 20
+
+
+def test_one_longer_set_where_time_is_too_short_to_look_at_the_curve(run, planted) -> None:
+    # A set of one epoch takes 6.3 s, more than is spent on looking; two usual ones would fit.
+    planted.start = 2.0
+    done = run(A, budget=40.0, may_lengthen=True)
+    assert sets(done.keys)[0] == (1, 0, 40)
+    assert planted.now <= 40.0
+
+
+def test_that_one_set_has_the_epochs_that_were_asked_for(run, planted) -> None:
+    planted.start = 2.0
+    assert sets(run(A, budget=40.0, may_lengthen=False).keys)[0] == (1, 0, 20)
