@@ -77,23 +77,22 @@ def _class_counts(subject: Subject, dataset: Dataset) -> list[Part]:
 
 
 def _shift(classes: Sequence[str], known: np.ndarray, predicted: np.ndarray) -> Text:
-    from scipy.special import chdtrc  # scipy.stats takes longer to load than the whole section
+    from scipy.stats import chi2_contingency
 
-    is_there = known + predicted > 0
-    table, names = np.stack([known, predicted])[:, is_there], np.array(classes)[is_there]
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    chance = float(chdtrc(table.shape[1] - 1, ((table - expected) ** 2 / expected).sum()))
-    if chance >= 0.01:
+    table = np.stack([known, predicted])
+    table, names = table[:, table.sum(axis=0) > 0], np.array(classes)[known + predicted > 0]
+    result = chi2_contingency(table)
+    if result.pvalue >= 0.01:
         return Text(
             "Classes are spread alike in both, as far as these numbers tell "
-            f"(χ² test, p = {chance:.2g})."
+            f"(χ² test, p = {result.pvalue:.2g})."
         )
-    apart = (table[1] - expected[1]) / np.sqrt(expected[1])
+    apart = (table[1] - result.expected_freq[1]) / np.sqrt(result.expected_freq[1])
     most = int(np.abs(apart).argmax())
     return Text(
         f"Classes are spread otherwise in test.csv than in train.csv (χ² test, p = "
-        f"{chance:.2g}), most of all {in_words(names[most])}: {table[1, most]:,} predicted, "
-        f"{expected[1, most]:,.0f} expected.",
+        f"{result.pvalue:.2g}), most of all {in_words(names[most])}: {table[1, most]:,} predicted, "
+        f"{result.expected_freq[1, most]:,.0f} expected.",
         is_warning=True,
     )
 

@@ -97,20 +97,15 @@ def predict(accuracy: float, se: float | None, rows: int, future: int) -> Interv
         rows: Rows behind it, n.
         future: Rows of the score to predict.
     """
-    import numpy as np
-    from scipy.special import betaln  # scipy.stats takes a second to load
+    from scipy import stats
 
     variance = accuracy * (1 - accuracy)
     effective = float(rows)
     if se and variance > 0:
         effective = min(effective, variance / se**2)
     wrong = (1 - accuracy) * effective
-    first, second = wrong + 0.5, effective - wrong + 0.5
-    errors = np.arange(future + 1)
-    # ln of (future over errors) B(errors + first, future - errors + second) / B(first, second)
-    chances = betaln(errors + first, future - errors + second) - betaln(first, second)
-    chances -= betaln(errors + 1, future - errors + 1) + math.log(future + 1)
-    low, high = np.searchsorted(np.exp(chances).cumsum(), (0.025, 0.975))
+    ahead = stats.betabinom(future, wrong + 0.5, effective - wrong + 0.5)
+    low, high = ahead.ppf(0.025), ahead.ppf(0.975)
     return Interval(int(low), int(high), future)
 
 

@@ -10,9 +10,9 @@ from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.plan import plan_path
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
-from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table
+from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
 from tuning.importance import importances
-from tuning.plotting import coordinates
+from tuning.plotting import coordinates, figure
 from tuning.showing import table
 from tuning.study import COMPLETED, Study, Trial
 
@@ -49,7 +49,7 @@ def search(subject: Subject) -> Section:
     if len(done) < _FEWEST:
         parts.append(subject.missing("Charts need two completed trials or more.", "run --trials 6"))
     else:
-        parts += [_over_time(done), *_importances(subject, trials), coordinates(trials)]
+        parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
     header, *rows = table(trials)
     parts.append(Table("Trials", header, rows))
     words = f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}"
@@ -97,3 +97,9 @@ def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:
             f"(out-of-bag R² {found.fit:.2f}).{weak}",
         )
     ]
+
+
+def _parallel(trials: Sequence[Trial]) -> Part:
+    if len(figure(trials).axes) < _FEWEST:
+        return Text("All trials had the same values; there are no coordinates to draw.")
+    return coordinates(trials)

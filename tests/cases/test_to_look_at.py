@@ -171,3 +171,12 @@ def test_export_and_plot_show_the_study_that_is_there_whatever_made_it(
     else:
         assert file.read_bytes()[:4] == b"\x89PNG"
         assert file.with_suffix(".html").exists()
+
+
+def test_trials_of_the_same_values_have_no_coordinates():
+    from kaggle_digits.shell.report.parts import Chart, Text
+    from tuning.report import _parallel
+
+    same = _parallel([made_trial(0, filters=16), made_trial(1, filters=16)])
+    assert same == Text("All trials had the same values; there are no coordinates to draw.")
+    assert isinstance(_parallel([made_trial(0, filters=16), made_trial(1, filters=32)]), Chart)
