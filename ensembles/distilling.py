@@ -10,7 +10,6 @@ five folds).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ensembles.methods import METHODS, calibrate
 from ensembles.pool import Pool, make_pool
 from ensembles.rules import Rule
 from ensembles.teaching import Learned, Lesson, teach, tell
-from kaggle_digits.core.arrays import load_array
+from kaggle_digits.core.arrays import load_array, npy_bytes
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.engine import Engine, Task, make_copies
@@ -166,7 +165,7 @@ class Distillation:
             steps += len(self._teachers.keys)
         with self._progress.task("distil", steps, "steps") as task:
             if self._teachers.has_networks:
-                self._complete(self._questions(), self._told_path, _array_bytes, task.advance)
+                self._complete(self._questions(), self._told_path, npy_bytes, task.advance)
             self._complete(self._lessons(), self._learned_path, _learned_bytes, task.advance)
         classes = len(self._dataset.competition.classes)
         oof = np.zeros((len(folds.of_row), classes), dtype=np.float32)
@@ -339,11 +338,5 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _array_bytes(array: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    np.save(out, array)
-    return out.getvalue()
-
-
 def _learned_bytes(learned: Learned) -> bytes:
-    return _array_bytes(learned.held_out) if learned.model is None else learned.model
+    return npy_bytes(learned.held_out) if learned.model is None else learned.model

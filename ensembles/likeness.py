@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaggle_digits.core.arrays import luminance
+from kaggle_digits.core.data.decoding import laid_on
 from kaggle_digits.ground.errors import DataError, shorten
 
 _SAMPLE = 5000
@@ -189,14 +190,7 @@ def _take(
     """Return images inverted, multiplied by 255 or neither, laid on the background."""
     is_inverted, is_scaled = way
     values = pixels * np.uint8(255) if is_scaled else pixels
-    return _lay(255 - values if is_inverted else values, opaque, background)
-
-
-def _lay(pixels: np.ndarray, opaque: np.ndarray, background: int) -> np.ndarray:
-    share = opaque.astype(np.float64) / 255
-    share = share.reshape(*share.shape, *[1] * (pixels.ndim - share.ndim))
-    laid: np.ndarray = np.rint(pixels * share + background * (1 - share)).astype(np.uint8)
-    return laid
+    return laid_on(255 - values if is_inverted else values, opaque, background)
 
 
 def _edges(images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from ensembles.evaluation import compare, row_results
 from ensembles.results import Distilled
 from ensembles.stored import StoredBlend
 from kaggle_digits.core import inference, portable
-from kaggle_digits.core.arrays import load_array
+from kaggle_digits.core.arrays import load_array, npy_bytes
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.predictions import require_softmax, score
 from kaggle_digits.ground.artefacts import Fields, read_artefact
@@ -283,7 +282,9 @@ def _store(
     progress: Progress,
 ) -> dict[str, Any]:
     """Store a student whole or not at all; return its account with what is known of its files."""
-    out = {_OOF: _npy(oof), _TEST: _npy(test), KERAS: network}
+    arrays = {_OOF: oof, _TEST: test}
+    out = {name: npy_bytes(one.astype(np.float32)) for name, one in arrays.items()}
+    out[KERAS] = network
     of_onnx: dict[str, Any] = {
         "onnx_bytes": None, "onnx_apart": None, "onnx_images_per_second": None
     }  # fmt: skip
@@ -311,12 +312,6 @@ def _store(
             (folder / name).write_bytes(content)
         write_json(folder / _ABOUT, whole)
     return whole
-
-
-def _npy(array: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    np.save(out, array.astype(np.float32))
-    return out.getvalue()
 
 
 def _build(values: object) -> dict[str, Any]:

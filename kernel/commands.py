@@ -281,9 +281,9 @@ def _ranked(given: object) -> list[Ranked]:
 def _data_folder(session: Session) -> Path:
     from kaggle_digits.core import drawn_shapes
 
-    if session.data == Path(drawn_shapes.NAME) and not session.data.exists():
-        return drawn_shapes.embedded(session.workspace.cache / drawn_shapes.NAME)[0]
     if session.data is not None:
+        if drawn_shapes.are_meant(session.data):
+            return drawn_shapes.embedded(session.workspace.cache / drawn_shapes.NAME)[0]
         return session.data
     from kaggle_digits.core.demo import embedded
 

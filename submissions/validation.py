@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WRONG_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK\x03\x04": "a zip file"}
 _LONGEST = 64_000_000
 _SUM_TOLERANCE = 1e-3
+_OTHER_ORDER = "rows stand in another order than the sample's; Kaggle goes by their ids"
 _NAMES = {"\r\n": "CRLF", "\n": "LF"}
 
 
@@ -132,7 +133,7 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
         label_of = dict(zip(ids, labels, strict=True))
         ids = tuple(dataset.test_ids)
         labels = tuple(label_of[key] for key in ids)
-        remarks += ("rows stand in another order than the sample's; Kaggle goes by their ids",)
+        remarks += (_OTHER_ORDER,)
     return SubmissionFile(name, content, ids, labels, remarks, competition)
 
 
@@ -142,10 +143,10 @@ def _of_values(
     competition, ids = dataset.competition, tuple(dataset.test_ids)
     try:
         values = competition.read_values(content, name)
-        labels = competition.answers(content, name)
     except csv.Error as error:
         raise DataError(f"{name} is not CSV: {error}.", mend="Write it anew.") from error
     _check_ids(tuple(values), ids, name)
+    labels = competition.most_probable(values)
     if len(competition.form.values) > 1:
         off = next((key for key, row in values.items() if abs(sum(row) - 1) > _SUM_TOLERANCE), None)
         if off is not None:
@@ -154,7 +155,7 @@ def _of_values(
                 "Kaggle divides each row by its sum",
             )
     if tuple(values) != ids:
-        remarks += ("rows stand in another order than the sample's; Kaggle goes by their ids",)
+        remarks += (_OTHER_ORDER,)
     return SubmissionFile(
         name=name,
         content=content,

@@ -7,7 +7,6 @@ written when it is proposed and once more when it has ended.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from kaggle_digits.core.arrays import load_array
+from kaggle_digits.core.arrays import load_array, npy_bytes
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError
@@ -276,9 +275,7 @@ class Study:
 
 def write_array(path: Path, values: np.ndarray) -> None:
     """Write an array as an .npy file, whole or not at all."""
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, npy_bytes(values))
 
 
 def read_array(path: Path) -> np.ndarray | None:

@@ -1,7 +1,8 @@
-"""Arrays: the one reader of .npy files, and what images in colour look like in grey."""
+"""Arrays: the one reader of .npy files, arrays as files, and images in colour as grey ones."""
 
 from __future__ import annotations
 
+import io
 import tokenize
 import zipfile
 from pathlib import Path
@@ -28,6 +29,25 @@ def luminance(images: np.ndarray) -> np.ndarray:
         some = slice(start, start + _AT_A_TIME)
         np.rint(images[some] @ _GREY, out=grey[some], casting="unsafe")
     return grey
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Return a PNG file's bytes of one image.
+
+    Args:
+        pixels: uint8 [height, width], or [height, width, 3] in red, green and blue.
+    """
+    import cv2
+
+    # OpenCV's order is blue, green, red.
+    return bytes(cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1])
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an .npy file's bytes."""
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 def load_array(file: Path | IO[bytes], mmap_mode: Literal["r"] | None = None) -> np.ndarray:

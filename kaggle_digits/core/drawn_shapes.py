@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kaggle_digits.core.arrays import png_bytes
 from kaggle_digits.ground.competition import SubmissionFormat
 from kaggle_digits.ground.files import write_bytes
 
@@ -91,7 +92,7 @@ def embedded(folder: Path) -> tuple[Path, Path]:
         names = [f"{number:04d}" for number in range(1, _IMAGES + 1)]
         test = names[split:]
         files = {
-            f"{'train' if row < split else 'test'}/{name}.png": _png(images[row])
+            f"{'train' if row < split else 'test'}/{name}.png": png_bytes(images[row])
             for row, name in enumerate(names)
         }
         files["train.csv"] = _FORM.render(names[:split], labels[:split])
@@ -99,6 +100,11 @@ def embedded(folder: Path) -> tuple[Path, Path]:
         write_bytes(truth, _FORM.render(test, labels[split:]))
         write_bytes(packed, _zip(files))
     return packed, truth
+
+
+def are_meant(path: Path) -> bool:
+    """Say whether a path given for data means these: a folder of that name comes first."""
+    return path == Path(NAME) and not path.exists()
 
 
 def is_complete(folder: Path) -> bool:
@@ -131,13 +137,6 @@ def draw() -> tuple[np.ndarray, list[str]]:
         values = surface * (1 - cover) + ink * cover + random.normal(0, _NOISE, surface.shape)
         image[:] = np.clip(np.rint(values), 0, 255)
     return images, labels
-
-
-def _png(image: np.ndarray) -> bytes:
-    import cv2
-
-    # OpenCV's order is blue, green, red.
-    return bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

@@ -31,7 +31,7 @@ from kaggle_digits.engine.shares import usual_workers
 from kaggle_digits.engine.tasks import Outcome, Site, Task, perform
 from kaggle_digits.ground.config import PRECISION_VARIABLE
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, first_line
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.stamps import differences, versions
@@ -141,7 +141,7 @@ class Cluster:
         except errors.RayTaskError as error:
             # The task itself catches all; so its node could not even begin it.
             raise ConfigurationError(
-                f"A node could not begin {task.key}: {_first_line(error.cause or error)}.",
+                f"A node could not begin {task.key}: {first_line(error.cause or error)}.",
                 mend="Install the same kaggle-digits on every machine of the cluster.",
             ) from None
         except errors.RayError as error:
@@ -191,7 +191,7 @@ def _connect(address: str) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"--cluster was given as {address!r}, and no cluster can be used there: "
-            f"{_first_line(error)}",
+            f"{first_line(error)}",
             mend="Start one by `ray start --head`, with the Python and the Ray of this machine.",
         ) from error
     return ray
@@ -228,7 +228,7 @@ def _require_same_versions(ray: Any) -> None:
             continue  # it has gone meanwhile
         except ray.exceptions.RayError as error:
             raise ConfigurationError(
-                f"The node {name} of the cluster cannot run kaggle-digits: {_first_line(error)}",
+                f"The node {name} of the cluster cannot run kaggle-digits: {first_line(error)}",
                 mend="Install kaggle-digits[ray] there, in the Python that runs Ray.",
             ) from None
         if theirs != ours:
@@ -307,7 +307,3 @@ def _scratch(digest: str) -> Path:
             if time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
                 remove(other)
     return own
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

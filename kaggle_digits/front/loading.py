@@ -22,6 +22,7 @@ from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.shapes import ImageShape, parse_size
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
@@ -183,10 +184,8 @@ def load(
             path = None if data is None else Path(data)
         else:
             path, shape = _written(data, test, place, telling, shape)
-        dataset = reading.load(
-            path, place, telling.say, shape, path_of(labels), size=_size(image_size),
-            skip_broken=skip_broken, groups=groups, fold_column=fold_column,
-        )  # fmt: skip
+        wanted = Wanted(shape, _size(image_size), skip_broken, groups, fold_column)
+        dataset = reading.load(path, place, telling.say, wanted, path_of(labels))
     return Loaded(
         dataset=dataset,
         workspace=place,

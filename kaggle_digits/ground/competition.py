@@ -234,14 +234,20 @@ class Competition:
         """
         if not self.form.values:
             return read_labels(content, name)
+        return self.most_probable(self.read_values(content, name))
+
+    def most_probable(self, values: Mapping[str, Sequence[float]]) -> dict[str, str]:
+        """Return the most probable label of each id.
+
+        Args:
+            values: Each id's, of the form's columns in their order, as `read_values` gives them.
+        """
         labels = [label for _, label in self.form.values]
         if len(labels) == 1:
             (other,) = [label for label in self.classes if label != labels[0]]
-            values = self.read_values(content, name)
             return {key: labels[0] if row[0] >= 0.5 else other for key, row in values.items()}
         return {
-            key: labels[max(range(len(row)), key=row.__getitem__)]
-            for key, row in self.read_values(content, name).items()
+            key: labels[max(range(len(row)), key=row.__getitem__)] for key, row in values.items()
         }
 
 

@@ -71,6 +71,11 @@ class ServiceError(KaggleDigitsError):
     """Kaggle refused, failed, or did not answer (exit code 1)."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return what another library's error says, on one line; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the mending sentence for an unknown name: the nearest known one, or all of them."""
     names = sorted(known)

@@ -109,5 +109,9 @@ class Wanted:
         )
 
 
+PLAIN = Wanted()
+"""No wish at all."""
+
+
 def _written(size: tuple[int, int] | None) -> str:
     return "" if size is None else f"{size[0]}x{size[1]}"

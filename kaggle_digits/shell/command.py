@@ -33,7 +33,7 @@ from kaggle_digits.ground.config import (
 from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.events import Track, ignore
 from kaggle_digits.ground.shapes import ImageShape, parse_size
-from kaggle_digits.ground.wanted import Wanted
+from kaggle_digits.ground.wanted import PLAIN, Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console, Outcome
@@ -43,6 +43,7 @@ from kaggle_digits.shell.tracking import open_tracker
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
     from kaggle_digits.core.data.fixes import Fixes
+    from kaggle_digits.core.data.provenance import Provenance
 
 Body = Callable[..., Outcome]
 fresh_option = click.option(
@@ -74,11 +75,7 @@ class Session:
             left goes once there is something in its place.
         console: Where to tell of progress.
         started: `time.monotonic()` at the start of the command.
-        image_shape: The --image-shape; None for what the workspace or the files show.
-        image_size: The --image-size of image files; None as well.
-        skip_broken: The --skip-broken.
-        groups: The --groups column of train.csv.
-        fold_column: The --fold-column of train.csv.
+        wanted: How the data are to be read; nothing for as the workspace or the files show.
         labels: The --labels path; None for what the workspace was made with.
         track: Told what each step has come to; of commands that take `track_option`.
     """
@@ -90,11 +87,7 @@ class Session:
     fresh: bool
     console: Console
     started: float
-    image_shape: ImageShape | None = None
-    image_size: tuple[int, int] | None = None
-    skip_broken: bool = False
-    groups: str | None = None
-    fold_column: str | None = None
+    wanted: Wanted = PLAIN
     labels: Path | None = None
     track: Track = ignore
     _dataset: Dataset | None = None
@@ -105,40 +98,28 @@ class Session:
             from kaggle_digits.core.data import load
 
             self._dataset = load(
-                self.data,
-                self.workspace,
-                self.console.say,
-                self.image_shape,
-                self.labels,
-                size=self.image_size,
-                skip_broken=self.skip_broken,
-                groups=self.groups,
-                fold_column=self.fold_column,
+                self.data, self.workspace, self.console.say, self.wanted, self.labels
             )
         return self._dataset
 
     def reading(self) -> tuple[str, ...]:
         """Return the options by which another command reads the data as this one does."""
-        wanted = Wanted(
-            self.image_shape, self.image_size, self.skip_broken, self.groups, self.fold_column
-        )
-        if self.workspace.data_record.exists():  # else there is nothing for which to load a reader
-            from kaggle_digits.core.data.provenance import read_provenance
-
-            known = read_provenance(self.workspace)
-            wanted = wanted if known is None else wanted.or_else(known.wanted)
-        return wanted.words
+        known = self._provenance()
+        return (self.wanted if known is None else self.wanted.or_else(known.wanted)).words
 
     def fixes(self) -> Fixes | None:
         """Return the corrections of labels; the data are read only where they are given anew."""
         if self.labels is not None:
             return self.dataset().fixes
+        known = self._provenance()
+        return None if known is None else known.fixes
+
+    def _provenance(self) -> Provenance | None:
         if not self.workspace.data_record.is_file():
-            return None
+            return None  # there is nothing for which to load a reader
         from kaggle_digits.core.data.provenance import read_provenance
 
-        known = read_provenance(self.workspace)
-        return None if known is None else known.fixes
+        return read_provenance(self.workspace)
 
     @property
     def place(self) -> Place:
@@ -221,7 +202,7 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--image-shape"],
             metavar="HEIGHTxWIDTH",
-            callback=_parse_shape,
+            callback=_parsed(ImageShape.parse),
             help="Shape of images in pixel columns where their names do not give it; in colour "
             "HEIGHTxWIDTHx3, or 3xHEIGHTxWIDTH where a row holds one plane after another. Default: "
             "as the workspace was made; at first square.",
@@ -229,7 +210,7 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--image-size"],
             metavar="PIXELS",
-            callback=_parse_size,
+            callback=_parsed(parse_size),
             help="Size that image files are scaled to, such as 64 or 48x64. Default: as the "
             "workspace was made; at first their own, 128 at most.",
         ),
@@ -288,22 +269,17 @@ def shared_options() -> list[click.Parameter]:
     ]
 
 
-def _parse_shape(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> ImageShape | None:
-    try:
-        return None if text is None else ImageShape.parse(text)
-    except ConfigurationError as error:
-        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
+def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return an option's callback that parses its value."""
 
+    def callback(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else parse(text)
+        except ConfigurationError as error:
+            message = " ".join(filter(None, (error.message, error.mend)))
+            raise click.UsageError(message, ctx) from error
 
-def _parse_size(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int] | None:
-    try:
-        return None if text is None else parse_size(text)
-    except ConfigurationError as error:
-        raise click.UsageError(" ".join(filter(None, (error.message, error.mend))), ctx) from error
+    return callback
 
 
 def resource_options(workers: str) -> Callable[[Body], Body]:
@@ -344,24 +320,27 @@ def _call(body: Body, given: dict[str, Any]) -> None:
     log = workspace.root / "log.txt"
     with streams.libraries_kept_off(log) as (out, err, is_logged), _terminated_like_interrupted():
         console = Console(out, err, quiet=quiet, as_json=as_json)
-        session = Session(
-            workspace=workspace,
-            data=given.pop("data"),
-            preset=load_presets()[given.pop("preset")],
-            seed=given.pop("seed"),
-            fresh=given.pop("fresh", False),
-            console=console,
-            started=time.monotonic(),
-            image_shape=given.pop("image_shape"),
-            image_size=given.pop("image_size"),
-            skip_broken=given.pop("skip_broken"),
-            groups=given.pop("groups"),
-            fold_column=given.pop("fold_column"),
-            labels=given.pop("labels"),
-        )
-        tracker = given.pop("track", None)
-        again = f"the same command {'without --fresh ' if session.fresh else ''}goes on."
+        started = time.monotonic()
+        fresh, tracker = given.pop("fresh", False), given.pop("track", None)
+        again = f"the same command {'without --fresh ' if fresh else ''}goes on."
         try:
+            session = Session(
+                workspace=workspace,
+                data=given.pop("data"),
+                preset=load_presets()[given.pop("preset")],
+                seed=given.pop("seed"),
+                fresh=fresh,
+                console=console,
+                started=started,
+                wanted=Wanted(
+                    shape=given.pop("image_shape"),
+                    size=given.pop("image_size"),
+                    skip_broken=given.pop("skip_broken"),
+                    groups=given.pop("groups"),
+                    fold_column=given.pop("fold_column"),
+                ),
+                labels=given.pop("labels"),
+            )
             with streams.remarks_shown(console.say):
                 recover_workspace(workspace, console.say)
                 if tracker is not None:

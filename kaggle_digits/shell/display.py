@@ -98,13 +98,11 @@ def _row(cells: Sequence[str], tags: Sequence[str]) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    import cv2
+    from kaggle_digits.core.arrays import png_bytes
 
     height, width = picture.image.shape[:2]
     scale = _SIDE / max(height, width)
-    # OpenCV's order is blue, green, red.
-    image = picture.image if picture.image.ndim == 2 else picture.image[..., ::-1]
-    data = base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode("ascii")
+    data = base64.b64encode(png_bytes(picture.image)).decode("ascii")
     caption = html.escape(picture.caption)
     return (
         f'<span style="{_PICTURE}"><img style="{_IMAGE}" width="{width * scale:.0f}" '

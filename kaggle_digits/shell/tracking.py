@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib import util
 from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ConfigurationError, first_line
 from kaggle_digits.ground.events import Event, Track
 from kaggle_digits.ground.files import make_folder
 from kaggle_digits.ground.names import TRACKERS, require_known
@@ -60,7 +60,7 @@ def open_tracker(name: str, workspace: Workspace, say: Callable[[str], None]) ->
         client, experiment = _open(uri, None if _URI in os.environ else own / "mlflow")
     except failing as error:
         raise ConfigurationError(
-            f"track was given as {name!r}, and its store {uri} cannot be used: {_first(error)}",
+            f"track was given as {name!r}, and its store {uri} cannot be used: {first_line(error)}",
             mend=f"Give another --workspace, or another {_URI}.",
         ) from error
 
@@ -68,7 +68,7 @@ def open_tracker(name: str, workspace: Workspace, say: Callable[[str], None]) ->
         try:
             _log(client, experiment, event, {})
         except failing as error:
-            say(f"track: {event.name} is done, but {uri} did not take it: {_first(error)}")
+            say(f"track: {event.name} is done, but {uri} did not take it: {first_line(error)}")
 
     return track
 
@@ -111,7 +111,3 @@ def _log(client: MlflowClient, experiment: str, event: Event, tags: dict[str, st
         # Last: a run that was cut off is logged again.
         client.set_tag(number, _EVENT, told)
     client.set_terminated(number)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -27,6 +27,7 @@ from kaggle_digits.ground.names import (
     POLICIES,
 )
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import cli
 from kaggle_digits.shell.report.images import png
@@ -78,7 +79,7 @@ def numbered(count: int) -> list[str]:
 
 def read(folder: Path, place: Path, shape: str | None = None) -> tuple[Dataset, list[str]]:
     told: list[str] = []
-    wanted = None if shape is None else ImageShape.parse(shape)
+    wanted = Wanted(None if shape is None else ImageShape.parse(shape))
     return load(folder, Workspace(place), told.append, wanted), told
 
 

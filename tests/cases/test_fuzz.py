@@ -15,6 +15,7 @@ import pytest
 from kaggle_digits.core.data import load
 from kaggle_digits.core.data.decoding import UndecodableError, decode
 from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 _WORDS = [
@@ -50,7 +51,7 @@ def bent(content: bytes, draw: random.Random) -> bytes:
 def read(path: Path, place: Path, **wanted: bool) -> str:
     """Return what came of reading: nothing, or the error's message."""
     try:
-        load(path, Workspace(place), **wanted)
+        load(path, Workspace(place), wanted=Wanted(**wanted))
     except KaggleDigitsError as error:
         return error.message
     finally:

@@ -11,6 +11,7 @@ import pytest
 from kaggle_digits.core.data import Dataset, load
 from kaggle_digits.core.folds import fold_count, make_folds
 from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 
@@ -36,7 +37,7 @@ def writers(make) -> Path:
 
 
 def test_rows_of_a_group_stand_in_one_fold(writers, workspace) -> None:
-    dataset = load(writers, workspace, groups="writer")
+    dataset = load(writers, workspace, wanted=Wanted(groups="writer"))
     assert dataset.groups is not None and len(np.unique(dataset.groups)) == 10
     of_row = make_folds(dataset, 5, 0, workspace).of_row
     for group in range(10):
@@ -49,7 +50,7 @@ def test_rows_of_a_group_stand_in_one_fold(writers, workspace) -> None:
 
 
 def test_the_workspace_goes_on_with_its_groups_and_they_travel(writers, workspace) -> None:
-    first = load(writers, workspace, groups="writer")
+    first = load(writers, workspace, wanted=Wanted(groups="writer"))
     again = load(None, workspace)
     assert again.digest == first.digest and np.array_equal(again.groups, first.groups)
     sent = Dataset.unpacked(first.packed())
@@ -57,7 +58,7 @@ def test_the_workspace_goes_on_with_its_groups_and_they_travel(writers, workspac
 
 
 def test_the_folds_of_a_column(writers, workspace) -> None:
-    dataset = load(writers, workspace, fold_column="part")
+    dataset = load(writers, workspace, wanted=Wanted(fold_column="part"))
     assert fold_count(dataset, None, 4) == 5 and fold_count(dataset, 5, 4) == 5
     folds = make_folds(dataset, 5, 0, workspace)
     assert folds.of_row.tolist() == [row // 3 % 5 for row in range(30)]
@@ -76,7 +77,7 @@ def test_groups_beside_image_files(tmp_path, workspace) -> None:
             rows.append(f"{row},{'ab'[row % 2]},s{row // 2}")
     (tmp_path / "data" / "train.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "data" / "train" / "4.png").write_bytes(b"broken")
-    dataset = load(tmp_path / "data", workspace, skip_broken=True, groups="site")
+    dataset = load(tmp_path / "data", workspace, wanted=Wanted(skip_broken=True, groups="site"))
     assert dataset.groups is not None
     assert dataset.groups.tolist() == [0, 0, 1, 1, 2, 3, 3, 4]
     assert dataset.competition.form.label_column == "label"
@@ -92,18 +93,18 @@ def test_groups_beside_image_files(tmp_path, workspace) -> None:
 )
 def test_what_cannot_be_is_refused(writers, workspace, wanted, error, says) -> None:
     with pytest.raises(error, match=says):
-        load(writers, workspace, **wanted)
+        load(writers, workspace, wanted=Wanted(**wanted))
 
 
 def test_too_few_groups_and_a_class_in_one_fold(make, workspace) -> None:
     made = make()
     folder = with_columns(made, site=["x", "y"] * 15, part=[label for label in made.labels])
-    dataset = load(folder, workspace, groups="site")
+    dataset = load(folder, workspace, wanted=Wanted(groups="site"))
     with pytest.raises(DataError, match="has 2 groups, fewer than the 3 folds"):
         make_folds(dataset, 3, 0, workspace)
     other = Workspace(workspace.root.with_name("other"))
     with pytest.raises(DataError, match="All rows of the class '0' stand in one fold"):
-        make_folds(load(folder, other, fold_column="part"), 3, 0, other)
+        make_folds(load(folder, other, wanted=Wanted(fold_column="part")), 3, 0, other)
 
 
 def test_without_groups_leakage_is_rosy_and_with_them_it_is_not(make, workspace) -> None:
@@ -131,4 +132,4 @@ def test_without_groups_leakage_is_rosy_and_with_them_it_is_not(make, workspace)
 
     other = Workspace(workspace.root.with_name("other"))
     assert nearest(load(made.folder, other), other) > 0.95
-    assert nearest(load(made.folder, workspace, groups="writer"), workspace) < 0.7
+    assert nearest(load(made.folder, workspace, wanted=Wanted(groups="writer")), workspace) < 0.7

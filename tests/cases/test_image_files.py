@@ -18,6 +18,7 @@ from kaggle_digits.core.data.decoding import UndecodableError, decode, fitted
 from kaggle_digits.core.data.image_source import ImageSource
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import cli
 from kernel import verification
@@ -79,7 +80,7 @@ def read(tmp_path: Path) -> Callable[..., tuple[Dataset, list[str]]]:
     def read(path: Path, **wanted: object) -> tuple[Dataset, list[str]]:
         told: list[str] = []
         place = tmp_path / f"workspace {len(list(tmp_path.iterdir()))}"
-        return load(path, Workspace(place), told.append, **wanted), told  # type: ignore[arg-type]
+        return load(path, Workspace(place), told.append, wanted=Wanted(**wanted)), told  # type: ignore[arg-type]
 
     return read
 
@@ -251,7 +252,7 @@ def test_large_images_are_scaled_to_128_and_new_ones_like_them(tmp_path, read) -
 
 def test_the_size_is_kept_with_the_workspaces_data(tmp_path) -> None:
     folder, place = competition(tmp_path / "data", drawn(30)), Workspace(tmp_path / "w")
-    first = load(folder, place, size=(5, 5))
+    first = load(folder, place, wanted=Wanted(size=(5, 5)))
     assert first.images.shape == (20, 5, 5, 3)
     for path in (None, folder):
         assert load(path, place).digest == first.digest

@@ -11,6 +11,7 @@ import pytest
 from kaggle_digits.core.data import load
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.shell import cli
 
 
@@ -51,12 +52,12 @@ def test_where_names_give_row_and_column_there_is_no_choice(make, workspace) -> 
     assert load(made.folder, workspace, told.append).images.shape == (30, 2, 8)
     assert not [text for text in told if "--image-shape" in text]
     with pytest.raises(ConfigurationError, match="named by row and column, 2x8 of them"):
-        load(made.folder, workspace, shape=ImageShape(4, 4))
+        load(made.folder, workspace, wanted=Wanted(shape=ImageShape(4, 4)))
 
 
 def test_images_that_are_not_square(make, workspace) -> None:
     made = make(height=2, width=8)
-    dataset = load(made.folder, workspace, shape=ImageShape(2, 8))
+    dataset = load(made.folder, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
     np.testing.assert_array_equal(dataset.images, made.images.reshape(30, 2, 8))
     np.testing.assert_array_equal(dataset.test_images, made.test_images.reshape(12, 2, 8))
     assert (dataset.competition.height, dataset.competition.width) == (2, 8)
@@ -68,12 +69,13 @@ def test_a_count_that_is_no_square_is_answered_with_the_option(make, workspace, 
     with pytest.raises(DataError, match="has 14 pixel columns") as caught:
         load(made.folder, workspace)
     assert "--image-shape 2x7" in str(caught.value.mend)
-    assert load(made.folder, workspace, shape=ImageShape(2, 7)).images.shape == (30, 2, 7)
+    wanted = Wanted(shape=ImageShape(2, 7))
+    assert load(made.folder, workspace, wanted=wanted).images.shape == (30, 2, 7)
 
 
 def test_a_shape_of_another_count_is_refused_with_both_counts(made, workspace) -> None:
     with pytest.raises(ConfigurationError, match=r"is 4x5, 20 pixels, but train\.csv has 16"):
-        load(made.folder, workspace, shape=ImageShape(4, 5))
+        load(made.folder, workspace, wanted=Wanted(shape=ImageShape(4, 5)))
 
 
 def test_a_missing_pixel_is_named_under_a_given_shape_too(make, workspace) -> None:
@@ -82,12 +84,13 @@ def test_a_missing_pixel_is_named_under_a_given_shape_too(make, workspace) -> No
         width = len(made.rows_of(name)[0])
         made.move_columns(name, [column for column in range(width) if column != gone])
     with pytest.raises(DataError, match="missing pixel columns pixel5"):
-        load(made.folder, workspace, shape=ImageShape(2, 8))
+        load(made.folder, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
 
 
 def test_three_planes_that_are_one_grey_image_are_read_when_told_so(make, workspace) -> None:
     made = make(height=3, width=16)
-    assert load(made.folder, workspace, shape=ImageShape(3, 16)).images.shape == (30, 3, 16)
+    wanted = Wanted(shape=ImageShape(3, 16))
+    assert load(made.folder, workspace, wanted=wanted).images.shape == (30, 3, 16)
 
 
 def test_one_column_of_pixels_takes_a_shape(make, workspace) -> None:
@@ -96,13 +99,13 @@ def test_one_column_of_pixels_takes_a_shape(make, workspace) -> None:
         head, *rows = made.rows_of(name)
         lines = [[*row[:first], " ".join(row[first:])] for row in rows]
         made.write(name, [[*head[:first], "pixels"], *lines])
-    dataset = load(made.folder, workspace, shape=ImageShape(2, 8))
+    dataset = load(made.folder, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
     np.testing.assert_array_equal(dataset.images, made.images.reshape(30, 2, 8))
 
 
 def test_the_shape_is_kept_with_the_workspaces_data(make, workspace) -> None:
     made = make(height=2, width=8)
-    first = load(made.folder, workspace, shape=ImageShape(2, 8))
+    first = load(made.folder, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
     for path in (None, made.folder):
         again = load(path, workspace)
         assert again.images.shape == (30, 2, 8) and again.digest == first.digest

@@ -12,6 +12,7 @@ from kaggle_digits.core.data import load
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.shell import cli
 
 
@@ -122,7 +123,7 @@ def test_the_same_files_in_another_shape_are_other_data(made, workspace) -> None
     load(made.folder, workspace)
     works(workspace)
     with pytest.raises(ArtefactError, match="images of 2x8.* is other data"):
-        load(None, workspace, shape=ImageShape(2, 8))
+        load(None, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.shapes import ImageShape
+from kaggle_digits.ground.wanted import Wanted
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_files_that_have_changed_are_named_as_such_with_corrections_too(made, wo
     with pytest.raises(ArtefactError, match="have changed since"):
         load(None, workspace)
     with pytest.raises(ArtefactError, match="is other data"):
-        load(None, workspace, shape=ImageShape(2, 8))
+        load(None, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
 
 
 @pytest.mark.parametrize(

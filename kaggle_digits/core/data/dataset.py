@@ -29,8 +29,7 @@ from kaggle_digits.core.data.reading import Parsed, read_competition
 from kaggle_digits.core.data.source import Source, Stamp, find, stamp_of
 from kaggle_digits.ground.competition import Competition, read_labels
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ReadOnlyError
-from kaggle_digits.ground.shapes import ImageShape
-from kaggle_digits.ground.wanted import Wanted
+from kaggle_digits.ground.wanted import PLAIN, Wanted
 from kaggle_digits.ground.workspace import Workspace
 
 DEFAULT_FOLDER = Path("data")
@@ -173,13 +172,8 @@ def load(
     path: Path | None,
     workspace: Workspace,
     say: Callable[[str], None] = lambda text: None,
-    shape: ImageShape | None = None,
+    wanted: Wanted = PLAIN,
     labels: Path | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    skip_broken: bool = False,
-    groups: str | None = None,
-    fold_column: str | None = None,
 ) -> Dataset:
     """Read a competition; what was read once comes from the workspace's cache.
 
@@ -189,13 +183,9 @@ def load(
             new one for `data/` under the current folder if it is there, else the embedded digits.
         workspace: Where the cache is.
         say: Gets a line before each long step, and what was chosen.
-        shape: Of images in pixel columns; None for what the workspace was made with, in a new one
-            for what the files show.
+        wanted: How they are to be read; what is left open is as the workspace was made, in a new
+            one as the files show.
         labels: A file of corrected labels; None for what the workspace was made with.
-        size: Height and width that image files are scaled to; None as for `shape`.
-        skip_broken: Leave out image files that cannot be read, and say so.
-        groups: The column of train.csv whose equal values stand in one fold; None as for `shape`.
-        fold_column: The column of train.csv that gives the fold; None as for `shape`.
 
     Raises:
         DataError: The files are missing or broken, or the corrections are of other data.
@@ -212,10 +202,9 @@ def load(
         if usual is not None and _absolute(usual) != known.path:
             say(f"going on with this workspace's own data, {known.name}; {usual} is not read")
     is_known = known is not None and known.path == _absolute(path)
-    wanted = Wanted(shape, size, skip_broken, groups, fold_column)
     if known is not None and (is_known or holds_results(workspace)):
         wanted = wanted.or_else(known.wanted)
-    if path is None or _are_shapes(path):
+    if path is None or drawn_shapes.are_meant(path):
         dataset = _load_embedded(workspace, say, wanted, drawn=path is not None)
     else:
         dataset = _load_files(path, workspace, say, wanted)
@@ -257,14 +246,9 @@ def _corrected(
 
 
 def _absolute(path: Path | None) -> str | None:
-    if path is not None and _are_shapes(path):
+    if path is not None and drawn_shapes.are_meant(path):
         return DRAWN
     return None if path is None else str(path.resolve())
-
-
-def _are_shapes(path: Path) -> bool:
-    """Say whether a path means the embedded shapes: a folder of that name comes first."""
-    return path == _SHAPES and not path.exists()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One image file: its bytes to pixels, whatever it is saved as, and pixels to the size wanted."""
+"""One image: a file's bytes to pixels, whatever it is saved as, and pixels to what is wanted."""
 
 from __future__ import annotations
 
@@ -33,21 +33,11 @@ class Decoded:
     @property
     def is_grey(self) -> bool:
         """Whether it is grey, be it saved as such or in colour."""
-        pixels = self.pixels
-        if pixels.ndim == 2:
-            return True
-        return bool((pixels[..., 0] == pixels[..., 1]).all()) and bool(
-            (pixels[..., 0] == pixels[..., 2]).all()
-        )
+        return _is_grey(self.pixels)
 
-    def on(self, background: int = 0) -> np.ndarray:
-        """Return the pixels laid on a grey of 0 to 255."""
-        if self.opaque is None:
-            return self.pixels
-        share = self.opaque.astype(np.float32) / 255
-        share = share if self.pixels.ndim == 2 else share[..., np.newaxis]
-        laid: np.ndarray = np.rint(self.pixels * share + background * (1 - share)).astype(np.uint8)
-        return laid
+    def on_black(self) -> np.ndarray:
+        """Return the pixels laid on black."""
+        return self.pixels if self.opaque is None else laid_on(self.pixels, self.opaque, 0)
 
 
 def decode(content: bytes) -> Decoded:
@@ -95,11 +85,30 @@ def as_grey(pixels: np.ndarray) -> np.ndarray:
 
     if pixels.ndim == 2:
         return pixels
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+    if _is_grey(pixels):
         # Grey saved in colour stays what it is, to the last bit.
         return np.ascontiguousarray(pixels[..., 0])
     grey: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     return grey
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all())
+
+
+def laid_on(pixels: np.ndarray, opaque: np.ndarray, background: int) -> np.ndarray:
+    """Return images laid on a grey, uint8 as `pixels`.
+
+    Args:
+        pixels: uint8, one image or several, in grey or in colour.
+        opaque: How much each pixel covers the background, 255 for all of it; uint8 as `pixels` in
+            grey.
+        background: 0 to 255.
+    """
+    share = opaque.astype(np.float64) / 255
+    share = share.reshape(*share.shape, *[1] * (pixels.ndim - share.ndim))
+    laid: np.ndarray = np.rint(pixels * share + background * (1 - share)).astype(np.uint8)
+    return laid
 
 
 def as_colour(pixels: np.ndarray) -> np.ndarray:

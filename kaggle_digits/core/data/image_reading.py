@@ -23,11 +23,11 @@ from kaggle_digits.core.data.image_rows import (
     Index,
     Labelled,
     image_column,
+    in_order,
     labelled_by_folder,
     labelled_by_table,
     read_label_table,
     tables_of,
-    test_images,
     without_extension,
 )
 from kaggle_digits.core.data.image_source import UNREADABLE, ImageFiles, ImageSource
@@ -92,14 +92,13 @@ def read_image_competition(
             say(line)
         shape, remark = _choose_shape(files, [*train.images, *test], wanted)
         say(f"decoding {len(train.images):,} training and {len(test):,} test images")
-        images, bad, scaled = _decode_all(files, train.images, shape, room)
-        tested, bad_test, test_scaled = _decode_all(files, test, shape, room)
-        if shape.planes == 1 and (images is None or tested is None):
-            # Colour among images whose first ones looked grey.
-            shape = replace(shape, planes=COLOUR)
+        while True:
             images, bad, scaled = _decode_all(files, train.images, shape, room)
             tested, bad_test, test_scaled = _decode_all(files, test, shape, room)
-    assert images is not None and tested is not None
+            if images is not None and tested is not None:
+                break
+            # Colour among images whose first ones looked grey.
+            shape = replace(shape, planes=COLOUR)
     labels, label_remark = in_sample_form(train.labels, sample.labels if sample else ())
     kept = _without_broken(train, ids, bad, bad_test, wanted, say)
     others = train.kept
@@ -172,7 +171,7 @@ def _test(
         require_distinct_ids(ids, found.name)
         form = replace(form, id_column=column)
         return form, tuple(ids), [index.find(key) for key in ids]
-    names = test_images(index)
+    names = in_order(index)
     if not names:
         raise DataError(
             "There are no test images: no folder or zip whose name has test in it, no test.csv and "
@@ -263,7 +262,7 @@ def _decode_all(
                 continue
             if shape.planes == 1 and not found.is_grey:
                 return broken, scaled, True
-            pixels = found.on()
+            pixels = found.on_black()
             pixels = as_grey(pixels) if shape.planes == 1 else as_colour(pixels)
             scaled = scaled or pixels.shape[:2] != size
             made[row] = fitted(pixels, *size)

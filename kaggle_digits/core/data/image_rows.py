@@ -254,7 +254,7 @@ def labelled_by_folder(index: Index, id_column: str) -> Labelled:
     Raises:
         DataError: There are no such folders.
     """
-    names = sorted(index.own, key=lambda name: (natural(PurePosixPath(name).name), name))
+    names = in_order(index)
     common = _common_depth(names)
     if not names or any(name.count("/") <= common for name in names):
         raise DataError(
@@ -275,8 +275,8 @@ def labelled_by_folder(index: Index, id_column: str) -> Labelled:
     )
 
 
-def test_images(index: Index) -> list[str]:
-    """Return the images to label where no table names them, in order of their names."""
+def in_order(index: Index) -> list[str]:
+    """Return the images of an index's role in order of their own names, for want of a table."""
     return sorted(index.own, key=lambda name: (natural(PurePosixPath(name).name), name))
 
 

@@ -21,9 +21,7 @@ from kaggle_digits.ground.competition import (
     sort_classes,
 )
 from kaggle_digits.ground.errors import DataError
-from kaggle_digits.ground.wanted import Wanted
-
-_PLAIN = Wanted()
+from kaggle_digits.ground.wanted import PLAIN, Wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +47,7 @@ class Parsed:
     folds: np.ndarray | None = None
 
 
-def read_competition(source: Source, say: Callable[[str], None], wanted: Wanted = _PLAIN) -> Parsed:
+def read_competition(source: Source, say: Callable[[str], None], wanted: Wanted = PLAIN) -> Parsed:
     """Read and check a competition's files.
 
     Args:

@@ -61,11 +61,19 @@ def _with_commas(content: bytes, name: str) -> bytes:
         return content
     newline = "\r\n" if "\r\n" in text else "\n"
     out = io.StringIO(newline="")
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    rows = _rows(text, separator)
     csv.writer(out, lineterminator=newline).writerows(rows)
     written = out.getvalue() if text.endswith("\n") else out.getvalue().removesuffix(newline)
-    mark = content.startswith(b"\xef\xbb\xbf")
-    return written.encode("utf-8-sig" if mark else "utf-8")
+    return _encoded(written, content)
+
+
+def _rows(text: str, separator: str = ",") -> list[list[str]]:
+    return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+
+
+def _encoded(text: str, content: bytes) -> bytes:
+    """Return text as bytes, with a byte-order mark if the file has one."""
+    return text.encode("utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8")
 
 
 def with_classes(sample: Sample, classes: Sequence[str], name: str) -> tuple[SubmissionFormat, str]:
@@ -122,7 +130,7 @@ def _as_order(label: str) -> tuple[int, float, str]:
 
 def _value_columns(content: bytes, name: str) -> tuple[str, ...]:
     """Return the columns of probabilities that a sample has; none where it has labels."""
-    rows = [row for row in csv.reader(io.StringIO(decode(content, name), newline="")) if row]
+    rows = _rows(decode(content, name))
     if len(rows) < 2 or len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows):
         return ()
     values = [as_number(field) for row in rows[1:] for field in row[1:]]
@@ -137,13 +145,12 @@ def _value_columns(content: bytes, name: str) -> tuple[str, ...]:
 
 def _form_of(content: bytes, name: str) -> tuple[SubmissionFormat, tuple[str, ...]]:
     """Return the form and the ids of a sample with several columns of values."""
-    rows = [row for row in csv.reader(io.StringIO(decode(content, name), newline="")) if row]
+    rows = _rows(decode(content, name))
     narrow = io.StringIO(newline="")
     newline = "\r\n" if b"\r\n" in content else "\n"
     csv.writer(narrow, lineterminator=newline).writerows([row[0], "label"] for row in rows)
     text = narrow.getvalue()
     if not content.endswith(b"\n"):
         text = text.removesuffix(newline)
-    mark = content.startswith(b"\xef\xbb\xbf")
-    form, ids = SubmissionFormat.read(text.encode("utf-8-sig" if mark else "utf-8"), name)
+    form, ids = SubmissionFormat.read(_encoded(text, content), name)
     return replace(form, id_column=rows[0][0], label_column="label"), ids
