@@ -250,9 +250,8 @@ def blend(
         )
         from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
-        from ensembles.pool import make_pool, other_folds
+        from ensembles.pool import make_pool, other_folds, planned_folds
         from ensembles.tables import compared
-        from kaggle_digits.core.folds import make_folds
         from kaggle_digits.records.members import MemberStore
 
         files = [parse_extra(text) for text in extras]
@@ -263,9 +262,7 @@ def blend(
             require_possible(metric, dataset.competition.classes)
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
-        folds = make_folds(
-            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
-        )
+        folds = planned_folds(settings, dataset, workspace)
         brought = [read_extra(entry, dataset) for entry in files]
         others = other_folds(keys, folds, dataset, workspace)
         pool, missing = make_pool(keys, store, dataset, folds, brought, others)
@@ -430,8 +427,8 @@ def distil(
             made_by,
             require_teachable,
         )
+        from ensembles.pool import planned_folds
         from ensembles.stored import has_blend, read_blend
-        from kaggle_digits.core.folds import make_folds
         from kaggle_digits.engine import Resources, open_engine
         from kaggle_digits.records.members import MemberStore
 
@@ -446,9 +443,7 @@ def distil(
         blend = read_blend(workspace, dataset)
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
-        folds = make_folds(
-            dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
-        )
+        folds = planned_folds(settings, dataset, workspace)
         teachers = find_teachers(keys, store, dataset, folds)
         for remark in student.remarks(teachers, blend):
             progress.say(f"distil: {remark}")

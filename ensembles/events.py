@@ -8,10 +8,9 @@ from typing import Any
 
 from ensembles.results import Blended, CrossValidated, Distilled
 from kaggle_digits.ground.events import Event, known
+from kaggle_digits.ground.figures import FIGURES
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
-
-_FIGURES = ("accuracy", "accuracy_se", "log_loss", "log_loss_se")
 
 
 def of_members(found: CrossValidated, store: MemberStore, preset: str, seed: int) -> Event:
@@ -82,10 +81,10 @@ def _member(key: MemberKey, record: Mapping[str, Any]) -> Event:
         name=key.name,
         parameters=key.config.to_json()
         | {"fold": key.fold, "epochs": key.epochs, "repeat": key.repeat, "round": key.round},
-        scores=known({name: judged.get(name) for name in _FIGURES})
+        scores=known({name: judged.get(name) for name in FIGURES})
         | {"seconds": float(record["seconds"])},
     )
 
 
 def _figures(about: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    return {f"{prefix}_{name}": float(about[f"{prefix}_{name}"]) for name in _FIGURES}
+    return {f"{prefix}_{name}": float(about[f"{prefix}_{name}"]) for name in FIGURES}

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ensembles.extra import Extra
-from kaggle_digits.core.folds import Folds, stored_folds
+from kaggle_digits.core.folds import Folds, make_folds, stored_folds
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore, require_same
@@ -116,6 +116,21 @@ def make_pool(
     return Pool(names, members, oof, rows, test, tuple(extras), counts), missing
 
 
+def planned_folds(settings: Mapping[str, Any], dataset: Dataset, workspace: Workspace) -> Folds:
+    """Return the folds that a plan's members are trained on here.
+
+    Args:
+        settings: The plan's.
+        dataset: The data.
+        workspace: Keeps them.
+
+    Raises:
+        DataError: A class has fewer rows than there are folds.
+        ArtefactError: Stored folds do not fit the data.
+    """
+    return make_folds(dataset, settings["folds"], settings["seed"], workspace, settings.get("rare"))
+
+
 def other_folds(
     keys: Sequence[MemberKey], folds: Folds, dataset: Dataset, workspace: Workspace
 ) -> list[Folds]:
@@ -180,11 +195,8 @@ def _read_set(
             test += member.test
         else:
             own = store.held_out(key, len(held_out), classes)
-        if is_single:
-            oof[held_out] = own
-        else:
-            oof[held_out] += own
-            count[held_out] += 1
+        oof[held_out] += own
+        count[held_out] += 1
     return oof if is_single else oof / np.maximum(count, 1), test / len(keys)
 
 

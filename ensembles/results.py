@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.durations import duration
-from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.figures import accuracy_text, corrections_text
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.display import Picture, Rows, Shown
@@ -138,7 +138,7 @@ class Members(Shown):
             )
         )
         return (
-            f"{account['corrected']:,} corrected, {counted(account['left_out'], 'row')} left out; "
+            f"{corrections_text(account['corrected'], account['left_out'])}; "
             f"mean accuracy {own:.5f} by them, {given:.5f} by those of train.csv"
         )
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.pool import Pool, make_pool, other_folds
+from ensembles.pool import Pool, make_pool, other_folds, planned_folds
 from kaggle_digits.core.arrays import load_array
-from kaggle_digits.core.folds import Folds, make_folds
+from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.figures import require_figures
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
@@ -88,9 +89,7 @@ def read_pool(workspace: Workspace, dataset: Dataset) -> tuple[Pool, Folds, list
     """
     store = MemberStore(workspace)
     settings, keys = store.read_plan()
-    folds = make_folds(
-        dataset, settings["folds"], settings["seed"], workspace, settings.get("rare")
-    )
+    folds = planned_folds(settings, dataset, workspace)
     others = other_folds(keys, folds, dataset, workspace)
     pool, _ = make_pool(keys, store, dataset, folds, others=others, with_test=False)
     return pool, folds, keys
@@ -116,15 +115,13 @@ def _build(values: object) -> dict[str, Any]:
     fields.text("method")
     fields.texts("members")
     fields.whole("rows", least=1)
-    for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
-        fields.number(f"oof_{name}")
+    require_figures(fields, "oof_")
     fields.number_or_none("temperature")
     if "labels" in fields:
         labels = fields.within("labels")
         for name in ("corrected", "left_out", "rows"):
             labels.whole(name)
-        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
-            labels.number(f"oof_{name}")
+        require_figures(labels, "oof_")
     if "weights" in fields:
         fields.mapping("weights")
     return fields.all()

@@ -24,6 +24,7 @@ from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.predictions import require_softmax, score
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.figures import require_figures
 from kaggle_digits.ground.files import whole_folder, write_json
 from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.stamps import versions
@@ -320,8 +321,7 @@ def _build(values: object) -> dict[str, Any]:
     fields.whole("rows", least=1)
     fields.texts("members")
     for prefix in ("oof", "blend"):
-        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
-            fields.number(f"{prefix}_{name}")
+        require_figures(fields, f"{prefix}_")
     apart = fields.within("against_blend")
     for name in ("images", "images_low", "images_high", "log_loss", "log_loss_low",
                  "log_loss_high"):  # fmt: skip

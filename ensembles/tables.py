@@ -13,7 +13,7 @@ from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Evaluation, PairedDifference, compare, row_results
 from ensembles.pool import Pool
 from kaggle_digits.ground.errors import shorten
-from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.figures import accuracy_text, corrections_text
 from kaggle_digits.ground.progress import counted
 
 _METHOD_HEADER = [
@@ -70,7 +70,7 @@ def on_given_labels(about: Mapping[str, Any]) -> dict[str, str]:
         return {}
     figure = accuracy_text(given["oof_accuracy"], given["oof_accuracy_se"], given["rows"], 5)
     return {
-        "labels": f"{given['corrected']:,} corrected, {counted(given['left_out'], 'row')} left out",
+        "labels": corrections_text(given["corrected"], given["left_out"]),
         "on train.csv's labels": f"{figure}, log-loss {given['oof_log_loss']:.5f} ± "
         f"{given['oof_log_loss_se']:.5f}",
     }

@@ -21,7 +21,7 @@ from kaggle_digits.ground.config import Preset, load_portfolio
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.events import Event, known
-from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.figures import FIGURES, accuracy_text
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, ranking_path
@@ -433,8 +433,7 @@ def _written(
 
 
 def _scores(judged: Ranked | Trial) -> dict[str, float]:
-    names = ("log_loss", "log_loss_se", "accuracy", "accuracy_se")
-    return known({name: getattr(judged, name) for name in names})
+    return known({name: getattr(judged, name) for name in FIGURES})
 
 
 def _row(place: int, entry: Ranked) -> tuple[str, ...]:

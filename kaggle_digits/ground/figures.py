@@ -1,13 +1,39 @@
-"""How an accuracy is written: with its standard error, or with a bound where there is none.
+"""The figures that probabilities are judged by, and how they are written.
 
-A binomial standard error of 0 does not say that there is no error: none was seen. Then the bound of
-Clopper and Pearson (Biometrika 26, 1934) is given: with no error in n rows the share of errors is
-below 1 - 0.05^(1/n) at 95 %, some 3/n ("rule of three").
+An accuracy stands with its standard error, or with a bound where there is none. A binomial
+standard error of 0 does not say that there is no error: none was seen. Then the bound of Clopper
+and Pearson (Biometrika 26, 1934) is given: with no error in n rows the share of errors is below
+1 - 0.05^(1/n) at 95 %, some 3/n ("rule of three").
 """
 
 from __future__ import annotations
 
+from kaggle_digits.ground.artefacts import Fields
+from kaggle_digits.ground.progress import counted
+
+FIGURES = ("accuracy", "accuracy_se", "log_loss", "log_loss_se")
+"""What probabilities are judged by, each with its standard error, as artefacts name them."""
+
 _LEVEL = 0.95
+
+
+def require_figures(fields: Fields, prefix: str = "") -> None:
+    """Refuse an artefact without the figures.
+
+    Args:
+        fields: Where they stand.
+        prefix: What stands before their names.
+
+    Raises:
+        FormError: One is missing, or no number.
+    """
+    for name in FIGURES:
+        fields.number(f"{prefix}{name}")
+
+
+def corrections_text(corrected: int, left_out: int) -> str:
+    """Return how many training labels are corrected as a person reads it."""
+    return f"{corrected:,} corrected, {counted(left_out, 'row')} left out"
 
 
 def error_bound(rows: int) -> float:

@@ -22,6 +22,7 @@ from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.aside import Contents, put_aside
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.figures import require_figures
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
@@ -307,8 +308,7 @@ def _build_member(values: object) -> tuple[MemberKey, dict[str, Any]]:
     record.number("seconds")
     if "score" in record:
         score = record.within("score")
-        for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se"):
-            score.number(name)
+        require_figures(score)
         score.whole("rows", 0)
     if "labels" in record:
         labels = record.within("labels")

@@ -20,7 +20,7 @@ import numpy as np
 from kaggle_digits.core.data.labels import class_of
 from kaggle_digits.ground.artefacts import Fields, FormError
 from kaggle_digits.ground.errors import DataError, did_you_mean, shorten
-from kaggle_digits.ground.progress import counted
+from kaggle_digits.ground.figures import corrections_text
 from kaggle_digits.ground.stamps import digest
 
 EXCLUDE = "exclude"
@@ -81,7 +81,7 @@ class Fixes:
 
     def counts(self) -> str:
         """Say how many rows are changed."""
-        return f"{self.corrected:,} corrected, {counted(self.left_out, 'row')} left out"
+        return corrections_text(self.corrected, self.left_out)
 
     def __str__(self) -> str:
         return f"{self.name} (digest {self.digest}: {self.counts()})"
