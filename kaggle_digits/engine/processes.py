@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.engine.engine import Died
-from kaggle_digits.engine.reporting import Reporting, Showing
+from kaggle_digits.engine.reporting import ALL_TOLD, Reporting, Showing
 from kaggle_digits.engine.shares import Share, shares_here
 from kaggle_digits.engine.tasks import Outcome, Site, Task, perform
 from kaggle_digits.ground.deadline import Deadline
@@ -70,6 +70,7 @@ class Processes:
         self._progress = progress
         self._told: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._tasks: dict[_Worker, Task] = {}
+        self._futures: dict[_Worker, Future[Outcome]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="kaggle-digits-")
         self._workers = [_Worker(share) for share in shares_here(workers, threads)]
 
@@ -83,6 +84,7 @@ class Processes:
             # It died between two tasks: nobody's work is lost.
             worker.end()
             future = worker.submit(self._plan, self._packed(task), self._told)
+        self._futures[worker] = future
         future.add_done_callback(lambda done: self._told.put((worker, done)))
 
     def wait(self) -> Outcome | Died:
@@ -93,13 +95,18 @@ class Processes:
                 worker, told = self._told.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
                 continue
-            if not isinstance(told, Future):
+            if isinstance(told, Future):
+                # Results and what is told come by two ways: a result counts when the worker has
+                # told that nothing follows, so that nothing told is lost. Its death counts at once.
+                if told is not self._futures.get(worker) or told.exception() is None:
+                    continue
+            elif told != ALL_TOLD:
                 worker.showing.show(told, self._progress)
                 continue
             worker.showing.close()
-            task = self._tasks.pop(worker)
+            task, future = self._tasks.pop(worker), self._futures.pop(worker)
             try:
-                outcome: Outcome = told.result()
+                outcome = future.result()
             except BrokenProcessPool:
                 return Died(task, worker.end())
             return Outcome(task, outcome.value, outcome.error, outcome.node, outcome.seconds)
@@ -112,7 +119,7 @@ class Processes:
             worker.terminate()
         for worker in self._workers:
             worker.end()
-        self._tasks = {}
+        self._tasks, self._futures = {}, {}
         self._folder.cleanup()
 
     def _packed(self, task: Task) -> bytes | Path:
@@ -233,12 +240,13 @@ def _begin(plan: _Plan, share: Share, pipe: Connection) -> None:
 
 def _work(packed: bytes | Path) -> Outcome:
     """Do a task in a worker."""
-    assert _here is not None
+    assert _here is not None and isinstance(_here.progress, Reporting)
     content = packed
     if isinstance(packed, Path):
         content = packed.read_bytes()
     task: Task = pickle.loads(content)  # type: ignore[arg-type]
     done = perform(task, _here, socket.gethostname())
+    _here.progress.end()
     # The parent knows the task; it need not travel back.
     return Outcome(_NOTHING, done.value, done.error, done.node, done.seconds)
 

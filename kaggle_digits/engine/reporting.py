@@ -10,6 +10,9 @@ from typing import Any
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.progress import Task as Shown
 
+ALL_TOLD = ("end",)
+"""Sent when a worker's task is done: whatever it told has come before."""
+
 
 class Reporting:
     """Progress that a worker tells its parent; one task at a time.
@@ -37,6 +40,10 @@ class Reporting:
     def advance(self, by: int = 1, note: str | None = None, *, timed: bool = True) -> None:
         """Send that more of the open task is done."""
         self._pipe.send(("advance", by, note, timed))
+
+    def end(self) -> None:
+        """Send that the worker's task is done and nothing follows."""
+        self._pipe.send(ALL_TOLD)
 
 
 class Showing:

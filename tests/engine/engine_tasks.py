@@ -50,6 +50,12 @@ def tell(site):
             task.advance(note="going on")
 
 
+def tell_much(site, steps):
+    with site.progress.task("a bar", steps, "steps") as task:
+        for _ in range(steps):
+            task.advance()
+
+
 def size_of(site, array):
     return array.nbytes
 

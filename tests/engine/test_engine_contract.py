@@ -154,6 +154,13 @@ def test_progress_arrives(engine, told):
         assert "a line" in told.lines and told.steps == {"a bar": [3, 3]}
 
 
+def test_all_that_was_told_is_shown_before_the_outcome(engine, told):
+    steps = 5000
+    for _ in engine.run([Task("tell", engine_tasks.tell_much, (steps,))]):
+        if engine.kind != "ray":
+            assert told.steps == {"a bar": [steps, steps]}
+
+
 def test_the_deadline_ends_tasks(open_kind, begun):
     for kind in KINDS:
         with open_kind(kind, Deadline(1.0)) as engine:
