@@ -329,7 +329,7 @@ def test_watching_tells_of_changes_and_ends_with_ctrl_c(
         text=True,
     )
     before = server.count("DownloadLeaderboard")
-    for _ in range(400):
+    for _ in range(2400):
         if server.count("DownloadLeaderboard") >= before + 3:
             break
         server.released.wait(0.05)

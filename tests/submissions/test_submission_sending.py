@@ -29,7 +29,7 @@ from submissions.sending import (
 )
 from submissions.validation import SubmissionFile, validate
 
-QUICK = Patience(timeout=0.5, tries=2, pause=lambda seconds: None)
+QUICK = Patience(timeout=1.5, tries=2, pause=lambda seconds: None)
 
 
 class Desk:

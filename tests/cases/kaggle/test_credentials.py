@@ -16,7 +16,7 @@ from kaggle_digits.kaggle_service.credentials import explain_missing
 from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience
 
 SECRET = "0planted1secret2"
-QUICK = Patience(timeout=0.5, wait=0.002, tries=3)
+QUICK = Patience(timeout=1.5, wait=0.002, tries=3)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def desk(server: Any, tmp_path: Path, dataset: Any, csv_of: Callable[..., bytes]
         Workspace(tmp_path / "workspace"),
         server,
         validate(csv_of(dataset, 5), "s.csv", dataset),
-        KaggleClient("digit-recognizer", Patience(timeout=0.5, wait=0.002, tries=2)),
+        KaggleClient("digit-recognizer", Patience(timeout=1.5, wait=0.002, tries=2)),
     )
 
 
