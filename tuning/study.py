@@ -121,7 +121,7 @@ class Trial:
         return trial
 
 
-class Study:
+class StudyOnDisk:
     """The search's folder.
 
     Args:

@@ -1,7 +1,7 @@
 """How far images are from the nearest image of a class, when parts of them may move a little.
 
 Candidates are found by pixels, then ranked again by image distortion matching: each 3 by 3 patch of
-the gradient is held against the patches around its place in the other image, and the best one
+the gradient is compared with the patches around its place in the other image, and the best one
 counts (Keysers, Deselaers, Gollan, Ney 2007, "Deformation Models for Image Recognition", section
 3.3, with the Sobel gradient and displacements of up to two pixels).
 """
