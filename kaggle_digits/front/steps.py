@@ -223,7 +223,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
-    neighbours: bool = False,
+    neighbours: bool | None = None,
     compare: bool = False,
     extras: Sequence[str] = (),
     metric: str | None = None,
@@ -236,8 +236,9 @@ def blend(
         method: `mean`, `geometric`, `vote`, `power`, `weighted`, `greedy`, `stack`, or `auto` for
             the simplest that is not worse than the best beyond noise.
         temperature: Calibrate the blend by a temperature.
-        neighbours: Ask the nearest training images about the rows it is least sure of, which takes
-            some minutes; with a temperature.
+        neighbours: Ask the nearest training images about the rows it is least sure of; what they
+            say counts where the log-loss falls beyond noise, and the blend is calibrated then.
+            None to ask where images are grey and small.
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
