@@ -21,7 +21,7 @@ from kaggle_digits.ground.progress import Task
 
 _CANDIDATES = 30
 _AT_A_TIME = 64
-"""Images that are held against all references of a class at once."""
+"""Images that are compared with all references of a class at once."""
 _MOVES = 2
 _SMALLEST = 1e-3
 """Least distance, so that the same image twice does not decide alone."""
