@@ -51,7 +51,7 @@ _truth: Decorator = click.option(
 )
 
 
-@command("check", short_help="Check a submission file; score it where the truth is.")
+@command("check", short_help="Check a submission file; score it where the truth is known.")
 @click.argument("file", type=_FILE, required=False)
 @_truth
 def check(session: Session, *, file: Path | None = None, truth: Path | None = None) -> Outcome:

@@ -131,7 +131,7 @@ def test_the_python_lines_of_the_page_run(
     exec(compile(lines, "tracking.md", "exec"), {})
     told = capsys.readouterr().out
     assert re.findall(r"^(cv-train|blend) .*accuracy", told, re.MULTILINE) == ["cv-train", "blend"]
-    assert len(re.findall(r"^ +member .*accuracy", told, re.MULTILINE)) == 2
+    assert len(re.findall(r"^ +\S+ \{.*accuracy", told, re.MULTILINE)) == 2
 
 
 @pytest.mark.filterwarnings("ignore")
