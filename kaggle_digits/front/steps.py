@@ -29,7 +29,7 @@ def tune(
     time_budget: str | float | None = None,
     folds: int | None = None,
     race: int | None = None,
-    diverse: bool = False,
+    diverse: bool | None = None,
     rare: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -52,7 +52,8 @@ def tune(
         time_budget: Seconds, or a text such as `20m`, after which it ends with what is complete.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by different errors, not by rank alone.
+        diverse: Order the best by what each adds to the average of those before it, not by rank
+            alone; None for as in the preset.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
