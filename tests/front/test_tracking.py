@@ -130,8 +130,9 @@ def test_the_python_lines_of_the_page_run(
     monkeypatch.chdir(tmp_path)
     exec(compile(lines, "tracking.md", "exec"), {})
     told = capsys.readouterr().out
-    assert re.findall(r"^(cv-train|blend) .*accuracy", told, re.MULTILINE) == ["cv-train", "blend"]
-    assert len(re.findall(r"^ +\S+ \{.*accuracy", told, re.MULTILINE)) == 2
+    assert re.findall(r"^(cv-train|blend) ", told, re.MULTILINE) == ["cv-train", "blend"]
+    assert len(re.findall(r"^   .*'accuracy'", told, re.MULTILINE)) == 2  # of the two members
+    assert told.count("'oof_accuracy'") == 1
 
 
 @pytest.mark.filterwarnings("ignore")
