@@ -85,7 +85,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         "OOF accuracy": accuracy_text(honest.accuracy, honest.accuracy_se, honest.rows, 5),
         "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
     }
-    if blend.metric is not None:
+    if blend.metric is not None and blend.metric.name not in ("accuracy", "log-loss"):
         facts[f"OOF {blend.metric.name}"] = str(blend.metric)
     if fitted != honest:
         facts["as fitted"] = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ class Tuned(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return trials, the best one's figures, and the time."""
+        from tuning.showing import ranking_text
+
         best = self.best[0]
         flattered = (
             f"on the race's {best.rows} rows" if best.folds
@@ -83,7 +85,7 @@ class Tuned(Shown):
         return {
             "trials": f"{self.completed} completed of {len(self.trials)}; "
             f"{self.rejected} configurations rejected (too dear, or tried before)",
-            "best": f"log-loss {best.log_loss:.4f} ± {best.log_loss_se:.4f}, accuracy "
+            "best": f"{ranking_text(best, noise=True)}, accuracy "
             f"{accuracy_text(best.accuracy, best.accuracy_se, best.rows)} {flattered}",
             "searched for": duration(self.seconds),
         }
@@ -117,7 +119,11 @@ class Tuned(Shown):
 
     def table(self) -> Rows:
         """Return the best few."""
-        return [_HEADER, *(_row(place, one) for place, one in enumerate(self.best[:_SHOWN], 1))]
+        from tuning.showing import metric_of
+
+        metric = metric_of(self.best)
+        header = _HEADER if metric is None else (*_HEADER[:2], metric, *_HEADER[2:])
+        return [header, *(_row(place, one) for place, one in enumerate(self.best[:_SHOWN], 1))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -142,22 +148,27 @@ class Study(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return the settings, the best trial, and how far importances can be relied on."""
-        from tuning.showing import values
+        from tuning.showing import ranking_text, values
 
         facts = {"study": self.heading}
         if self.best is not None:
             facts["best trial"] = (
-                f"{self.best.trial}: log-loss {self.best.log_loss:.4f} ± "
-                f"{self.best.log_loss_se:.4f}, {values(self.best.config)}"
+                f"{self.best.trial}: {ranking_text(self.best, noise=True)}, "
+                f"{values(self.best.config)}"
             )
         found = self.importances
         if found is not None:
             facts["importances"] = (
-                "drop of the out-of-bag R² of a random forest on log(log-loss) when a value is "
-                f"permuted; R² {found.fit:.2f} on {found.trials} trials"
+                f"drop of the out-of-bag R² of a random forest on log({self._ranked}) when a value "
+                f"is permuted; R² {found.fit:.2f} on {found.trials} trials"
                 + ("; too little to rely on" if found.is_weak else "")
             )
         return facts
+
+    @property
+    def _ranked(self) -> str:
+        metric = None if self.best is None else self.best.metric
+        return "log-loss" if metric is None else f"1 - {metric.name}"
 
     def table(self) -> Rows:
         """Return the trials."""
@@ -181,6 +192,8 @@ def tune(
     race: int | None = None,
     diverse: bool = False,
     rare: str | None = None,
+    metric: str | None = None,
+    class_weights: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -210,6 +223,10 @@ def tune(
         race: Best configurations that are scored again fold by fold; None for what suits.
         diverse: Order the best by different errors, not by rank alone.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
+        metric: What the competition is scored by, one of `names.METRICS`; trials are ranked by it,
+            where it is accuracy by log-loss. None for what the workspace keeps, at first log-loss.
+        class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for all
+            the same, or what a space file says.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
         cluster: Address of a Ray cluster; None for this machine alone.
@@ -233,6 +250,8 @@ def tune(
     started = time.monotonic() if started is None else started
     _require_outputs(export, plot)
     names.require_known("strategy", strategy, names.STRATEGIES)
+    if class_weights is not None:
+        names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
     if rare is not None:
         names.require_known("rare", rare, names.RARE)
     for name, given, least in (
@@ -262,6 +281,8 @@ def tune(
             race=race,
             diverse=diverse,
             rare=rare,
+            metric=metric,
+            class_weights=class_weights,
             resources=resources,
             tensorboard=tensorboard,
             fresh=fresh,
@@ -336,11 +357,14 @@ def _search(
     race: int | None,
     diverse: bool,
     rare: str | None,
+    metric: str | None,
+    class_weights: str | None,
     resources: Resources,
     tensorboard: bool,
     fresh: bool,
     keep_other: bool,
 ) -> Found:
+    from kaggle_digits.records.metric import keep_metric, settle_metric
     from tuning.board import log_trial
     from tuning.budget import SearchTime
     from tuning.coordination import Goals
@@ -353,7 +377,13 @@ def _search(
 
     searched = read_space(space) if space is not None else Space()
     dataset = place.data()
+    scored_by = settle_metric(place.workspace, metric, dataset, fresh=fresh)
     planes = dataset.competition.planes
+    searched = searched if planes == 1 else searched.in_colour()
+    well_tried = load_portfolio(planes) if portfolio else []
+    if class_weights is not None:
+        searched = searched.fixed("class_weights", class_weights)
+        well_tried = [replace(config, class_weights=class_weights) for config in well_tried]
     passes = max_epochs or preset.trial_passes(len(dataset.images))
     wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
     racers = preset.top_k + 2 if race is None else race
@@ -367,8 +397,9 @@ def _search(
         seed=seed,
         strategy=strategy,
         folds=folds,
-        space=searched if planes == 1 else searched.in_colour(),
-        portfolio=tuple(load_portfolio(planes)) if portfolio else (),
+        space=searched,
+        portfolio=tuple(well_tried),
+        metric=scored_by if scored_by in names.RANKING else None,
     )
     logs = place.workspace.tuning / "tensorboard"
     with succeeding(
@@ -382,6 +413,7 @@ def _search(
         def watch(trial: Trial) -> None:
             if trial.state == COMPLETED:
                 settle()
+                keep_metric(place.workspace, scored_by)
             if tensorboard:
                 log_trial(trial, logs)
 
@@ -433,7 +465,11 @@ def _written(
 
 
 def _scores(judged: Ranked | Trial) -> dict[str, float]:
-    return known({name: getattr(judged, name) for name in FIGURES})
+    found = known({name: getattr(judged, name) for name in FIGURES})
+    if judged.metric is None:
+        return found
+    name = judged.metric.name
+    return found | {name: judged.metric.value, f"{name}_se": judged.metric.se}
 
 
 def _row(place: int, entry: Ranked) -> tuple[str, ...]:
@@ -442,6 +478,7 @@ def _row(place: int, entry: Ranked) -> tuple[str, ...]:
     return (
         str(place),
         str(entry.trial),
+        *([] if entry.metric is None else [f"{entry.metric.value:.4f} ± {entry.metric.se:.4f}"]),
         f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
         accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
         str(entry.folds or "-"),
@@ -456,6 +493,7 @@ def _frame(best: tuple[Ranked, ...]) -> pd.DataFrame:
         [
             {
                 "trial": one.trial,
+                **({} if one.metric is None else {one.metric.name: one.metric.value}),
                 "log_loss": one.log_loss,
                 "log_loss_se": one.log_loss_se,
                 "accuracy": one.accuracy,

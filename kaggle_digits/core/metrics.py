@@ -8,45 +8,20 @@ Introduction to the Bootstrap", chapter 6).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kaggle_digits.core.predictions import score
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import ConfigurationError, shorten
+from kaggle_digits.ground.figures import Figure, higher_is_better
 from kaggle_digits.ground.names import METRICS, require_known
 
 _SAMPLES = 100
 _ROUNDS = 4
+_DEALT = 4
 _PLACES = 61
 """Places that a threshold is tried at, evenly between its neighbours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A metric's value.
-
-    Args:
-        name: Of the metric, one of `names.METRICS`.
-        value: On the rows given.
-        se: Its standard error.
-        rows: How many rows.
-    """
-
-    name: str
-    value: float
-    se: float
-    rows: int
-
-    def __str__(self) -> str:
-        """Return it as a person reads it."""
-        return f"{self.value:.5f} ± {self.se:.5f}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold."""
-        return {"name": self.name, "value": self.value, "se": self.se, "rows": self.rows}
 
 
 def require_possible(name: str, classes: Sequence[str]) -> None:
@@ -62,11 +37,6 @@ def require_possible(name: str, classes: Sequence[str]) -> None:
             "order it counts.",
             mend="Give another --metric, such as macro-f1.",
         )
-
-
-def higher_is_better(name: str) -> bool:
-    """Say whether more of a metric is better."""
-    return name != "log-loss"
 
 
 def measure(
@@ -113,6 +83,40 @@ def figure(
         for some in samples(rows)
     ]
     return Figure(name, value, float(np.std(found, ddof=1)), rows)
+
+
+def judged(name: str, probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Figure:
+    """Return a metric's honest value with its standard error; arguments as `honest_answers`'."""
+    return figure(name, probabilities, labels, honest_answers(name, probabilities, labels, folds))
+
+
+def honest_answers(
+    name: str, probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> np.ndarray | None:
+    """Return the classes that a metric's thresholds name, each row's fitted without its fold.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        folds: int64 [n], which rows are judged together; two folds or more.
+
+    Returns:
+        int64 [n]; None for a metric without thresholds, of which the most probable are named.
+    """
+    if name != "qwk":
+        return None
+    answers = np.empty(len(labels), dtype=np.int64)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        found = fit_thresholds(probabilities[~held_out], labels[~held_out])
+        answers[held_out] = cut(probabilities[held_out], found)
+    return answers
+
+
+def dealt(rows: int) -> np.ndarray:
+    """Return a fold for each of so many rows that have none, dealt in turn, int64 [rows]."""
+    return np.arange(rows) % _DEALT
 
 
 def samples(rows: int) -> list[np.ndarray]:

@@ -108,6 +108,7 @@ def run(
     cluster: str | None = None,
     time_budget: str | float | None = None,
     metric: str | None = None,
+    class_weights: str | None = None,
     output: Path | None = None,
     fresh: bool = False,
     started: float | None = None,
@@ -127,7 +128,8 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, that all of it may take; None for no limit.
-        metric: As in `blend`.
+        metric: As in `tune` and `blend`.
+        class_weights: As in `tune` and `cross_validate`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
         started: `time.monotonic()` at which the time budget began; None for now.
@@ -136,6 +138,7 @@ def run(
         KaggleDigitsError: What the steps raise.
     """
     from kaggle_digits.core.folds import require_rows_per_class
+    from kaggle_digits.records.metric import keep_metric, settle_metric
 
     started = time.monotonic() if started is None else started
     if output is not None:
@@ -149,10 +152,7 @@ def run(
     require_backend()
     until = Deadline(budget, started)
     dataset = place.data()
-    if metric is not None:
-        from kaggle_digits.core.metrics import require_possible
-
-        require_possible(metric, dataset.competition.classes)
+    metric = settle_metric(place.workspace, metric, dataset, fresh=fresh)
     images = len(dataset.images) + len(dataset.test_images)
     if time_budget is not None:
         require_budget(time_budget, images)
@@ -170,6 +170,8 @@ def run(
         threads=threads,
         cluster=cluster,
         rare=rare,
+        metric=metric,
+        class_weights=class_weights,
         # What would race is trained and scored on all rows right after.
         race=0,
         fresh=fresh,
@@ -188,6 +190,7 @@ def run(
         folds=folds,
         epochs=epochs,
         rare=rare,
+        class_weights=class_weights,
         workers=workers,
         threads=threads,
         cluster=cluster,
@@ -196,6 +199,7 @@ def run(
         fresh=fresh,
     )
     place.progress.say("blend: averaging members")
+    keep_metric(place.workspace, metric)
     blended = _api("ensembles").blend(place, metric=metric, output=output)
     # The workspace's own file: what was written to a device cannot be read back.
     checked = _api("submissions").check(place)

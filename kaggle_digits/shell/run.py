@@ -25,7 +25,12 @@ from kaggle_digits.shell.report.command import make_report
 @click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
 @click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
 @click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option("--metric", type=click.Choice(names.METRICS), help="As in blend.")
+@click.option("--metric", type=click.Choice(names.METRICS), help="As in tune and blend.")
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="As in cv-train.",
+)
 @click.option("--rare", type=click.Choice(names.RARE), help="As in cv-train.")
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
@@ -53,6 +58,7 @@ def run(
     cluster: str | None,
     time_budget: str | None,
     metric: str | None,
+    class_weights: str | None,
     output: Path | None,
 ) -> Outcome:
     """Do all of it: search, train, blend, check the submission, and make the report.
@@ -75,6 +81,7 @@ def run(
         cluster=cluster,
         time_budget=time_budget,
         metric=metric,
+        class_weights=class_weights,
         output=output,
         fresh=session.fresh,
         started=session.started,
@@ -88,6 +95,7 @@ def run(
             "oof_log_loss": ran.oof_log_loss,
             "oof_accuracy_se": ran.oof_accuracy_se,
             "oof_log_loss_se": ran.oof_log_loss_se,
+            "oof_metric": None if blended.blend.metric is None else blended.blend.metric.to_json(),
             "local_accuracy": None if local is None else local.accuracy,
             "members": len(ran.trained.keys),
             "trials": len(ran.tuned.trials) if ran.tuned else 0,
