@@ -195,8 +195,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep data and workspaces there")
     given = parser.parse_args()
-    header = ["data", "seed", "how", "metric", "OOF ± SE [95 %]", "true score ± SE",
-              "true less OOF, in SE of both", "OOF interval holds it", "told of copies", "s"]  # fmt: skip
+    header = [
+        "data", "seed", "how", "metric", "OOF ± SE [95 %]", "true score ± SE",
+        "true less OOF, in SE of both", "OOF interval holds it", "told of copies", "s",
+    ]  # fmt: skip
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     with tempfile.TemporaryDirectory() as made:

@@ -190,7 +190,7 @@ def tune(
     time_budget: str | float | None = None,
     folds: int | None = None,
     race: int | None = None,
-    diverse: bool = False,
+    diverse: bool | None = None,
     rare: str | None = None,
     metric: str | None = None,
     class_weights: str | None = None,
@@ -221,7 +221,8 @@ def tune(
             None for no limit.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by different errors, not by rank alone.
+        diverse: Order the best by what each adds to the average of those before it, not by rank
+            alone; None for as in the preset.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
         metric: What the competition is scored by, one of `names.METRICS`; trials are ranked by it,
             where it is accuracy by log-loss. None for what the workspace keeps, at first log-loss.
@@ -355,7 +356,7 @@ def _search(
     deadline: Deadline,
     folds: int,
     race: int | None,
-    diverse: bool,
+    diverse: bool | None,
     rare: str | None,
     metric: str | None,
     class_weights: str | None,
@@ -425,7 +426,7 @@ def _search(
             lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
             place.progress,
             resources,
-            wants_diverse=diverse,
+            wants_diverse=preset.diverse if diverse is None else diverse,
             rare=rare,
             watcher=watch,
         )

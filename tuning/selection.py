@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.metrics import dealt, honest_answers, measure
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.figures import higher_is_better
@@ -65,7 +66,9 @@ def diverse(
     Greedy forward selection without replacement (Caruana et al. 2004, "Ensemble Selection from
     Libraries of Models"): the first is the best one; each next one is that whose softmax, averaged
     with those chosen, is the best on the common held-out rows, by log-loss or by a metric. Entries
-    whose predictions were not kept follow in their own order.
+    whose predictions were not kept follow in their own order. Every average is calibrated before
+    its log-loss is taken: the more its parts differ the less sure it is, which one temperature sets
+    right in the blend too.
 
     Args:
         entries: Ranked configurations.
@@ -77,7 +80,7 @@ def diverse(
 
     def loss(mean: np.ndarray) -> float:
         if metric is None:
-            return float(row_losses(mean, labels).mean())
+            return float(row_losses(temper(mean, best_temperature(mean, labels)), labels).mean())
         answers = honest_answers(metric, mean, labels, dealt(len(labels)))
         value = measure(metric, mean, labels, answers)
         return -value if higher_is_better(metric) else value
