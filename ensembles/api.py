@@ -254,6 +254,7 @@ def blend(
         from ensembles.blending import (
             account,
             evaluate_methods,
+            in_groups,
             make_blend,
             scored_by,
             submission_path,
@@ -310,8 +311,11 @@ def blend(
             made = better if near.helps else made
             if near.effect is not None or neighbours:
                 asked, verdict = {"neighbours": near.to_json()}, near.verdict()
+        groups = None if dataset.groups is None else dataset.groups[pool.rows]
+        if groups is not None:
+            made = in_groups(made, labels, groups)
         if metric is not None:
-            made = scored_by(metric, made, labels, folds.of_row[pool.rows])
+            made = scored_by(metric, made, labels, folds.of_row[pool.rows], groups)
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)

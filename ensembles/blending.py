@@ -134,7 +134,24 @@ def make_blend(
     )
 
 
-def scored_by(metric: str, blend: Blend, labels: np.ndarray, folds: np.ndarray) -> Blend:
+def in_groups(blend: Blend, labels: np.ndarray, groups: np.ndarray) -> Blend:
+    """Return a blend whose standard errors are those of groups, whose rows err together.
+
+    Args:
+        blend: What is judged.
+        labels: int64 [rows], of its rows.
+        groups: int64 [rows], what they have in common.
+    """
+    return replace(blend, honest=score(blend.oof, labels, groups))
+
+
+def scored_by(
+    metric: str,
+    blend: Blend,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Blend:
     """Return a blend with its out-of-fold figure by a metric, and the thresholds that qwk wants.
 
     Thresholds are fitted on all folds but one, and the figure is that of the one, for each in turn;
@@ -145,9 +162,10 @@ def scored_by(metric: str, blend: Blend, labels: np.ndarray, folds: np.ndarray) 
         blend: What is judged.
         labels: int64 [rows], of its rows.
         folds: int64 [rows], each row's fold.
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     thresholds = fit_thresholds(blend.oof, labels) if metric == "qwk" else None
-    found = judged(metric, blend.oof, labels, folds)
+    found = judged(metric, blend.oof, labels, folds, groups)
     return replace(blend, metric=found, thresholds=thresholds)
 
 
@@ -200,10 +218,11 @@ def on_given_labels(
     if dataset.fixes is None:
         return {}
     labels = dataset.given_labels[rows]
-    found = score(blend.oof, labels)
+    groups = None if dataset.groups is None else dataset.groups[rows]
+    found = score(blend.oof, labels, groups)
     told = dataset.fixes.account() | figures("oof", found) | {"rows": found.rows}
     if blend.metric is not None:
-        by_metric = judged(blend.metric.name, blend.oof, labels, folds.of_row[rows])
+        by_metric = judged(blend.metric.name, blend.oof, labels, folds.of_row[rows], groups)
         told["metric"] = by_metric.to_json()
     return {"labels": told}
 

@@ -274,7 +274,7 @@ def look_ahead(
         if ask:
             catch_up(service, ledger, place.workspace, place.progress)
         earlier = ledger.all(service.name, service.competition)
-    metric = kept_metric(place.workspace)
+    metric = kept_metric(place.workspace) or about.metric
     ahead = forecast(submission, about, earlier, place.workspace, share, metric)
     return Ahead(path, submission, about, ahead)
 

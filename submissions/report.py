@@ -81,7 +81,7 @@ def _state(
         ), None
     earlier = [record for record in records if record.state != "failed"]
     about = read_about(path, submission)
-    ahead = forecast(submission, about, earlier, subject.workspace, SHARE, metric)
+    ahead = forecast(submission, about, earlier, subject.workspace, SHARE, metric or about.metric)
     parts.append(Text("The submission that is ready has not been sent. What it can bring:"))
     parts.append(Facts(forecast_facts(ahead)))
     header_and_rows = forecast_rows(ahead)

@@ -57,7 +57,7 @@ def board_rows(summary: Summary, width: int) -> list[list[str]]:
         "ref": [str(record.ref or "-") for record in records],
         "blend": [blend_of(record) for record in records],
         f"CV {summary.metric}" if summary.metric else "CV": [
-            cv_text(one.record) if summary.is_accuracy else with_noise(*(one.cv or (None, None)))
+            _accuracy(one.record) if summary.is_accuracy else with_noise(*(one.cv or (None, None)))
             for one in ours
         ],
         "public": [record.public_score or record.state for record in records],
@@ -261,8 +261,11 @@ def cv_text(record: Record, *, short: bool = False) -> str:
     if record.metric is not None and record.metric != "accuracy":
         told = with_noise(record.cv_metric, None if short else record.cv_metric_se)
         return f"{record.metric} {told}"
-    if short:
-        return with_noise(record.cv_accuracy, None)
+    return with_noise(record.cv_accuracy, None) if short else _accuracy(record)
+
+
+def _accuracy(record: Record) -> str:
+    """Return the out-of-fold accuracy with its standard error, or what bounds its error."""
     if record.cv_accuracy is None:
         return "-"
     return accuracy_text(record.cv_accuracy, record.cv_accuracy_se, record.cv_rows, 5)

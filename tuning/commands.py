@@ -18,6 +18,7 @@ from kaggle_digits.shell.command import (
 )
 from kaggle_digits.shell.console import Outcome
 from tuning import api
+from tuning.results import Study, Tuned
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -199,7 +200,7 @@ def tune(
     )
 
 
-def _show(session: Session, study: api.Study) -> Outcome:
+def _show(session: Session, study: Study) -> Outcome:
     drawing = []
     found = study.importances
     if found is not None:
@@ -224,9 +225,9 @@ def _show(session: Session, study: api.Study) -> Outcome:
     )
 
 
-def _written(found: api.Tuned | api.Study) -> dict[str, dict[str, str]]:
+def _written(found: Tuned | Study) -> dict[str, dict[str, str]]:
     return {"written": _paths(found)} if found.written else {}
 
 
-def _paths(found: api.Tuned | api.Study) -> dict[str, str]:
+def _paths(found: Tuned | Study) -> dict[str, str]:
     return {name: str(path) for name, path in found.written.items()}

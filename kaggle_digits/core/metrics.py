@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kaggle_digits.core.predictions import score
+from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import ConfigurationError, shorten
 from kaggle_digits.ground.figures import Figure, higher_is_better
@@ -70,24 +70,56 @@ def measure(
 
 
 def figure(
-    name: str, probabilities: np.ndarray, labels: np.ndarray, answers: np.ndarray | None = None
+    name: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    answers: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Figure:
-    """Return a metric's value with its standard error; arguments as `measure`'s."""
+    """Return a metric's value with its standard error; other arguments as `measure`'s.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        answers: int64 [n], the class named for each row; None for the most probable one.
+        groups: int64 [n], what rows have in common that are right and wrong together; the samples
+            are then of groups. None for rows on their own.
+    """
     value, rows = measure(name, probabilities, labels, answers), len(labels)
+    if name == "accuracy" and groups is not None:
+        named = probabilities.argmax(axis=1) if answers is None else answers
+        right = (named == labels).astype(np.float64)
+        return Figure(name, value, error_of_groups(right, groups), rows)
     if name == "accuracy":
         return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
     if name == "log-loss":
-        return Figure(name, value, score(probabilities, labels).log_loss_se, rows)
+        return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)
     found = [
         measure(name, probabilities[some], labels[some], None if answers is None else answers[some])
-        for some in samples(rows)
+        for some in samples(rows, groups)
     ]
     return Figure(name, value, float(np.std(found, ddof=1)), rows)
 
 
-def judged(name: str, probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> Figure:
-    """Return a metric's honest value with its standard error; arguments as `honest_answers`'."""
-    return figure(name, probabilities, labels, honest_answers(name, probabilities, labels, folds))
+def judged(
+    name: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Figure:
+    """Return a metric's honest value with its standard error.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        folds: int64 [n], as of `honest_answers`.
+        groups: int64 [n], as of `figure`.
+    """
+    answers = honest_answers(name, probabilities, labels, folds)
+    return figure(name, probabilities, labels, answers, groups)
 
 
 def honest_answers(
@@ -119,9 +151,21 @@ def dealt(rows: int) -> np.ndarray:
     return np.arange(rows) % _DEALT
 
 
-def samples(rows: int) -> list[np.ndarray]:
-    """Return bootstrap samples of rows, the same ones every time, int64 [rows] each."""
+def samples(rows: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return bootstrap samples of rows, the same ones every time, int64 [rows] each.
+
+    Args:
+        rows: How many there are.
+        groups: int64 [rows]: draw whole groups, as many as there are; None to draw rows.
+    """
     random = np.random.default_rng(seeds.FIXED)
+    if groups is not None:
+        members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        count = len(members)
+        return [
+            np.concatenate([members[place] for place in random.integers(0, count, count)])
+            for _ in range(_SAMPLES)
+        ]
     return [random.integers(0, rows, rows) for _ in range(_SAMPLES)]
 
 

@@ -15,7 +15,7 @@ from kaggle_digits.shell.command import command_line
 from kaggle_digits.shell.report import making
 from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
-from tuning.api import Study, Tuned
+from tuning.results import Study, Tuned
 
 
 def tune(

@@ -23,7 +23,7 @@ from kaggle_digits.shell.display import Picture, Rows, Shown
 if TYPE_CHECKING:
     from ensembles.results import Blended, CrossValidated
     from submissions.api import Checked
-    from tuning.api import Tuned
+    from tuning.results import Tuned
 
 _SEARCH_SHARE = 0.15
 _LEAST_SEARCH = 30.0
