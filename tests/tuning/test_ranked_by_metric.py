@@ -139,11 +139,11 @@ def test_who_falls_behind_by_a_metric(metric) -> None:
 
 def test_chance_alone_drops_few() -> None:
     dropped = 0
-    for seed in range(60):
+    for seed in range(40):
         one, labels = told(120, 1.0, 2 * seed)
         other, _ = told(120, 1.0, 2 * seed + 1)
         dropped += len(fallen_behind_by("auc", {"a": one, "b": other}, labels))
-    assert dropped <= 4  # 1.2 are expected at 1 % a side
+    assert dropped <= 3  # 0.8 are expected at 1 % a side
 
 
 def test_the_race_places_by_the_metric_and_reads_its_files_again(tmp_path) -> None:
