@@ -127,7 +127,11 @@ def judged(blended: Any, checked: Any) -> list[str]:
         f"{oof.value:.4f} ± {oof.se:.4f} [{low:.4f}, {high:.4f}]",
         f"{value:.4f} ± {se:.4f}",
         f"{apart:+.1f}",
-        "yes" if low <= value <= high else "**no**",
+        "yes"
+        if low <= value <= high
+        else "no: it is above"
+        if value > high
+        else "**no: it is below**",
     ]
 
 
