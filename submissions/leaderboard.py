@@ -170,7 +170,8 @@ def summarise(
     is_accuracy = metric in (None, "accuracy")
     shown = [record for record in records if record.state != "failed"]
     ours = [record.public_score for record in shown if record.public_score is not None]
-    theirs = [score for score in board.scores if score is not None] if board else []
+    told = [] if board is None else board.scores
+    theirs = [score for score in told if score is not None and not score.startswith("-")]
     rows = find_rows([*ours, *theirs], expected) if is_accuracy else None
     if rows is None and is_accuracy and board is not None:
         rows = find_rows(ours, expected)  # a board may hold scores of an older public part

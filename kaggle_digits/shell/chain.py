@@ -22,6 +22,7 @@ from kaggle_digits.shell.display import Picture, Rows, Shown
 
 if TYPE_CHECKING:
     from ensembles.results import Blended, CrossValidated
+    from kaggle_digits.ground.figures import Figure
     from submissions.api import Checked
     from tuning.results import Tuned
 
@@ -79,6 +80,11 @@ class Ran(Shown):
     def oof_log_loss_se(self) -> float:
         """Its standard error."""
         return self.blended.oof_log_loss_se
+
+    @property
+    def oof_metric(self) -> Figure | None:
+        """The blend by what the competition is scored by; None where nobody said."""
+        return self.blended.blend.metric
 
     def facts(self) -> Mapping[str, str]:
         """Return what each step has to say."""

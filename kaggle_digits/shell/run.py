@@ -95,7 +95,7 @@ def run(
             "oof_log_loss": ran.oof_log_loss,
             "oof_accuracy_se": ran.oof_accuracy_se,
             "oof_log_loss_se": ran.oof_log_loss_se,
-            "oof_metric": None if blended.blend.metric is None else blended.blend.metric.to_json(),
+            "oof_metric": None if ran.oof_metric is None else ran.oof_metric.to_json(),
             "local_accuracy": None if local is None else local.accuracy,
             "members": len(ran.trained.keys),
             "trials": len(ran.tuned.trials) if ran.tuned else 0,
