@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def cross_validate(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
     fresh: bool = False,
     started: float | None = None,
     deadline: Deadline | None = None,
@@ -79,6 +81,8 @@ def cross_validate(
         pseudo_targets: One of `names.PSEUDO_TARGETS`; None for the probabilities.
         rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
             them.
+        class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for as
+            the configurations say.
         fresh: Start anew; the members that are there go once a new one is trained.
         started: `time.monotonic()` at which the time budget began; None for now.
         deadline: When the members have to be there, where that is before the budget's end.
@@ -95,6 +99,8 @@ def cross_validate(
             "--fresh was given with --add; one drops the members that the other adds to.",
             mend="Give one of them.",
         )
+    if class_weights is not None:
+        names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
     if rare is not None:
         names.require_known("rare", rare, names.RARE)
     for name, given, least, most in (
@@ -143,6 +149,9 @@ def cross_validate(
             folds=own,
             say=place.progress.say,
         )
+        if class_weights is not None:
+            weighted = (replace(one, class_weights=class_weights) for one in configs)
+            configs = list(dict.fromkeys(weighted))
         usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
         passes = epochs or usual
         settings = CrossValidationSettings(
@@ -227,11 +236,12 @@ def blend(
             train.csv and of test.csv.
         metric: What the competition is scored by, one of `names.METRICS`: its out-of-fold figure is
             told, `auto` chooses by it, and qwk names classes by thresholds fitted to it. None for
-            accuracy and log-loss.
+            what the workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
-        ConfigurationError: The method or the metric is unknown, or a file cannot be written there.
+        ConfigurationError: The method or the metric is unknown, the workspace keeps another metric,
+            or a file cannot be written there.
         ArtefactError: There are no members, or they are of other data.
         DataError: Predictions made elsewhere do not fit.
         InUseError: Another process trains or blends in this workspace.
@@ -244,6 +254,7 @@ def blend(
         from ensembles.blending import (
             account,
             evaluate_methods,
+            in_groups,
             make_blend,
             scored_by,
             submission_path,
@@ -256,13 +267,16 @@ def blend(
         from ensembles.pool import make_pool, other_folds, planned_folds
         from ensembles.tables import compared
         from kaggle_digits.records.members import MemberStore
+        from kaggle_digits.records.metric import scored, settle_metric
 
         files = [parse_extra(text) for text in extras]
         dataset = place.data()
-        if metric is not None:
-            from kaggle_digits.core.metrics import require_possible
-
-            require_possible(metric, dataset.competition.classes)
+        metric = settle_metric(workspace, metric, dataset)
+        dataset = scored(dataset, metric)
+        if metric in names.OF_PROBABILITIES and not dataset.competition.form.values:
+            progress.say(
+                f"blend: the sample submission asks for labels, of which {metric} says little"
+            )
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
         folds = planned_folds(settings, dataset, workspace)
@@ -297,8 +311,11 @@ def blend(
             made = better if near.helps else made
             if near.effect is not None or neighbours:
                 asked, verdict = {"neighbours": near.to_json()}, near.verdict()
+        groups = None if dataset.groups is None else dataset.groups[pool.rows]
+        if groups is not None:
+            made = in_groups(made, labels, groups)
         if metric is not None:
-            made = scored_by(metric, made, labels, folds.of_row[pool.rows])
+            made = scored_by(metric, made, labels, folds.of_row[pool.rows], groups)
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)

@@ -75,6 +75,13 @@ from kaggle_digits.shell.console import Outcome
     help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
     "leave them out.  [default: refuse them]",
 )
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="balanced: rows of rare classes count more, those of each class the same together; for "
+    "macro-f1 and the like. Probabilities are then those of equally frequent classes.  [default: "
+    "as the configurations say, at first none]",
+)
 @track_option
 @fresh_option
 def cv_train(
@@ -97,6 +104,7 @@ def cv_train(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
 
@@ -126,6 +134,7 @@ def cv_train(
         pseudo_rounds=pseudo_rounds,
         pseudo_targets=pseudo_targets,
         rare=rare,
+        class_weights=class_weights,
         fresh=session.fresh,
     )
     return Outcome(
@@ -267,7 +276,8 @@ def predict(
     "--metric",
     type=click.Choice(names.METRICS),
     help="What the competition is scored by: tells its out-of-fold figure, is what --method auto "
-    "chooses by, and lets qwk name classes by thresholds.  [default: accuracy and log-loss]",
+    "chooses by, and lets qwk name classes by thresholds. Default: as the workspace keeps it; at "
+    "first accuracy and log-loss.",
 )
 @click.option(
     "--output",

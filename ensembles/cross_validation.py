@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from ensembles.duplicates import across_folds
 from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
@@ -158,6 +159,9 @@ def cross_validate(
     """
     started = clock()
     folds = make_folds(dataset, settings.folds, settings.seed, workspace, settings.rare)
+    doubt = across_folds(dataset.images, folds.of_row).doubt(grouped=dataset.together is not None)
+    if doubt:
+        progress.say(f"cv-train: {doubt}")
     with open_engine(dataset, workspace, settings.resources, progress) as engine:
         trainer = Trainer(
             dataset,

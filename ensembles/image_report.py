@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.duplicates import NEAR, Pair, near_duplicates
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, has_blend, pool_of
-from ensembles.suspects import NEAR, Pair, Suspects, hesitations, near_duplicates, suspects
+from ensembles.suspects import Suspects, hesitations, suspects
 from kaggle_digits.core.data.fixes import COLUMNS, EXCLUDE, harmless
 from kaggle_digits.core.data.provenance import EMBEDDED
 from kaggle_digits.core.predictions import row_losses

@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from kaggle_digits.shell.chain import Ran as Ran
     from kaggle_digits.shell.report.making import Reported as Reported
     from submissions.api import Checked as Checked
-    from tuning.api import Study as Study
-    from tuning.api import Tuned as Tuned
+    from tuning.results import Study as Study
+    from tuning.results import Tuned as Tuned
 
 _PLACES = {
     "ensembles.results": ("Blended", "CrossValidated", "Distilled", "Members", "Predicted"),
@@ -80,7 +80,7 @@ _PLACES = {
     "kaggle_digits.shell.chain": ("Ran",),
     "kaggle_digits.shell.report.making": ("Reported",),
     "submissions.api": ("Checked",),
-    "tuning.api": ("Study", "Tuned"),
+    "tuning.results": ("Study", "Tuned"),
 }  # fmt: skip
 """Where each public name lives; its module is imported when the name is first used."""
 

@@ -87,6 +87,7 @@ def build(
     budget: float | None = None,
     fixes: Fixes | None = None,
     reading: Sequence[str] = (),
+    metric: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
 
@@ -104,6 +105,7 @@ def build(
         budget: Seconds after which the run ends in good order; None for no limit.
         fixes: Corrections of the training labels; None for none.
         reading: Options by which the data are read, such as `--image-size` and its value.
+        metric: What the competition is scored by; None where nobody said.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size.
@@ -125,6 +127,7 @@ def build(
         budget=budget,
         labels="" if fixes is None else fixes.to_csv().decode(),
         reading=shlex.join(reading),
+        metric=metric or "",
     )
     sources = read_sources()
     script = render(plan, sources)

@@ -14,6 +14,7 @@ from kaggle_digits.ground.artefacts import FormError, read_artefact
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
@@ -100,6 +101,7 @@ def build(
         goes_on=goes_on or "",
         budget=parse_duration(time_budget) if time_budget is not None else None,
         reading=session.reading(),
+        metric=kept_metric(session.workspace),
         fixes=session.fixes(),
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))

@@ -49,6 +49,7 @@ class Plan:
         budget: Seconds after which the run ends in good order; None for no limit.
         labels: Corrections of the training labels, as a file of them; empty for none.
         reading: Options by which the data are read, as a command line has them; empty for none.
+        metric: What the competition is scored by, one of `names.METRICS`; empty where nobody said.
 
     Raises:
         ConfigurationError: There is no such preset.
@@ -69,6 +70,7 @@ class Plan:
     budget: float | None = None
     labels: str = ""
     reading: str = ""
+    metric: str = ""
 
     def __post_init__(self) -> None:
         """Check the preset, so that a plan that exists has commands."""
@@ -116,7 +118,7 @@ class Plan:
         for stage in stages:
             found += [
                 ["cv-train", *self._shared(), "--top-k", *stage, *self._members()],
-                ["blend", *self._shared(), "--output", SUBMISSION],
+                ["blend", *self._shared(), *self._metric(), "--output", SUBMISSION],
                 ["check", SUBMISSION],
             ]
         return found
@@ -177,7 +179,7 @@ class Plan:
         if self.ranked:
             return [self._adopt() + self._labels()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
-        return [["tune", *self._shared(), "--race", "0", *extra]]
+        return [["tune", *self._shared(), *self._metric(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
         return ["kernel", "adopt", RANKING, "--seed", str(self.seed), *shlex.split(self.reading)]
@@ -188,6 +190,9 @@ class Plan:
     def _shared(self) -> list[str]:
         given = [*shlex.split(self.reading), *self._labels()]
         return ["--preset", self.preset, "--seed", str(self.seed), *given]
+
+    def _metric(self) -> list[str]:
+        return ["--metric", self.metric] if self.metric else []
 
     def _labels(self) -> list[str]:
         return ["--labels", LABELS] if self.labels else []

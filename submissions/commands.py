@@ -268,7 +268,7 @@ def leaderboard(
             "plot": str(plot) if is_drawn else None,
         },
         rows=tables.board_rows(summary, session.console.width) if summary.standings else (),
-        drawing=drawing.draw_strips(summary.standings),
+        drawing=drawing.draw_strips(summary),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
         written={"plot": str(plot)} if is_drawn else {},
         next_command=None

@@ -17,7 +17,7 @@ from tuning.oracles import EPOCHS, OBJECTIVE, ProposalSettings, make_oracle
 from tuning.study import COMPLETED, FAILED, RUNNING, Trial
 
 _WORST = 1e6
-"""The log-loss a failed trial has in hyperband's eyes; with a failure left out, a round would never
+"""The loss a failed trial has in hyperband's eyes; with a failure left out, a round would never
 have the trials it waits for."""
 
 
@@ -96,12 +96,12 @@ class Proposer:
     def tell(self, trial: Trial) -> None:
         """Tell the oracle what came of a trial."""
         made = self._trials[trial.number]
-        log_loss = trial.log_loss
-        if log_loss is None and self._hyperband:
-            log_loss = _WORST
-        if log_loss is not None:
-            self._oracle.update_trial(made.trial_id, {OBJECTIVE: log_loss})
-        made.status = "FAILED" if log_loss is None else "COMPLETED"
+        loss = trial.loss
+        if loss is None and self._hyperband:
+            loss = _WORST
+        if loss is not None:
+            self._oracle.update_trial(made.trial_id, {OBJECTIVE: loss})
+        made.status = "FAILED" if loss is None else "COMPLETED"
         self._oracle.end_trial(made)
 
     def _restore(self, trial: Trial) -> None:

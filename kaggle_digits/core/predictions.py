@@ -36,16 +36,28 @@ class Score:
     rows: int
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
+def score(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Score:
     """Judge predictions.
 
     Args:
         probabilities: float [n, classes], rows that sum to 1.
         labels: int [n], class indices.
+        groups: int [n], rows with equal numbers are of one writer, patient or site, so that they
+            are right and wrong together: standard errors are then those of groups. None for rows
+            on their own.
     """
     rows = len(labels)
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
+    right = probabilities.argmax(axis=1) == labels
+    accuracy = float(np.mean(right))
     losses = row_losses(probabilities, labels)
+    if groups is not None:
+        return Score(
+            accuracy=accuracy,
+            accuracy_se=error_of_groups(right.astype(np.float64), groups),
+            log_loss=float(losses.mean()),
+            log_loss_se=error_of_groups(losses, groups),
+            rows=rows,
+        )
     return Score(
         accuracy=accuracy,
         accuracy_se=float(np.sqrt(accuracy * (1 - accuracy) / rows)),
@@ -53,6 +65,24 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
         log_loss_se=float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0,
         rows=rows,
     )
+
+
+def error_of_groups(values: np.ndarray, groups: np.ndarray) -> float:
+    """Return the standard error of a mean whose rows come in groups.
+
+    With r_g the sum of a group's differences from the mean, sqrt(G / (G - 1) · sum of r_g²) / n
+    (Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models").
+
+    Args:
+        values: float [n].
+        groups: int [n].
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    sums = np.bincount(place, values - values.mean())
+    count = len(sums)
+    if count < 2:
+        return 0.0
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
 
 
 def row_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from kaggle_digits.shell.command import command_line
 from kaggle_digits.shell.report import making
 from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
-from tuning.api import Study, Tuned
+from tuning.results import Study, Tuned
 
 
 def tune(
@@ -31,6 +31,8 @@ def tune(
     race: int | None = None,
     diverse: bool | None = None,
     rare: str | None = None,
+    metric: str | None = None,
+    class_weights: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -55,6 +57,11 @@ def tune(
         diverse: Order the best by what each adds to the average of those before it, not by rank
             alone; None for as in the preset.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
+        metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
+            `qwk`; the last three rank the trials themselves, for accuracy log-loss does. None for
+            what the workspace keeps, at first log-loss.
+        class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
+            for none.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
         cluster: Address of a Ray cluster; None for this machine alone.
@@ -90,6 +97,8 @@ def tune(
             race=race,
             diverse=diverse,
             rare=rare,
+            metric=metric,
+            class_weights=class_weights,
             workers=workers,
             threads=threads,
             cluster=cluster,
@@ -137,6 +146,7 @@ def cross_validate(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
     fresh: bool = False,
 ) -> CrossValidated:
     """Train members: configurations × stratified folds × seeds; called again, it goes on.
@@ -160,6 +170,8 @@ def cross_validate(
         pseudo_rounds: How many times; None for as in the preset, or once.
         pseudo_targets: `soft` or `hard`; None for soft.
         rare: `keep-in-train` or `drop`, for classes of fewer rows than folds; None to refuse them.
+        class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
+            for as the configurations say.
         fresh: Start anew; the members that are there go once a new one is trained.
 
     Raises:
@@ -197,6 +209,7 @@ def cross_validate(
             pseudo_rounds=pseudo_rounds,
             pseudo_targets=pseudo_targets,
             rare=rare,
+            class_weights=class_weights,
             fresh=fresh,
         )
 
@@ -244,7 +257,7 @@ def blend(
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
         metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
-            `qwk`; None for accuracy and log-loss.
+            `qwk`; None for what the workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -396,6 +409,7 @@ def run(
     cluster: str | None = None,
     time_budget: str | float | None = None,
     metric: str | None = None,
+    class_weights: str | None = None,
     output: str | Path | None = None,
     fresh: bool = False,
 ) -> Ran:
@@ -412,7 +426,8 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, for all of it.
-        metric: As in `blend`.
+        metric: As in `tune` and `blend`.
+        class_weights: As in `tune` and `cross_validate`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
 
@@ -439,6 +454,7 @@ def run(
             cluster=cluster,
             time_budget=time_budget,
             metric=metric,
+            class_weights=class_weights,
             output=path_of(output),
             fresh=fresh,
         )

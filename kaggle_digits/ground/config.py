@@ -54,6 +54,9 @@ class TrainingConfig:
         augmentation: Name of the policy, one of `kaggle_digits.ground.names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
             each image, the image itself first; 1 for none.
+        class_weights: `balanced` lets the rows of each class count the same together, those of rare
+            classes more each: n / (classes · n of the class), as scikit-learn's; `none` for all
+            rows alike.
 
     Raises:
         ConfigurationError: A value is of another type, out of its range, or an unknown name.
@@ -79,6 +82,7 @@ class TrainingConfig:
     normalisation: str = "none"
     augmentation: str = "standard"
     views: int = 1
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Check every field, so that a configuration that exists can be trained."""
@@ -102,6 +106,7 @@ class TrainingConfig:
         names.require_known("optimizer", self.optimizer, names.OPTIMIZERS)
         names.require_known("normalisation", self.normalisation, names.NORMALISATIONS)
         names.require_known("augmentation", self.augmentation, names.POLICIES)
+        names.require_known("class_weights", self.class_weights, names.CLASS_WEIGHTS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold.
@@ -242,6 +247,7 @@ _ADDED: dict[str, bool | str | float | int] = {
     "cutmix": 0.0,
     "views": 1,
     "normalisation": "none",
+    "class_weights": "none",
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "depth": (1, 4),

@@ -40,7 +40,13 @@ from kaggle_digits.shell.report.command import make_report
 @click.option(
     "--metric",
     type=click.Choice(names.METRICS),
-    help="What the competition is scored by.  [default: accuracy and log-loss]",
+    help="What the competition is scored by; the workspace keeps it.  [default: accuracy and "
+    "log-loss]",
+)
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="Balanced: rows of rare classes weigh more in training.  [default: none]",
 )
 @click.option(
     "--rare",
@@ -74,6 +80,7 @@ def run(
     cluster: str | None,
     time_budget: str | None,
     metric: str | None,
+    class_weights: str | None,
     output: Path | None,
 ) -> Outcome:
     """Do all of it: search, train, blend, check the submission, and make the report.
@@ -96,6 +103,7 @@ def run(
         cluster=cluster,
         time_budget=time_budget,
         metric=metric,
+        class_weights=class_weights,
         output=output,
         fresh=session.fresh,
         started=session.started,
@@ -109,6 +117,7 @@ def run(
             "oof_log_loss": ran.oof_log_loss,
             "oof_accuracy_se": ran.oof_accuracy_se,
             "oof_log_loss_se": ran.oof_log_loss_se,
+            "oof_metric": None if ran.oof_metric is None else ran.oof_metric.to_json(),
             "local_accuracy": None if local is None else local.accuracy,
             "members": len(ran.trained.keys),
             "trials": len(ran.tuned.trials) if ran.tuned else 0,
