@@ -12,7 +12,7 @@ from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
 from kaggle_digits.core.folds import make_folds
-from kaggle_digits.engine import Resources, open_engine
+from kaggle_digits.engine import Resources, Site, open_engine
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
@@ -158,16 +158,13 @@ def cross_validate(
     """
     started = clock()
     folds = make_folds(dataset, settings.folds, settings.seed, workspace, settings.rare)
-    with open_engine(dataset, workspace, settings.resources, progress) as engine:
+    with open_engine(Site(dataset, workspace, progress), settings.resources) as engine:
         trainer = Trainer(
-            dataset,
             folds,
-            workspace,
             engine,
             copies=settings.copies,
             keep_weights=settings.keep_weights,
             rule=settings.pseudo,
-            progress=progress,
             clock=clock,
             made=made,
         )

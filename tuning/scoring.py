@@ -27,7 +27,6 @@ from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError, TrainingError
 from kaggle_digits.ground.files import remove
-from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -174,9 +173,9 @@ class Splits:
         return self._settings.seed + 1 + number // self.race_folds
 
 
-def bank_of(unit: Unit, dataset: Dataset, workspace: Workspace, settings: ScoringSettings) -> Bank:
+def bank_of(unit: Unit, site: Site, settings: ScoringSettings) -> Bank:
     """Return the bank whose first copies a unit's networks walk through."""
-    return Bank.of(unit.config, dataset, settings.seed, workspace)
+    return Bank.of(unit.config, site.dataset, settings.seed, site.workspace)
 
 
 def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
@@ -188,7 +187,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
         OutOfTimeError: The deadline passed.
     """
     started = time.monotonic()
-    bank = bank_of(unit, site.dataset, site.workspace, settings)
+    bank = bank_of(unit, site, settings)
     bank.ensure(range(settings.copies), site.progress)
     splits = _splits(site.dataset, settings)
     held_out: list[np.ndarray] = []

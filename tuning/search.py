@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.folds import require_rows_per_class
-from kaggle_digits.engine import Engine, Resources, make_copies, open_engine
+from kaggle_digits.engine import Engine, Resources, Site, make_copies, open_engine
 from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import KaggleDigitsError, TrainingError
@@ -177,8 +177,9 @@ def search(
             lambda trial: table.add(trial, coordinator, watcher),
         )
         table.begin(coordinator)
-        with open_engine(dataset, workspace, resources, progress, search_time.deadline) as engine:
-            _work(coordinator, engine, dataset, workspace, settings.scoring, progress)
+        site = Site(dataset, workspace, progress, search_time.deadline)
+        with open_engine(site, resources) as engine:
+            _work(coordinator, engine, settings.scoring)
     if coordinator.has_handed_out:
         study.put_spent(search_time.spent)
     if coordinator.fault is not None:
@@ -200,25 +201,14 @@ def search(
     )
 
 
-def _work(
-    coordinator: Coordinator,
-    engine: Engine,
-    dataset: Dataset,
-    workspace: Workspace,
-    settings: ScoringSettings,
-    progress: Progress,
-) -> None:
+def _work(coordinator: Coordinator, engine: Engine, settings: ScoringSettings) -> None:
     """Let the engine do what the coordinator asks for, until nothing is left or time is over."""
 
     def tasks() -> Iterator[Work | None]:
         for unit in coordinator.units():
-            if unit is not None and engine.makes_copies:
-                bank = bank_of(unit, dataset, workspace, settings)
+            if unit is not None:
                 try:
-                    make_copies(
-                        bank, settings.copies, dataset, workspace, progress,
-                        coordinator.time.deadline,
-                    )  # fmt: skip
+                    make_copies(engine, bank_of(unit, engine.site, settings), settings.copies)
                 except OutOfTimeError:
                     coordinator.give_back(unit)
                     return
@@ -227,7 +217,9 @@ def _work(
     for outcome in engine.run(tasks()):
         unit: Unit = outcome.task.arguments[1]
         if isinstance(outcome.error, OutOfTimeError):
-            progress.say(f"{unit.name}: cut, the time is over; a later call goes on with it")
+            engine.site.progress.say(
+                f"{unit.name}: cut, the time is over; a later call goes on with it"
+            )
             coordinator.give_back(unit)
         elif isinstance(outcome.error, TrainingError):
             coordinator.give(unit, Result(None, outcome.error.message, outcome.seconds))

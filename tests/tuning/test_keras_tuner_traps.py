@@ -154,7 +154,7 @@ def _tiny(dataset, workspace):
     unit = Unit("trial 0", "trial 0", config, epochs=6)
 
     def run(progress, deadline):
-        return score_unit(Site(dataset, workspace, True, progress, deadline), settings, unit)
+        return score_unit(Site(dataset, workspace, progress, deadline), settings, unit)
 
     return run
 
