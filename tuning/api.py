@@ -342,7 +342,6 @@ def _search(
     keep_other: bool,
 ) -> Found:
     from tuning.board import log_trial
-    from tuning.budget import SearchTime
     from tuning.coordination import Goals
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
@@ -390,7 +389,7 @@ def _search(
             place.workspace,
             settings,
             Goals(wanted, racers),
-            lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
+            deadline,
             place.progress,
             resources,
             wants_diverse=diverse,

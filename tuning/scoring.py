@@ -56,18 +56,23 @@ class Unit:
     """A piece of work that can be done anywhere: one configuration to be scored.
 
     Args:
-        key: Names it within the study.
-        name: How progress and messages name it.
+        trial: Number of the trial whose configuration it is.
         config: The configuration.
         epochs: Passes over the training rows.
-        round: The race's round; None for a trial.
+        round: The race's round; None for the trial itself.
     """
 
-    key: str
-    name: str
+    trial: int
     config: TrainingConfig
     epochs: int
     round: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How progress and messages name it."""
+        if self.round is None:
+            return f"trial {self.trial}"
+        return f"race, trial {self.trial}, round {self.round}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -108,6 +108,7 @@ class Trial:
             rows=fields.whole("rows", 0),
             seconds=fields.number("seconds", 0.0),
             history=tuple(fields.numbers("history")),
+            threads=fields.whole("threads", 0),
             values=fields.mapping("values", {}),
             oracle=fields.mapping("oracle", {}),
             rejected=fields.whole("rejected", 0),
