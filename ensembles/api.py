@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
@@ -206,7 +207,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
-    neighbours: bool = False,
+    neighbours: bool | None = None,
     compare: bool = False,
     extras: Sequence[str] = (),
     metric: str | None = None,
@@ -218,8 +219,9 @@ def blend(
         place: Gives data and workspace.
         method: How they are joined, one of `names.METHODS`, or `auto`.
         temperature: Calibrate the blend by a temperature.
-        neighbours: Ask the nearest training images about the rows it is least sure of; with a
-            temperature.
+        neighbours: Ask the nearest training images about the rows it is least sure of; what they
+            say counts where the log-loss falls beyond noise, and the blend is calibrated then.
+            None to ask where images are grey and small.
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the rows of
             train.csv and of test.csv.
@@ -250,6 +252,7 @@ def blend(
         )
         from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
+        from ensembles.neighbours import suits_neighbours, with_neighbours
         from ensembles.pool import make_pool, other_folds, planned_folds
         from ensembles.tables import compared
         from kaggle_digits.records.members import MemberStore
@@ -283,22 +286,17 @@ def blend(
         judged = names.METHODS if compare or method == names.AUTO else (method,)
         told = progress if len(judged) > 1 else Silent()
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
-        made = make_blend(
-            method,
-            evaluations,
-            pool,
-            labels,
-            temperature=temperature or neighbours,
-            metric=metric,
-        )
+        joined = partial(make_blend, method, evaluations, pool, labels, metric=metric)
+        made = joined(temperature=temperature)
         shown = compared(evaluations, made, pool, labels) if compare else None
         asked: dict[str, object] = {}
         verdict = ""
-        if neighbours:
-            from ensembles.neighbours import with_neighbours
-
-            made, near = with_neighbours(made, dataset, folds, progress, pool.rows)
-            asked, verdict = {"neighbours": near.to_json()}, near.verdict()
+        if suits_neighbours(dataset.images) if neighbours is None else neighbours:
+            calibrated = joined(temperature=True)
+            better, near = with_neighbours(calibrated, dataset, folds, progress, pool.rows)
+            made = better if near.helps else made
+            if near.effect is not None or neighbours:
+                asked, verdict = {"neighbours": near.to_json()}, near.verdict()
         if metric is not None:
             made = scored_by(metric, made, labels, folds.of_row[pool.rows])
         about = account(made, pool, dataset, folds) | asked

@@ -241,10 +241,10 @@ def predict(
 )
 @click.option("--temperature", is_flag=True, help="Calibrate the blend by a temperature.")
 @click.option(
-    "--neighbours",
-    is_flag=True,
-    help="Ask the nearest training images about the rows the blend is least sure of, which takes "
-    "some minutes; with a temperature.",
+    "--neighbours/--no-neighbours",
+    default=None,
+    help="Ask the nearest training images about the rows the blend is least sure of; their answer "
+    "counts where it helps beyond noise.  [default: for small grey images]",
 )
 @click.option("--compare", is_flag=True, help="Show all methods, and what each member set brings.")
 @click.option(
@@ -272,7 +272,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
-    neighbours: bool = False,
+    neighbours: bool | None = None,
     compare: bool = False,
     extras: tuple[str, ...] = (),
     metric: str | None = None,

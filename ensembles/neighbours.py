@@ -34,6 +34,7 @@ _ASKED = 4
 _FEWEST = 50
 """Unsure rows that exponents are fitted on at least."""
 _PULL = 0.01
+_MOST_PIXELS = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,17 @@ class Asked:
         return found if self.helps else f"left out, no gain shown: {found}"
 
 
+def suits_neighbours(images: np.ndarray) -> bool:
+    """Say whether images are grey and of 1,600 pixels at most.
+
+    A colour photograph's neighbours say little of its class, and the time grows with the pixels.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+    """
+    return images.ndim == 3 and images[0].size <= _MOST_PIXELS
+
+
 def with_neighbours(
     blend: Blend,
     dataset: Dataset,
@@ -94,7 +106,7 @@ def with_neighbours(
         blend: Calibrated by a temperature.
         dataset: Its images and labels.
         folds: The folds its members were trained on.
-        progress: Told of every image.
+        progress: Told of every image and class.
         judged: Places in train.csv of the blend's out-of-fold rows, int64; None for all rows.
 
     Returns:
@@ -109,8 +121,8 @@ def with_neighbours(
     if len(rows) < _FEWEST or min(map(len, unsure)) == len(rows):
         return blend, Asked(len(rows), 0, None, None)
     test_rows = least_sure(blend.test)
-    work = len(rows) + len(test_rows)
-    with one_blas_thread(), progress.task("neighbours", work, "images") as task:
+    work = (len(rows) + len(test_rows)) * min(_ASKED, blend.oof.shape[1])
+    with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
         features = []
         for fold, chosen in enumerate(unsure):
             asked = most_probable(blend.oof[chosen])

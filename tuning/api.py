@@ -179,7 +179,7 @@ def tune(
     time_budget: str | float | None = None,
     folds: int | None = None,
     race: int | None = None,
-    diverse: bool = False,
+    diverse: bool | None = None,
     rare: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -208,7 +208,8 @@ def tune(
             None for no limit.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by different errors, not by rank alone.
+        diverse: Order the best by what each adds to the average of those before it, not by rank
+            alone; None for as in the preset.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
@@ -334,7 +335,7 @@ def _search(
     deadline: Deadline,
     folds: int,
     race: int | None,
-    diverse: bool,
+    diverse: bool | None,
     rare: str | None,
     resources: Resources,
     tensorboard: bool,
@@ -392,7 +393,7 @@ def _search(
             deadline,
             place.progress,
             resources,
-            wants_diverse=diverse,
+            wants_diverse=preset.diverse if diverse is None else diverse,
             rare=rare,
             watcher=watch,
         )

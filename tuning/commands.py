@@ -65,7 +65,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "than the preset's --top-k, at most a quarter of the trials]",
 )
 @click.option(
-    "--diverse", is_flag=True, help="Order best.json by different errors, not by rank alone."
+    "--diverse/--by-rank",
+    default=None,
+    help="Order best.json by what each configuration adds to the average of those before it, or "
+    "by rank alone.  [default: as in the preset]",
 )
 @click.option(
     "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
@@ -97,7 +100,7 @@ def tune(
     time_budget: str | None = None,
     folds: int | None = None,
     race: int | None = None,
-    diverse: bool = False,
+    diverse: bool | None = None,
     rare: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -121,7 +124,7 @@ def tune(
         )
     searches = (
         space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
-        strategy != "hyperband", not portfolio, diverse, session.fresh,
+        strategy != "hyperband", not portfolio, diverse is not None, session.fresh,
     )  # fmt: skip
     if (export is not None or plot is not None) and not any(
         one not in (None, False) for one in searches

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.records.ranking import Ranked
 from tuning.study import Trial
@@ -61,7 +62,8 @@ def diverse(
     Greedy forward selection without replacement (Caruana et al. 2004, "Ensemble Selection from
     Libraries of Models"): the first is the best one; each next one is that whose softmax, averaged
     with those chosen, has the lowest log-loss on the common held-out rows. Entries whose
-    predictions were not kept follow in their own order.
+    predictions were not kept follow in their own order. Every average is calibrated first: the more
+    its parts differ the less sure it is, which one temperature sets right in the blend too.
 
     Args:
         entries: Ranked configurations.
@@ -74,9 +76,10 @@ def diverse(
     total = np.zeros_like(next(iter(predictions.values()))) if left else np.zeros((0, 0))
     while left and len(chosen) < count:
         if chosen:
+            means = [(total + predictions[entry.trial]) / (len(chosen) + 1) for entry in left]
             losses = [
-                row_losses((total + predictions[entry.trial]) / (len(chosen) + 1), labels).mean()
-                for entry in left
+                row_losses(temper(mean, best_temperature(mean, labels)), labels).mean()
+                for mean in means
             ]
             best = left[int(np.argmin(losses))]
         else:

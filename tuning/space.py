@@ -125,6 +125,7 @@ SPACE: tuple[Dimension, ...] = (
     Choice("dropout", steps(0, 0.6, 0.1)),
     Choice("batch_size", (128, 256, 512)),
     LogRange("learning_rate", 3e-3, 3e-2, only=Only("optimizer", ("adamw",))),
+    LogRange("learning_rate", 3e-3, 3e-2, only=Only("optimizer", ("muon",))),
     LogRange("learning_rate", 6e-2, 6e-1, only=Only("optimizer", ("sgd",))),
     LogRange("weight_decay", 0.005, 0.2),
     Choice("label_smoothing", (0.0, 0.05, 0.1)),

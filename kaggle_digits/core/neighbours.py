@@ -9,6 +9,7 @@ counts (Keysers, Deselaers, Gollan, Ney 2007, "Deformation Models for Image Reco
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from kaggle_digits.core.normalisation import normalise
 from kaggle_digits.ground.progress import Task
 
 _CANDIDATES = 30
+_AT_A_TIME = 64
+"""Images that are held against all references of a class at once."""
 _MOVES = 2
 _SMALLEST = 1e-3
 """Least distance, so that the same image twice does not decide alone."""
@@ -47,36 +50,32 @@ class References:
             images: uint8 [n, height, width] or [n, height, width, 3].
             asked: int64 [n, k], classes.
             allowed: int64, the references that may be looked at; of each class one or more.
-            task: Told of every image.
+            task: Told of every image and class.
 
         Returns:
             float64 [n, k], 0.001 or more.
         """
         upright = normalise(luminance(images), "deslant")
-        flat = _blurred(upright)
-        of_class = {
-            int(label): allowed[self._labels[allowed] == label] for label in np.unique(asked)
-        }
+        flat, made = _blurred(upright), np.empty(asked.shape)
 
-        def one(row: int) -> np.ndarray:
-            found = [
-                self._nearest(upright[row], flat[row], of_class[int(label)]) for label in asked[row]
-            ]
-            return np.asarray(found)
+        def look(rows: np.ndarray, known: np.ndarray, which: np.ndarray) -> int:
+            places = np.nonzero(asked[which] == self._labels[rows[0]])[1]
+            # Without the image's own square, which is the same for all.
+            apart = self._squares[rows] - 2 * (flat[which] @ known.T)
+            near = rows[np.argsort(apart, axis=1, kind="stable")[:, :_CANDIDATES]]
+            for image, place, others in zip(which, places, near, strict=True):
+                both = _gradients(np.concatenate([upright[[image]], self._upright[others]]))
+                made[image, place] = distortions(both[0], both[1:]).min()
+            return len(which)
 
-        made = np.empty(asked.shape)
         with ThreadPoolExecutor(available_threads()) as threads:
-            for row, found in enumerate(threads.map(one, range(len(images)))):
-                made[row] = found
-                task.advance()
+            for label in np.unique(asked):
+                rows = allowed[self._labels[allowed] == label]
+                known, who = self._flat[rows], np.flatnonzero((asked == label).any(axis=1))
+                parts = np.array_split(who, -(-len(who) // _AT_A_TIME))
+                for done in threads.map(partial(look, rows, known), parts):
+                    task.advance(done)
         return np.maximum(made, _SMALLEST)
-
-    def _nearest(self, image: np.ndarray, flat: np.ndarray, rows: np.ndarray) -> float:
-        # Without the image's own square, which is the same for all.
-        apart = self._squares[rows] - 2 * (self._flat[rows] @ flat)
-        near = rows[np.argsort(apart, kind="stable")[:_CANDIDATES]]
-        gradients = _gradients(np.concatenate([image[np.newaxis], self._upright[near]]))
-        return float(distortions(gradients[0], gradients[1:]).min())
 
 
 def distortions(image: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -89,18 +88,22 @@ def distortions(image: np.ndarray, others: np.ndarray) -> np.ndarray:
     Returns:
         float32 [n]: the sum over all pixels of the squared difference of the best patch.
     """
+    import cv2
+
     height, width = image.shape[1:]
-    around = ((0, 0), (0, 0), (_MOVES, _MOVES), (_MOVES, _MOVES))
-    room = np.pad(others, around)
-    best = np.full((len(others), height, width), np.inf, np.float32)
+    around = ((0, 0), (_MOVES, _MOVES), (_MOVES, _MOVES), (0, 0))
+    # The others side by side at each pixel, so that OpenCV sums the patches of all at once.
+    room, own = np.pad(others.transpose(1, 2, 3, 0), around), image[..., np.newaxis]
+    best = np.full((height, width, len(others)), np.inf, np.float32)
     for down in range(2 * _MOVES + 1):
         for along in range(2 * _MOVES + 1):
-            moved = room[:, :, down : down + height, along : along + width]
-            apart = np.pad(((moved - image) ** 2).sum(axis=1), ((0, 0), (1, 1), (1, 1)))
-            apart = apart[:, :-2] + apart[:, 1:-1] + apart[:, 2:]
-            apart = apart[:, :, :-2] + apart[:, :, 1:-1] + apart[:, :, 2:]
-            best = np.minimum(best, apart)
-    found: np.ndarray = best.sum(axis=(1, 2))
+            apart = room[:, down : down + height, along : along + width] - own
+            np.multiply(apart, apart, out=apart)
+            patches = cv2.boxFilter(
+                apart[0] + apart[1], -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+            )
+            np.minimum(best, patches.reshape(best.shape), out=best)
+    found: np.ndarray = best.sum(axis=(0, 1))
     return found
 
 

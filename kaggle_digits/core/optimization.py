@@ -37,7 +37,12 @@ def make_optimizer(config: TrainingConfig, batch: int, steps: int) -> Any:
     else:
         # Adam's steps keep their noise when the rate follows the root of the batch size.
         rate = one_cycle(config.learning_rate * ratio**0.5, steps)
-        optimizer = keras.optimizers.AdamW(rate, **shared)
+        if config.optimizer == "muon":
+            from kaggle_digits.core.muon import KernelMuon
+
+            optimizer = KernelMuon(rate, **shared)
+        else:
+            optimizer = keras.optimizers.AdamW(rate, **shared)
     # Decay pulls kernels only: a norm's scale or a bias has no reason to be near zero.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

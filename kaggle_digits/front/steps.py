@@ -29,7 +29,7 @@ def tune(
     time_budget: str | float | None = None,
     folds: int | None = None,
     race: int | None = None,
-    diverse: bool = False,
+    diverse: bool | None = None,
     rare: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
@@ -52,7 +52,8 @@ def tune(
         time_budget: Seconds, or a text such as `20m`, after which it ends with what is complete.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by different errors, not by rank alone.
+        diverse: Order the best by what each adds to the average of those before it, not by rank
+            alone; None for as in the preset.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
@@ -223,7 +224,7 @@ def blend(
     *,
     method: str = "mean",
     temperature: bool = False,
-    neighbours: bool = False,
+    neighbours: bool | None = None,
     compare: bool = False,
     extras: Sequence[str] = (),
     metric: str | None = None,
@@ -236,8 +237,9 @@ def blend(
         method: `mean`, `geometric`, `vote`, `power`, `weighted`, `greedy`, `stack`, or `auto` for
             the simplest that is not worse than the best beyond noise.
         temperature: Calibrate the blend by a temperature.
-        neighbours: Ask the nearest training images about the rows it is least sure of, which takes
-            some minutes; with a temperature.
+        neighbours: Ask the nearest training images about the rows it is least sure of; what they
+            say counts where the log-loss falls beyond noise, and the blend is calibrated then.
+            None to ask where images are grey and small.
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.

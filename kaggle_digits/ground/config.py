@@ -36,8 +36,8 @@ class TrainingConfig:
         dropout: Share of features dropped before the classifier, 0 to below 1.
         dense_units: Width of a hidden dense layer before the classifier; 0 for none.
         batch_norm: Whether a batch norm follows each convolution; without, it has a bias.
-        optimizer: `adamw`, or `sgd` with Nesterov momentum 0.9, which wants some 20 times the
-            learning rate.
+        optimizer: `adamw`; `muon` for the convolutions' kernels with AdamW for the rest; or `sgd`
+            with Nesterov momentum 0.9, which wants some 20 times the learning rate.
         learning_rate: Peak learning rate of the one-cycle schedule.
         weight_decay: Decoupled weight decay; each step takes rate × decay of a kernel.
         weight_averaging: Decay per step of an exponential moving average of the weights, which
@@ -148,6 +148,8 @@ class Preset:
         name: One of `names.PRESETS`.
         strategy: How `run` searches: hyperband gives most trials few epochs, which with a few
             trials would rank configurations by how fast they begin.
+        diverse: Whether the search orders its best by what each adds to the average of those before
+            it: where several are trained, the second may well be one that other images mislead.
         trials: Configurations that `tune` tries, the default one first.
         trial_epochs: Passes over the trial's rows, for each trial.
         trial_rows: Rows a trial trains on at most; as many again by half are held out to score it.
@@ -167,6 +169,7 @@ class Preset:
 
     name: str
     strategy: str
+    diverse: bool
     trials: int
     trial_epochs: int
     trial_rows: int
@@ -214,7 +217,9 @@ def load_portfolio(planes: int = 1) -> list[TrainingConfig]:
     if planes == 1:
         return found
     return [
-        dataclasses.replace(config, augmentation=_AS_PHOTO[config.augmentation]) for config in found
+        dataclasses.replace(config, augmentation=_AS_PHOTO[config.augmentation])
+        for config in found
+        if config.normalisation == _ADDED["normalisation"]  # photographs show no ink
     ]
 
 

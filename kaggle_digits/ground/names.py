@@ -16,7 +16,7 @@ AUTO = "auto"
 PRESETS = ("quick", "medium", "best")
 
 FAMILIES = ("strided", "pooled", "residual", "wide", "valid", "stepped")
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "muon", "sgd")
 NORMALISATIONS = ("none", "deslant", "box14", "box20", "deslant-box14", "deslant-box20")
 INK_POLICIES = ("none", "light", "standard", "elastic", "strong")
 """Augmentation of ink on an even ground, such as digits: what a search of grey images goes over."""

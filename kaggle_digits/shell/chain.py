@@ -32,6 +32,9 @@ _LEAST_SEARCH = 30.0
 _ENDING = 3.0
 _ENDING_PER_IMAGE = 1e-4
 """Seconds of blend and check."""
+_NEIGHBOURS_PER_IMAGE = 1e-3
+_NEIGHBOURS_SHARE = 0.15
+"""Seconds of a blend that asks neighbours, and the part of a time budget that they may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -178,7 +181,11 @@ def run(
     )
     instead = () if tuned else _without_ranking(place)
     place.progress.say("cv-train: training members")
-    ending = _ENDING + _ENDING_PER_IMAGE * images
+    ending, asks = _ENDING + _ENDING_PER_IMAGE * images, None
+    if _NEIGHBOURS_PER_IMAGE * images <= _NEIGHBOURS_SHARE * until.left:
+        ending += _NEIGHBOURS_PER_IMAGE * images
+    else:
+        asks = False
     trained = _api("ensembles").cross_validate(
         place,
         preset,
@@ -196,7 +203,7 @@ def run(
         fresh=fresh,
     )
     place.progress.say("blend: averaging members")
-    blended = _api("ensembles").blend(place, metric=metric, output=output)
+    blended = _api("ensembles").blend(place, neighbours=asks, metric=metric, output=output)
     # The workspace's own file: what was written to a device cannot be read back.
     checked = _api("submissions").check(place)
     return Ran(

@@ -48,7 +48,7 @@ def test_the_tables_have_exactly_the_names_in_their_order(table, known) -> None:
             "q",
             "Known are: elastic, light, none, photo, photo-unflipped, standard, strong.",
         ),
-        ("optimizer", "", "Known are: adamw, sgd."),
+        ("optimizer", "", "Known are: adamw, muon, sgd."),
     ],
 )
 def test_a_configuration_of_an_unknown_name_does_not_exist(field, given, mend) -> None:

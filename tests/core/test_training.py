@@ -128,6 +128,7 @@ class Stop(BaseException):
 RECIPES = {
     "default": CONFIG,
     "sgd": dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.1),
+    "muon": dataclasses.replace(CONFIG, optimizer="muon", weight_averaging=0.9),
     "averaged": dataclasses.replace(CONFIG, weight_averaging=0.9, spatial_dropout=0.2),
     "mixed": dataclasses.replace(CONFIG, mixup=0.4, cutmix=1.0, views=3),
     "plain": dataclasses.replace(CONFIG, batch_norm=False, family="wide", weight_averaging=0.5),

@@ -102,14 +102,22 @@ def test_a_temperature_changes_probabilities_and_no_answer(values, workspace):
 
 def test_neighbours_of_random_images_are_left_out_and_it_says_so(values, blend, monkeypatch):
     monkeypatch.setattr("ensembles.neighbours._SHARE", 0.5)
-    wanted = values("--temperature")
-    found = values("--neighbours")
-    assert found["temperature"] == wanted["temperature"]
-    assert found["oof_log_loss"] == wanted["oof_log_loss"]
-    asked = found["neighbours"]
-    assert (asked["rows"], asked["test_rows"], asked["helps"]) == (120, 0, False)
+    wanted = values("--no-neighbours")
+    for options in (["--neighbours"], []):  # asked by themselves, since the images are small
+        found = values(*options)
+        assert found["temperature"] is None
+        assert found["oof_log_loss"] == wanted["oof_log_loss"]
+        asked = found["neighbours"]
+        assert (asked["rows"], asked["test_rows"], asked["helps"]) == (120, 0, False)
     assert "neighbours" not in wanted
-    assert "left out, no gain shown" in blend("--neighbours")[1]
+    assert "left out, no gain shown" in blend()[1]
+
+
+def test_neighbours_that_help_bring_their_temperature(values, monkeypatch):
+    monkeypatch.setattr("ensembles.neighbours._SHARE", 0.5)
+    monkeypatch.setattr("ensembles.neighbours.Asked.helps", True)
+    found = values()
+    assert found["temperature"] is not None and found["neighbours"]["test_rows"] > 0
 
 
 @pytest.mark.parametrize("method", [*METHODS, "auto"])

@@ -11,7 +11,14 @@ import pytest
 from ensembles import neighbours
 from ensembles.blending import Blend
 from ensembles.methods import calibrate
-from ensembles.neighbours import as_features, fit, least_sure, most_probable, with_neighbours
+from ensembles.neighbours import (
+    as_features,
+    fit,
+    least_sure,
+    most_probable,
+    suits_neighbours,
+    with_neighbours,
+)
 from ensembles.rules import LinearRule
 from kaggle_digits.core import neighbours as distances
 from kaggle_digits.core.data import load
@@ -256,3 +263,11 @@ def test_with_the_own_fold_among_the_neighbours_noise_would_seem_a_gain(
 ) -> None:
     monkeypatch.setattr(Folds, "training_rows", lambda self, fold: np.arange(ROWS))
     assert max(effects_of_noise(make, workspace, random, 3)) < -0.1
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked"),
+    [((28, 28), True), ((40, 40), True), ((41, 40), False), ((8, 8, 3), False)],
+)
+def test_by_itself_it_asks_of_small_grey_images_only(shape, asked) -> None:
+    assert suits_neighbours(np.zeros((2, *shape), np.uint8)) is asked

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking
@@ -238,7 +239,11 @@ def test_diverse_takes_the_subset_whose_average_is_best():
     of = {n: random.dirichlet(np.ones(CLASSES) * 2, 12).astype(np.float32) for n in range(6)}
     first, second, *_ = diverse(made, of, LABELS[:12], 3)
     rows = np.arange(12)
-    losses = {n: -np.log((of[0] + of[n])[rows, LABELS[:12]] / 2).mean() for n in range(1, 6)}
+    losses = {}
+    for other in range(1, 6):
+        mean = (of[0] + of[other]) / 2
+        sure = temper(mean, best_temperature(mean, LABELS[:12]))
+        losses[other] = -np.log(sure[rows, LABELS[:12]]).mean()
     assert first.trial == 0 and second.trial == min(losses, key=losses.get)
 
 
