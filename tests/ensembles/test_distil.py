@@ -41,7 +41,7 @@ def taught(
     teachers = find_teachers(keys, MemberStore(place), dataset, folds)
     assert teachers.has_networks == networks
     with open_engine(Site(dataset, place, Silent()), Resources(workers=1)) as engine:
-        found = Distillation(teachers, course, dataset, place, engine, Silent())
+        found = Distillation(teachers, course, engine)
         oof, network = found.learn()
     return oof, network, found
 
