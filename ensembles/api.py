@@ -323,14 +323,16 @@ def predict(
     place: Place,
     images: Sequence[Path],
     *,
+    model: Path | None = None,
     output: Path = Path("predictions.csv"),
     invert: str = "auto",
 ) -> Predicted:
-    """Label new images by the members whose weights were kept.
+    """Label new images by the members whose weights were kept, or by one network.
 
     Args:
         place: Gives data and workspace.
         images: Each an image file, a folder of them, or a CSV in the form of test.csv.
+        model: A network's file as `distil` writes it, .keras or .onnx; None for the members.
         output: The CSV file for labels and probabilities.
         invert: One of `names.INVERT`; auto inverts images that are like the training images only
             so.
@@ -338,39 +340,46 @@ def predict(
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
         DataError: Images cannot be read, are of another size, or none is like the training images.
-        ArtefactError: No network was kept, or one is broken.
+        ArtefactError: No network was kept, or one is broken, or of other images or classes.
     """
     names.require_known("invert", invert, names.INVERT)
     require_backend()
+    from ensembles import prediction
     from ensembles.likeness import Training, fit
-    from ensembles.prediction import predict_images, read_images, render, with_weights
-    from kaggle_digits.records.members import MemberStore
+    from kaggle_digits.core import portable
 
     require_output(output, "--output")
+    if model is not None:
+        portable.require_form("model", model)
     progress = place.progress
     dataset = place.data()
     competition = dataset.competition
-    store = MemberStore(place.workspace)
-    planned = store.read_plan()[1]
-    kept = with_weights(store, planned, dataset.digest)
-    new = read_images(images, competition, progress.say)
+    classes = competition.classes
+    predictor = (
+        prediction.of_members(place.workspace, dataset, progress)
+        if model is None
+        else prediction.of_file(model, competition)
+    )
+    new = prediction.read_images(images, competition, progress.say)
     seen = fit(new.names, new.pixels, new.opaque, Training(dataset.images), invert)
     for remark in seen.remarks():
         progress.say(f"predict: {remark}")
-    if len(kept) < len(planned):
-        progress.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
-    classes = competition.classes
-    found = predict_images(store, kept, seen.images, len(classes), progress)
-    write_bytes(output, render(new, found, classes))
+    if predictor.members < predictor.planned:
+        progress.say(
+            f"predict: {predictor.members} of {predictor.planned} planned members have weights"
+        )
+    found = predictor.predict(seen.images).astype("float64")
+    write_bytes(output, prediction.render(new, found, classes))
     return Predicted(
         names=new.names,
         probabilities=found,
         classes=classes,
         images=seen.images,
-        members=len(kept),
-        planned=len(planned),
+        members=predictor.members,
+        planned=predictor.planned,
         looks=seen,
         path=output,
+        model=model,
     )
 
 

@@ -190,6 +190,12 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     help="Where the labels and probabilities go.",
 )
 @click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="One network as `distil` writes it, .keras or .onnx, in place of the members.",
+)
+@click.option(
     "--invert",
     type=click.Choice(names.INVERT),
     default="auto",
@@ -200,6 +206,7 @@ def predict(
     session: Session,
     *,
     paths: tuple[Path, ...],
+    model: Path | None = None,
     output: Path = Path("predictions.csv"),
     invert: str = "auto",
 ) -> Outcome:
@@ -207,17 +214,18 @@ def predict(
 
     The images must have the competition's height and width, or are scaled where its own were. They
     become grey or colour as the competition's are, transparent parts the training images'
-    background. Images that are not like the training
-    images are named; if none is, nothing is predicted. The networks are there if members were
-    trained with `cv-train --keep-weights`.
+    background. Images that are not like the training images are named; if none is, nothing is
+    predicted. The networks are there if members were trained with `cv-train --keep-weights`;
+    --model takes the one network that `distil` made in their place.
     """
-    found = api.predict(session.place, paths, output=output, invert=invert)
+    found = api.predict(session.place, paths, model=model, output=output, invert=invert)
     images, looks = len(found.names), found.looks
     return Outcome(
         values={
             "predictions": str(output),
             "images": images,
             "members": found.members,
+            "model": None if model is None else str(model),
             "inverted": list(looks.inverted),
             "scaled": list(looks.scaled),
             "unlike_training": list(looks.odd),

@@ -104,7 +104,7 @@ class CrossValidationSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CrossValidated:
+class FinishedMembers:
     """What came of it.
 
     Args:
@@ -129,7 +129,7 @@ def cross_validate(
     clock: Callable[[], float] = time.monotonic,
     made: Callable[[], None] | None = None,
     deadline: Deadline | None = None,
-) -> CrossValidated:
+) -> FinishedMembers:
     """Train what is missing of configurations × folds × seeds.
 
     Whole fold sets come first: all folds of the best configuration, then those of the next, and the
@@ -173,7 +173,7 @@ def cross_validate(
             keys = campaign.train_all()
         else:
             keys = campaign.train_within(deadline or Deadline(settings.budget, started, clock))
-    return CrossValidated(keys, trainer.trained, trainer.known, trainer.augmenting)
+    return FinishedMembers(keys, trainer.trained, trainer.known, trainer.augmenting)
 
 
 class _Campaign:

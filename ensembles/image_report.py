@@ -162,7 +162,7 @@ def _hardest(losses: np.ndarray, labels: np.ndarray, named: np.ndarray, classes:
     """Return the places to show, the highest loss first: of each pair of classes some."""
     order = np.argsort(-losses, kind="stable")
     pair = labels[order] * classes + named[order]
-    # The how-manieth of its pair each place is, so that every cell of the matrix opens something.
+    # The rank of each place within its pair, so that every cell of the matrix opens something.
     by_pair = np.argsort(pair, kind="stable")
     sorted_pair = pair[by_pair]
     starts = np.r_[0, np.flatnonzero(np.diff(sorted_pair)) + 1]

@@ -6,10 +6,11 @@
     ran = kd.run(competition)
     ran.oof_accuracy, ran.oof_accuracy_se, ran.submission
 
-Floors, imports run down only: `front` (this API) → the wings `tuning`, `ensembles`, `submissions`
-and `kernel`, which never import one another → `shell` (command line) → `records` (what the wings
-leave to one another) → `core` (data, networks, training) → `ground` (values, files, errors;
-standard library only).
+Layers, each of which imports only those below it: `front` (this API); the packages `tuning`,
+`ensembles`, `submissions` and `kernel`, which never import one another; `shell` (command line);
+`kaggle_service` (Kaggle's client); `records` (files that one of the four packages writes and
+another reads); `engine` (who runs tasks); `core` (data, networks, training); `ground` (values,
+files, errors; standard library only).
 """
 
 import importlib

@@ -204,9 +204,9 @@ def fetch(
 ) -> Outcome:
     """Take the members and the submission of the kernel's last run into the workspace.
 
-    Every file is held against the checksum its run wrote. What was made by other code or on other
-    data is refused; the rest joins the plan of members, and `blend` mixes it with those trained
-    here, whatever the folds of either.
+    Every file is checked against the checksum its run wrote. What was made by other code or on
+    other data is refused; the rest joins the plan of members, and `blend` mixes it with those
+    trained here, whatever the folds of either.
     """
     which = name or api.built_name(folder)
     found = api.fetch(which, session.dataset(), session.workspace, session.console)

@@ -112,7 +112,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SubmissionList:
     """What was submitted.
 
     Args:
@@ -348,7 +348,9 @@ def submit(
     return Submitted(record, done.sent, done.limits)
 
 
-def submissions(place: Place, service: Service, *, ask: bool = True, every: bool = False) -> Listed:
+def submissions(
+    place: Place, service: Service, *, ask: bool = True, every: bool = False
+) -> SubmissionList:
     """Return what was submitted, from here and elsewhere.
 
     Args:
@@ -368,7 +370,7 @@ def submissions(place: Place, service: Service, *, ask: bool = True, every: bool
             except ServiceError as error:
                 remark = f"{error.message} Shown is what was known before."
         records = ledger.all() if every else ledger.all(service.name, service.competition)
-    return Listed(tuple(records), remark)
+    return SubmissionList(tuple(records), remark)
 
 
 def leaderboard(

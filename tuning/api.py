@@ -46,7 +46,7 @@ class Tuned(Shown):
     Args:
         trials: All trials that have ended, in order, those of earlier calls too.
         best: The distinct configurations of `best.json`, from best to worst.
-        rejected: Configurations that were drawn and not tried: too dear, or seen before.
+        rejected: Configurations that were drawn and not tried: too costly, or seen before.
         raced: How many of the best come from the race.
         strategy: Which oracle proposed.
         path: `best.json`.
@@ -82,7 +82,7 @@ class Tuned(Shown):
         )  # fmt: skip
         return {
             "trials": f"{self.completed} completed of {len(self.trials)}; "
-            f"{self.rejected} configurations rejected (too dear, or tried before)",
+            f"{self.rejected} configurations rejected (too costly, or tried before)",
             "best": f"log-loss {best.log_loss:.4f} ± {best.log_loss_se:.4f}, accuracy "
             f"{accuracy_text(best.accuracy, best.accuracy_se, best.rows)} {flattered}",
             "searched for": duration(self.seconds),
@@ -307,7 +307,7 @@ def show(
     from tuning.importance import importances
     from tuning.selection import ranked
 
-    study = studies.Study(workspace)
+    study = studies.StudyOnDisk(workspace)
     settings = study.settings()
     trials = study.trials()
     best = ranked(trials, 1)
@@ -347,8 +347,7 @@ def _search(
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
     from tuning.space import Space
-    from tuning.study import COMPLETED
-    from tuning.study import Study as StudyOnDisk
+    from tuning.study import COMPLETED, StudyOnDisk
     from tuning.succession import succeeding
 
     searched = read_space(space) if space is not None else Space()
@@ -414,7 +413,7 @@ def _written(
     if export is None and plot is None and not tensorboard:
         return {}
     from tuning import board, plotting, showing
-    from tuning.study import Study as StudyOnDisk
+    from tuning.study import StudyOnDisk
 
     study = StudyOnDisk(workspace)
     trials = study.trials()

@@ -21,7 +21,7 @@ from tuning.proposals import Proposer
 from tuning.racing import FIRST_TEST, Race, has_raced
 from tuning.scoring import Result, Splits, Unit
 from tuning.selection import ranked
-from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 MOST_FAILURES_IN_A_ROW = 3
 KEPT = 20
@@ -60,7 +60,7 @@ class Coordinator:
 
     def __init__(
         self,
-        study: Study,
+        study: StudyOnDisk,
         past: list[Trial],
         make_proposer: Callable[[list[Trial]], Proposer],
         splits: Splits,

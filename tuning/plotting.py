@@ -31,7 +31,7 @@ _LEGEND = (
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ParallelAxis:
     """One vertical axis.
 
     Args:
@@ -60,7 +60,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ParallelPlot:
     """All of the plot.
 
     Args:
@@ -68,11 +68,11 @@ class Figure:
         lines: From the worst to the best, so that the best are drawn on top.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[ParallelAxis, ...]
     lines: tuple[Line, ...]
 
 
-def figure(trials: Sequence[Trial]) -> Figure:
+def figure(trials: Sequence[Trial]) -> ParallelPlot:
     """Lay out the completed trials.
 
     Raises:
@@ -103,7 +103,7 @@ def figure(trials: Sequence[Trial]) -> Figure:
         )
         for place, index in enumerate(order)
     )
-    return Figure(tuple(Axis(name, scales[name].ticks()) for name in names), lines)
+    return ParallelPlot(tuple(ParallelAxis(name, scales[name].ticks()) for name in names), lines)
 
 
 def require_plot(path: Path) -> Path:

@@ -22,7 +22,7 @@ have the trials it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProposalLimits:
     """What bounds a search's proposals.
 
     Args:
@@ -48,7 +48,7 @@ class Proposer:
     """
 
     def __init__(
-        self, settings: ProposalSettings, limits: Limits, past: Iterable[Trial] = ()
+        self, settings: ProposalSettings, limits: ProposalLimits, past: Iterable[Trial] = ()
     ) -> None:
         self._settings = settings
         self._limits = limits
@@ -71,7 +71,7 @@ class Proposer:
 
     @property
     def rejected(self) -> int:
-        """Configurations that were drawn and not tried: too dear, or seen before."""
+        """Configurations that were drawn and not tried: too costly, or seen before."""
         return int(self._oracle.rejected)
 
     def propose(self) -> Trial | None:

@@ -14,7 +14,7 @@ from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subjec
 from tuning.importance import importances
 from tuning.plotting import coordinates, figure
 from tuning.showing import table
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 _FEWEST = 2
 
@@ -25,7 +25,7 @@ def search(subject: Subject) -> Section:
     Raises:
         ArtefactError: The study is broken.
     """
-    study = Study(subject.workspace)
+    study = StudyOnDisk(subject.workspace)
     if not study.is_there():
         missing = subject.missing("No search has been made here.", "run")
         # Members may have been trained by configurations of one's own.

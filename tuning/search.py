@@ -18,11 +18,11 @@ from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.oracles import ProposalSettings
-from tuning.proposals import Limits, Proposer
+from tuning.proposals import ProposalLimits, Proposer
 from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, score_unit
 from tuning.selection import diverse, ranked
 from tuning.showing import header, line
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -80,7 +80,7 @@ class Found:
     Args:
         trials: All trials that have ended, in order.
         best: The distinct configurations of `best.json`, from best to worst.
-        rejected: Configurations that were drawn and not tried: too dear, or seen before.
+        rejected: Configurations that were drawn and not tried: too costly, or seen before.
         raced: How many of the best come from the race.
         seconds: Time the study has taken, over all calls.
     """
@@ -95,7 +95,7 @@ class Found:
 def usual_resources(workers: int | None, threads: int | None, cluster: str | None) -> Resources:
     """Return what trials may use: one at a time with all cores, unless something else is said.
 
-    Proposals hang on what was learned before, so one trial at a time makes the best of each. More
+    Proposals depend on what was learned before, so one trial at a time makes the best of each. More
     workers share the cores.
     """
     if cluster is not None:
@@ -143,7 +143,7 @@ def search(
         OutOfTimeError: The time was over before any trial was completed.
     """
     require_rows_per_class(dataset, max(2, settings.folds), rare)
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     past = study.open(settings.to_json(dataset))
     splits = Splits(dataset.labels, settings.scoring, dataset.kept)
     shape = dataset.competition
@@ -151,7 +151,7 @@ def search(
     def make_proposer(trials: list[Trial]) -> Proposer:
         return Proposer(
             settings,
-            Limits(
+            ProposalLimits(
                 max_megamacs=settings.max_megamacs,
                 shape=(shape.height, shape.width, len(shape.classes), shape.planes),
                 trials=goals.trials,
@@ -229,7 +229,9 @@ def _work(coordinator: Coordinator, engine: Engine, settings: ScoringSettings) -
             coordinator.give(unit, outcome.result())
 
 
-def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits) -> list[Ranked]:
+def _diverse(
+    best: list[Ranked], study: StudyOnDisk, dataset: Dataset, splits: Splits
+) -> list[Ranked]:
     labels = dataset.labels[splits.trial_rows]
     shape = (len(labels), len(dataset.competition.classes))
     predictions = {}

@@ -106,7 +106,7 @@ def steps(low: float, high: float, step: float) -> tuple[float, ...]:
 
 
 def rounded(value: float) -> float:
-    """Return a float of six significant digits, so that digests do not hang on the last bit."""
+    """Return a float of six significant digits, so that digests do not depend on the last bit."""
     return float(f"{value:.{_DIGITS}g}")
 
 

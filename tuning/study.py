@@ -122,7 +122,7 @@ class Trial:
         return trial
 
 
-class Study:
+class StudyOnDisk:
     """The search's folder.
 
     Args:

@@ -14,14 +14,14 @@ from typing import Any
 from kaggle_digits.ground.aside import Contents, put_aside, take_up
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.ground.stamps import differences, digest
-from tuning.study import Study
+from tuning.study import StudyOnDisk
 
 _OF_PRESET = frozenset({"epochs", "rows", "copies", "max_megamacs", "strategy"})
 
 
 @contextmanager
 def succeeding(
-    study: Study,
+    study: StudyOnDisk,
     asked: Mapping[str, Any],
     say: Callable[[str], None],
     *,
@@ -67,7 +67,7 @@ def succeeding(
         yield settle
 
 
-def _may_be_left(study: Study, asked: Mapping[str, Any]) -> bool:
+def _may_be_left(study: StudyOnDisk, asked: Mapping[str, Any]) -> bool:
     """Say whether the study that is there differs in nothing but what presets say."""
     if not study.is_there():
         return False
@@ -76,7 +76,7 @@ def _may_be_left(study: Study, asked: Mapping[str, Any]) -> bool:
     return bool(names) and names <= _OF_PRESET
 
 
-def _kept(study: Study, settings: Mapping[str, Any]) -> Path:
+def _kept(study: StudyOnDisk, settings: Mapping[str, Any]) -> Path:
     return study.folder / "earlier" / digest(dict(settings))
 
 

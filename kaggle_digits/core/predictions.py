@@ -9,6 +9,7 @@ import numpy as np
 from kaggle_digits.ground.errors import ArtefactError
 
 _ROW_SUM_TOLERANCE = 1e-3
+_OF_MEMBER = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
 SMALLEST = 1e-15
 """Least probability of a label that log-loss counts, so that it stays finite."""
 FLOOR = 1e-7
@@ -91,18 +92,20 @@ def normalised(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str) -> None:
+def require_softmax(
+    probabilities: np.ndarray, shape: tuple[int, int], name: str, mend: str = _OF_MEMBER
+) -> None:
     """Refuse an array that is not softmax output of the expected shape.
 
     Args:
         probabilities: The array.
         shape: Rows and classes expected.
         name: How the message names it.
+        mend: What the message says can be done.
 
     Raises:
         ArtefactError: Wrong shape, no numbers, not finite, negative, or rows that do not sum to 1.
     """
-    mend = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
     if probabilities.shape != shape:
         raise ArtefactError(
             f"{name} has shape {probabilities.shape}; expected {shape} (rows, classes).", mend=mend

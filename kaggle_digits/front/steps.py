@@ -275,21 +275,24 @@ def predict(
     competition: Loaded,
     images: str | Path | Sequence[str | Path],
     *,
+    model: str | Path | None = None,
     output: str | Path = "predictions.csv",
     invert: str = "auto",
 ) -> Predicted:
-    """Label new images by the members whose weights were kept.
+    """Label new images by the members whose weights were kept, or by one network.
 
     Args:
         competition: From `load`.
-        images: A PNG, a folder of them, or a CSV in the form of test.csv; or several of these.
+        images: An image file, a folder of them, or a CSV in the form of test.csv; or several of
+            these.
+        model: A network's file as `distil` writes it, .keras or .onnx; None for the members.
         output: The CSV file for labels and probabilities.
         invert: `auto` inverts images that are like the training images only so; `yes`, `no`.
 
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
         DataError: Images cannot be read, are of another size, or none is like the training images.
-        ArtefactError: No network was kept, or one is broken.
+        ArtefactError: No network was kept, or one is broken, or of other images or classes.
 
     Example:
         >>> predicted = kd.predict(competition, "new.png")  # doctest: +SKIP
@@ -299,7 +302,11 @@ def predict(
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
         return ensembles.predict(
-            place, [Path(one) for one in given], output=Path(output), invert=invert
+            place,
+            [Path(one) for one in given],
+            model=path_of(model),
+            output=Path(output),
+            invert=invert,
         )
 
 

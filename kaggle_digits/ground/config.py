@@ -23,10 +23,10 @@ PRECISION_VARIABLE = "KAGGLE_DIGITS_PRECISION"
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """One configuration: a network and the recipe it is trained by.
+    """One configuration: a network and the recipe it is trained by (docs/networks.md).
 
     Args:
-        family: Name of the network family, one of `names.FAMILIES`.
+        family: Name of the network family, one of `kaggle_digits.ground.names.FAMILIES`.
         depth: Convolutions (residual: units of two) per stage (resolution), 1 to 4; the family
             `valid` takes as many as its kernels need instead.
         filters: Channels of the first stage, 4 to 256.
@@ -50,8 +50,8 @@ class TrainingConfig:
         batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
             the learning rate lowered by the root of the ratio.
         normalisation: How images are normalised before anything else, in training and prediction
-            alike, one of `names.NORMALISATIONS`.
-        augmentation: Name of the policy, one of `names.POLICIES`.
+            alike, one of `kaggle_digits.ground.names.NORMALISATIONS`.
+        augmentation: Name of the policy, one of `kaggle_digits.ground.names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
             each image, the image itself first; 1 for none.
 

@@ -21,12 +21,33 @@ from kaggle_digits.shell.report.command import make_report
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
-@click.option("--trials", type=click.IntRange(1), help="As in tune.  [default: by preset]")
-@click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
-@click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option("--metric", type=click.Choice(names.METRICS), help="As in blend.")
-@click.option("--rare", type=click.Choice(names.RARE), help="As in cv-train.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    help="Configurations that the search tries.  [default: by preset]",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(1),
+    help="Best configurations that become members.  [default: by preset]",
+)
+@click.option("--folds", type=click.IntRange(2), help="Stratified folds.  [default: by preset]")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over the training part, for each member.  [default: by preset]",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by.  [default: accuracy and log-loss]",
+)
+@click.option(
+    "--rare",
+    type=click.Choice(names.RARE),
+    help="Classes of fewer rows than folds: train on them in every fold, or leave them out.  "
+    "[default: refuse them]",
+)
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",

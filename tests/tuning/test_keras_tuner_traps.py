@@ -20,7 +20,7 @@ from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.workspace import Workspace
 from tuning.oracles import ProposalSettings
-from tuning.proposals import Limits, Proposer
+from tuning.proposals import ProposalLimits, Proposer
 from tuning.scoring import ScoringSettings, Unit, score_unit
 from tuning.selection import ranked
 from tuning.space import Space
@@ -37,7 +37,7 @@ REQUIRED = {
 
 def _proposer(strategy: str) -> Proposer:
     settings = ProposalSettings(4, 0, strategy, Space(), (TrainingConfig(),))
-    return Proposer(settings, Limits(20, (28, 28, 10)))
+    return Proposer(settings, ProposalLimits(20, (28, 28, 10)))
 
 
 def test_tensorboard_is_needed_though_nothing_pulls_it_in():

@@ -319,7 +319,7 @@ def _load(
             with cache.alone(workspace, say):
                 found = _cached(source, workspace, wanted) or _read(source, workspace, say, wanted)
         except ReadOnlyError:
-            # Who only looks is served all the same; who trains here is refused elsewhere.
+            # A command that only reads goes on; one that trains here is refused elsewhere.
             parsed = _parse(source, say, wanted)
             found = cache.digest_of(parsed), parsed
     digest, parsed = found
