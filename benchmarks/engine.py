@@ -133,11 +133,11 @@ def _speed(given: argparse.Namespace) -> dict[str, float]:
 
 def _engine_speed(given: argparse.Namespace, dataset: Any, config: Any) -> float:
     from ensembles.member_training import measure_pace
-    from kaggle_digits.engine import Resources, Task, open_engine
+    from kaggle_digits.engine import Resources, Site, Task, open_engine
     from kaggle_digits.ground.progress import Silent
     from kaggle_digits.ground.workspace import Workspace
 
-    with open_engine(dataset, Workspace(given.workspace), Resources(), Silent()) as engine:
+    with open_engine(Site(dataset, Workspace(given.workspace), Silent()), Resources()) as engine:
         tasks = [
             Task(f"measuring {number}", measure_pace, (config, 0, given.seconds))
             for number in range(engine.workers)

@@ -24,9 +24,9 @@ from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from kaggle_digits.core.data import load
 from kaggle_digits.engine import Resources
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
-from tuning.budget import SearchTime
 from tuning.coordination import Goals
 from tuning.narrowing import narrow
 from tuning.search import SearchSettings, search
@@ -109,7 +109,7 @@ def searched(
         workspace,
         settings,
         Goals(count, 0),
-        lambda spent: SearchTime(None, spent, time.monotonic(), races=False),
+        Deadline(),
         watch,
         Resources(workers=1),
         watcher=lambda _: watch.note(),

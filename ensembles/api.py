@@ -453,7 +453,7 @@ def distil(
         )
         from ensembles.pool import planned_folds
         from ensembles.stored import has_blend, read_blend
-        from kaggle_digits.engine import Resources, open_engine
+        from kaggle_digits.engine import Resources, Site, open_engine
         from kaggle_digits.records.members import MemberStore
 
         given = read_config(config) if isinstance(config, Path) else config
@@ -480,8 +480,8 @@ def distil(
         trained = about is None or about["made_by"] != made_by(teachers, course)
         if about is None or trained:
             resources = Resources(workers, threads, cluster)
-            with open_engine(dataset, workspace, resources, progress) as engine:
-                lesson = Distillation(teachers, course, dataset, workspace, engine, progress)
+            with open_engine(Site(dataset, workspace, progress), resources) as engine:
+                lesson = Distillation(teachers, course, engine)
                 oof, network = lesson.learn()
             about = student.publish(
                 workspace, dataset, teachers, course, blend, oof, network, progress

@@ -13,7 +13,7 @@ from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
 from kaggle_digits.core.folds import make_folds
-from kaggle_digits.engine import Resources, open_engine
+from kaggle_digits.engine import Resources, Site, open_engine
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
@@ -162,16 +162,13 @@ def cross_validate(
     doubt = across_folds(dataset.images, folds.of_row).doubt(grouped=dataset.together is not None)
     if doubt:
         progress.say(f"cv-train: {doubt}")
-    with open_engine(dataset, workspace, settings.resources, progress) as engine:
+    with open_engine(Site(dataset, workspace, progress), settings.resources) as engine:
         trainer = Trainer(
-            dataset,
             folds,
-            workspace,
             engine,
             copies=settings.copies,
             keep_weights=settings.keep_weights,
             rule=settings.pseudo,
-            progress=progress,
             clock=clock,
             made=made,
         )

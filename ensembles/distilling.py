@@ -28,9 +28,7 @@ from kaggle_digits.engine import Engine, Task, make_copies
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import remove, write_bytes
-from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.stamps import digest
-from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 
@@ -118,34 +116,22 @@ class Distillation:
     Args:
         teachers: Who teaches.
         course: How.
-        dataset: The data.
-        workspace: Its cache takes what is complete, until the outcome is stored.
-        engine: Who asks the members and trains the students.
-        progress: Told of each.
+        engine: Who asks the members and trains the students; the cache of its workspace takes what
+            is complete, until the outcome is stored.
 
     Attributes:
         made_by: 16 hex digits that stand for all that decides the outcome.
     """
 
-    def __init__(
-        self,
-        teachers: Teachers,
-        course: Course,
-        dataset: Dataset,
-        workspace: Workspace,
-        engine: Engine,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, teachers: Teachers, course: Course, engine: Engine) -> None:
         self.made_by = made_by(teachers, course)
         self._teachers = teachers
         self._course = course
-        self._dataset = dataset
-        self._workspace = workspace
-        self._store = MemberStore(workspace)
         self._engine = engine
-        self._progress = progress
+        self._site = engine.site
+        self._store = MemberStore(engine.site.workspace)
         # Among the state of unfinished trainings, which `clean` keeps.
-        self._checkpoints = workspace.cache / "checkpoints"
+        self._checkpoints = engine.site.workspace.cache / "checkpoints"
         self._folder = self._checkpoints / f"student-{self.made_by}"
 
     def learn(self) -> tuple[np.ndarray, bytes]:
@@ -163,11 +149,11 @@ class Distillation:
         steps = folds.count + 1
         if self._teachers.has_networks:
             steps += len(self._teachers.keys)
-        with self._progress.task("distil", steps, "steps") as task:
+        with self._site.progress.task("distil", steps, "steps") as task:
             if self._teachers.has_networks:
                 self._complete(self._questions(), self._told_path, npy_bytes, task.advance)
             self._complete(self._lessons(), self._learned_path, _learned_bytes, task.advance)
-        classes = len(self._dataset.competition.classes)
+        classes = len(self._site.dataset.competition.classes)
         oof = np.zeros((len(folds.of_row), classes), dtype=np.float32)
         for fold in range(folds.count):
             oof[folds.held_out_rows(fold)] = load_array(self._learned_path(f"fold{fold}"))
@@ -217,8 +203,7 @@ class Distillation:
 
             def give(fold: int | None = None if whole else fold, name: str = name) -> Task:
                 lesson = self._lesson(fold, name)
-                if self._engine.makes_copies:
-                    self._make_copies()
+                self._make_copies()
                 return Task(f"distil: {lesson.name}", teach, (lesson,))
 
             yield name, give
@@ -246,7 +231,7 @@ class Distillation:
         """Return what a fold's own members say of rows and test images; all members for None."""
         pool, folds = self._teachers.pool, self._teachers.folds
         shapes = [len(folds.held_out_rows(one)) for one in range(folds.count)]
-        classes = len(self._dataset.competition.classes)
+        classes = len(self._site.dataset.competition.classes)
         rule = self._rule(fold)
         told = np.zeros((len(self._teachers.sets), len(rows), classes))
         test = np.zeros(pool.test.shape)
@@ -273,10 +258,9 @@ class Distillation:
 
     def _make_copies(self) -> None:
         for part in ("train", "test"):
-            bank = Bank.of(
-                self._course.config, self._dataset, self._teachers.folds.seed, self._workspace, part
-            )
-            make_copies(bank, self._course.copies, self._dataset, self._workspace, self._progress)
+            config, seed, site = self._course.config, self._teachers.folds.seed, self._site
+            bank = Bank.of(config, site.dataset, seed, site.workspace, part)
+            make_copies(self._engine, bank, self._course.copies)
 
     def _names(self) -> list[str]:
         return [*(f"fold{fold}" for fold in range(self._teachers.folds.count)), "whole"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ensembles.member_training import Made, Order, measure_pace, short, train_member
+from ensembles.member_training import Order, measure_pace, short, train_member
 from ensembles.pseudo_labels import (
     PseudoRule,
     decided_by,
@@ -29,28 +29,21 @@ from kaggle_digits.engine import Task as Work
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.files import remove
-from kaggle_digits.ground.progress import Progress, Task
+from kaggle_digits.ground.progress import Task
 from kaggle_digits.ground.stamps import digest
-from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import Member, MemberStore
 from kaggle_digits.records.plan import FoldSet, MemberKey
-
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
 
 
 class Trainer:
     """Names members, trains those that are not there, and counts both.
 
     Args:
-        dataset: The data.
-        folds: Their folds; the seeds of members and banks come from the folds' seed.
-        workspace: Where members and banks are.
-        engine: Who trains.
+        folds: The folds of the engine's data; the seeds of members and banks come from theirs.
+        engine: Who trains; members and banks are in its workspace.
         keep_weights: Whether networks are kept; a member without its network is not there then.
         copies: Augmented copies a member walks through at most.
         rule: How pseudo-labels are made; None for none.
-        progress: Told of every member.
         clock: Gives seconds that never run back.
         made: Called after each member that was trained; None for nobody.
 
@@ -66,29 +59,25 @@ class Trainer:
 
     def __init__(
         self,
-        dataset: Dataset,
         folds: Folds,
-        workspace: Workspace,
         engine: Engine,
         *,
         copies: int,
         keep_weights: bool,
         rule: PseudoRule | None,
-        progress: Progress,
         clock: Callable[[], float] = time.monotonic,
         made: Callable[[], None] | None = None,
     ) -> None:
-        self.store = MemberStore(workspace)
+        self.store = MemberStore(engine.site.workspace)
         self.trained = self.known = 0
         self.augmenting = 0.0
-        self.dataset = dataset
+        self.dataset = engine.site.dataset
         self.folds = folds
         self.engine = engine
-        self._workspace = workspace
         self._copies = copies
         self._keep_weights = keep_weights
         self._rule = rule
-        self._progress = progress
+        self._progress = engine.site.progress
         self._clock = clock
         self._made = made
         self._sources: dict[int, Sequence[MemberKey]] = {}
@@ -130,7 +119,7 @@ class Trainer:
     def bank(self, config: TrainingConfig, *, test: bool = False) -> Bank:
         """Return a configuration's bank, of the training images or of the test images."""
         part: Part = "test" if test else "train"
-        return Bank.of(config, self.dataset, self.folds.seed, self._workspace, part)
+        return Bank.of(config, self.dataset, self.folds.seed, self.engine.site.workspace, part)
 
     def make_copies(
         self,
@@ -140,19 +129,14 @@ class Trainer:
         test: bool = False,
         deadline: Deadline | None = None,
     ) -> None:
-        """Make those of a bank's first copies that are not there yet, on all cores.
-
-        The nodes of a cluster make their own.
+        """Make those of a bank's first copies that are not there yet; count the time it takes.
 
         Raises:
             OutOfTimeError: The deadline passed first.
         """
-        if not self.engine.makes_copies:
-            return
         started = self._clock()
-        bank = self.bank(config, test=test)
         try:
-            make_copies(bank, copies, self.dataset, self._workspace, self._progress, deadline)
+            make_copies(self.engine, self.bank(config, test=test), copies, deadline)
         finally:
             self.augmenting += self._clock() - started
 
@@ -269,18 +253,11 @@ class Trainer:
                 continue
             # While others are at work.
             self.make_copies(key.config, key.copies, deadline=deadline)
-            labels = about = None
+            labels = None
             if key.round:
                 labels = self.pseudo_labels(key.round, key.fold)
-                about = self._about(key, labels)
                 self.make_copies(key.config, key.copies, test=True, deadline=deadline)
-            rows, others = (
-                rows.astype(np.int32)
-                for rows in (self.folds.held_out_rows(key.fold), self.folds.training_rows(key.fold))
-            )
-            order = Order(
-                key, others, rows, self.folds.seed, self._keep_weights, labels, about, deadline
-            )
+            order = Order(key, self.folds, self._keep_weights, labels, deadline)
             yield Work(f"member {key.name}", train_member, (order,))
 
     def _keep(self, outcome: Outcome) -> MemberKey:
@@ -290,14 +267,15 @@ class Trainer:
             TrainingError: It diverged, ran out of memory, or its workers died.
             ArtefactError: It cannot be stored.
         """
-        made: Made = outcome.result()
-        order: Order = outcome.task.arguments[0]
-        key = order.key
-        record = made.record | {"seconds": round(outcome.seconds, 1), "node": outcome.node}
-        member = Member(key, made.held_out, made.test, record)
+        member: Member
+        member, model = outcome.result()
+        key, judged = member.key, member.record["score"]
+        member.record.update(seconds=round(outcome.seconds, 1), node=outcome.node)
+        if key.round:
+            member.record["pseudo_labels"] = self._about(key)
         if not self.store.has(key):
-            self.store.add(member, made.model)
-        elif made.model is not None and not self.store.add_weights(member, made.model):
+            self.store.add(member, model)
+        elif model is not None and not self.store.add_weights(member, model):
             self._progress.say(
                 f"member {short(key)}: trained again for its weights, it predicts otherwise than "
                 "before (another machine, version or number of threads); the new one has taken its "
@@ -305,8 +283,8 @@ class Trainer:
             )
         remove(self.store.checkpoints(key))
         self._progress.say(
-            f"member {short(key)}: accuracy {made.score.accuracy:.4f}, "
-            f"log-loss {made.score.log_loss:.4f}, {outcome.seconds:.0f} s"
+            f"member {short(key)}: accuracy {judged['accuracy']:.4f}, "
+            f"log-loss {judged['log_loss']:.4f}, {outcome.seconds:.0f} s"
         )
         return key
 
@@ -318,8 +296,10 @@ class Trainer:
             self._rule, [key.name for key in helpers(self._sources[pseudo_round], fold)]
         )
 
-    def _about(self, key: MemberKey, labels: PseudoLabels) -> dict[str, Any]:
+    def _about(self, key: MemberKey) -> dict[str, Any]:
+        """Return what a member's record says of its pseudo-labels."""
         assert self._rule is not None
+        labels = self.pseudo_labels(key.round, key.fold)
         return {
             "rows": len(labels.rows),
             "digest": labels.digest,

@@ -219,7 +219,6 @@ def _search(
 ) -> Found:
     from kaggle_digits.records.metric import keep_metric, settle_metric
     from tuning.board import log_trial
-    from tuning.budget import SearchTime
     from tuning.coordination import Goals
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
@@ -274,7 +273,7 @@ def _search(
             place.workspace,
             settings,
             Goals(wanted, racers),
-            lambda spent: SearchTime(deadline.seconds, spent, deadline.started, races=racers >= 2),
+            deadline,
             place.progress,
             resources,
             wants_diverse=preset.diverse if diverse is None else diverse,

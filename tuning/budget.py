@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from kaggle_digits.ground.deadline import Deadline
 
 RACE_SHARE = 0.3
@@ -18,31 +15,20 @@ class SearchTime:
     trials again.
 
     Args:
-        seconds: All of it; None for no limit.
-        spent: Of earlier calls.
-        started: What the clock said at the start of this call.
+        whole: All of it, from the start of this call.
+        spent: Seconds of it that earlier calls have spent.
         races: Whether time is to be kept for a race.
-        clock: Gives seconds that never run back.
 
     Attributes:
         deadline: When this call has to end.
     """
 
-    def __init__(
-        self,
-        seconds: float | None,
-        spent: float,
-        started: float,
-        *,
-        races: bool,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        left = None if seconds is None else seconds - spent
-        self.deadline = Deadline(left, started, clock)
-        self._seconds = seconds
+    def __init__(self, whole: Deadline, spent: float, *, races: bool) -> None:
+        self.deadline = whole.sooner(spent)
+        self._seconds = whole.seconds
         self._before = spent
         self._reserve = RACE_SHARE if races else 0.0
-        self._races_at = (seconds or 0.0) * (1 - self._reserve)
+        self._races_at = (whole.seconds or 0.0) * (1 - self._reserve)
 
     @property
     def is_limited(self) -> bool:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from kaggle_digits.core.metrics import dealt
 from kaggle_digits.core.metrics import judged as judge
 from kaggle_digits.core.predictions import score
-from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.records.ranking import Ranked
@@ -73,15 +72,13 @@ class Coordinator:
         goals: Goals,
         time: SearchTime,
         progress: Progress,
-        watcher: Callable[[Trial], None] | None = None,
+        watcher: Callable[[Trial], None],
         metric: str | None = None,
     ) -> None:
         self.time = time
-        self.fault: TrainingError | None = None
-        self.has_handed_out = False
         self._study = study
         self._trials = {trial.number: trial for trial in past}
-        self._ended_before = {trial.number for trial in past if trial.state != RUNNING}
+        self._ended: list[Trial] = []  # by this call
         self._make_proposer = make_proposer
         self._proposer: Proposer | None = None
         self._splits = splits
@@ -91,9 +88,8 @@ class Coordinator:
         self._progress = progress
         self._watcher = watcher
         self._metric = metric
-        self._under_way: set[str] = set()
+        self._under_way: set[Unit] = set()
         self._race: Race | None = None
-        self._race_is_done = False
         self._exhausted = False
 
     @property
@@ -117,41 +113,42 @@ class Coordinator:
         racers = [entry for entry in entries if has_raced(entry.config, self._study.race)]
         return self._race_of(racers, Silent()).standing() if len(racers) > 1 else []
 
-    @property
-    def is_over(self) -> bool:
-        """Whether there will be no more work."""
-        if self.fault or self.time.deadline.has_passed:
-            return True
-        if self._under_way or self._wants_trials() or self._unfinished():
-            return False
-        return self._race_is_done
-
     def units(self) -> Iterator[Unit | None]:
         """Yield the work of the search; None for none now, since results are waited for."""
-        while not self.is_over:
-            unit = self._take_trial() or self._take_race()
-            if unit is not None:
-                self._under_way.add(unit.key)
-                self.has_handed_out = True
-                yield unit
-            elif self._under_way:
-                yield None
-            elif not self._turn():
+        while True:
+            yield from self._handed_out(self._take_trial)
+            self._race = None if self.time.deadline.has_passed else self._make_race()
+            if self._race is not None:
+                yield from self._handed_out(self._race.take)
+            # Time that the race has left is for more trials, if more are wanted.
+            if not self._wants_more or not self.time.race_has_ended():
                 return
 
     def give(self, unit: Unit, result: Result) -> None:
-        """Take a result."""
-        self._under_way.discard(unit.key)
-        if unit.round is not None:
-            if self._race is not None and self._race.knows(unit):
-                self._race.give(unit, result)
-        else:
+        """Take a result.
+
+        Raises:
+            TrainingError: Too many trials in a row have failed.
+        """
+        self.give_back(unit)
+        if unit.round is None:
             self._give_trial(unit, result)
-        self._study.put_spent(self.time.spent)
+        else:
+            assert self._race is not None  # whose units are all done before another one is made
+            self._race.give(unit, result)
+        result.drop_checkpoints()
+        # The cause of an earlier call's failures may be mended by now: they do not count.
+        last = self._ended[-MOST_FAILURES_IN_A_ROW:]
+        if len(last) == MOST_FAILURES_IN_A_ROW and all(trial.state == FAILED for trial in last):
+            raise TrainingError(
+                f"The last {MOST_FAILURES_IN_A_ROW} trials failed; the last: {last[-1].reason}",
+                mend="Mend the cause and call again: the search goes on with other trials.",
+            )
 
     def give_back(self, unit: Unit) -> None:
         """Take back what was not finished in time; a later call goes on with it."""
-        self._under_way.discard(unit.key)
+        self._under_way.discard(unit)
+        self._study.put_spent(self.time.spent)
 
     @property
     def seconds_left(self) -> float:
@@ -164,32 +161,38 @@ class Coordinator:
         missing = self._goals.trials - len(finished)
         return min(left, sum(finished) / len(finished) * missing / workers)
 
+    @property
+    def _wants_more(self) -> bool:
+        """Whether there are to be more trials, and there may be."""
+        wanted = self._goals.trials
+        return not self._exhausted and (wanted is None or len(self._trials) < wanted)
+
+    def _handed_out(self, take: Callable[[], Unit | None]) -> Iterator[Unit | None]:
+        """Yield what is taken, until nothing is left and nothing under way may bring more."""
+        while not self.time.deadline.has_passed:
+            unit = take()
+            if unit is not None:
+                self._under_way.add(unit)
+            elif not self._under_way:
+                return
+            yield unit
+
     def _take_trial(self) -> Unit | None:
-        waiting = [trial for trial in self._unfinished() if trial.name not in self._under_way]
-        if waiting:
-            return _unit(waiting[0])
-        if not self._wants_trials():
+        for trial in self.trials:
+            if trial.state == RUNNING and _unit(trial) not in self._under_way:
+                return _unit(trial)
+        if not self._wants_more or not self.time.is_open_for_trials:
             return None
-        trial = self._propose()
-        if trial is None:
+        if self._proposer is None:
+            self._proposer = self._make_proposer(self.trials)
+        proposed = self._proposer.propose()
+        if proposed is None:
             # Hyperband waits for results of others; otherwise the space has nothing left.
             self._exhausted = not self._under_way
             return None
-        self._study.put(trial)
-        self._trials[trial.number] = trial
-        return _unit(trial)
-
-    def _propose(self) -> Trial | None:
-        if self._proposer is None:
-            self._proposer = self._make_proposer(self.trials)
-        return self._proposer.propose()
-
-    def _take_race(self) -> Unit | None:
-        if self._race is None:
-            if self._under_way or self._wants_trials() or self._unfinished():
-                return None
-            self._race = self._make_race()
-        return self._race.take() if self._race else None
+        self._study.put(proposed)
+        self._trials[proposed.number] = proposed
+        return _unit(proposed)
 
     def _make_race(self) -> Race | None:
         if self._goals.racers < 2 or self._splits.race_folds < 2:
@@ -201,19 +204,13 @@ class Coordinator:
             for entry in entries[self._goals.racers :]
             if entry.config == self._trials[0].config
         ]
-        racers = racers[: self._most_racers()]
-        if len(racers) < 2:
-            return None
-        return self._race_of(racers, self._progress)
-
-    def _most_racers(self) -> int:
-        """Return how many configurations can finish the rounds before the first test in time."""
-        if not self.time.is_limited:
-            return len(self._trials)
-        seconds = statistics.median(
-            trial.seconds * self._epochs / trial.epochs for trial in self.finished
-        )
-        return int(self.time.deadline.left / max(FIRST_TEST * seconds, 1e-3))
+        if racers and self.time.is_limited:
+            # No more of them than can finish the rounds before the first test in time.
+            seconds = statistics.median(
+                trial.seconds * self._epochs / trial.epochs for trial in self.finished
+            )
+            racers = racers[: int(self.time.deadline.left / max(FIRST_TEST * seconds, 1e-3))]
+        return self._race_of(racers, self._progress) if len(racers) > 1 else None
 
     def _race_of(self, racers: list[Ranked], progress: Progress) -> Race:
         return Race(
@@ -227,34 +224,8 @@ class Coordinator:
             self._metric,
         )
 
-    def _turn(self) -> bool:
-        """Go from the trials to the race, or on from there; return whether there may be work."""
-        if self._wants_trials() or self._unfinished():
-            return True
-        if self._race is not None and not self._race.is_over:
-            return False
-        self._race = None
-        # Time that the race has left is for more trials, if more are wanted.
-        wanted = self._goals.trials
-        more = wanted is None or len(self._trials) < wanted
-        if more and not self._exhausted and self.time.race_has_ended():
-            return True
-        self._race_is_done = True
-        return False
-
-    def _wants_trials(self) -> bool:
-        wanted = self._goals.trials
-        if self._exhausted or not self.time.is_open_for_trials:
-            return False
-        return wanted is None or len(self._trials) < wanted
-
-    def _unfinished(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.state == RUNNING]
-
     def _give_trial(self, unit: Unit, result: Result) -> None:
-        trial = next((t for t in self._unfinished() if t.name == unit.key), None)
-        if trial is None or trial.config != unit.config:
-            return
+        trial = self._trials[unit.trial]
         if result.held_out is None:
             trial = trial.failed(result.reason, result.seconds)
         else:
@@ -265,11 +236,7 @@ class Coordinator:
             trial = replace(
                 trial,
                 state=COMPLETED,
-                log_loss=judged.log_loss,
-                accuracy=judged.accuracy,
-                log_loss_se=judged.log_loss_se,
-                accuracy_se=judged.accuracy_se,
-                rows=judged.rows,
+                **asdict(judged),
                 seconds=round(result.seconds, 1),
                 history=result.history,
                 threads=result.threads,
@@ -283,21 +250,9 @@ class Coordinator:
         self._study.keep_predictions(entry.trial for entry in best)
         if self._proposer is not None:
             self._proposer.tell(trial)
-        if self._watcher is not None:
-            self._watcher(trial)
-        self._refuse_row_of_failures()
-
-    def _refuse_row_of_failures(self) -> None:
-        # Of this call: the cause of an earlier call's failures may be mended by now.
-        ended = [trial for trial in self.finished if trial.number not in self._ended_before]
-        last = ended[-MOST_FAILURES_IN_A_ROW:]
-        if len(last) == MOST_FAILURES_IN_A_ROW and all(trial.state == FAILED for trial in last):
-            self.fault = TrainingError(
-                f"The last {MOST_FAILURES_IN_A_ROW} trials failed; the last: {last[-1].reason}",
-                mend="Mend the cause and call again: the search goes on with other trials.",
-            )
+        self._ended.append(trial)
+        self._watcher(trial)
 
 
 def _unit(trial: Trial) -> Unit:
-    config: TrainingConfig = trial.config
-    return Unit(key=trial.name, name=trial.name, config=config, epochs=trial.epochs)
+    return Unit(trial.number, trial.config, trial.epochs)

@@ -172,11 +172,6 @@ class Race:
         """Whether no work is left or under way."""
         return self._round >= self._rounds or len(self._running) < 2
 
-    @property
-    def rounds_done(self) -> int:
-        """Rounds that all racers of their time have finished."""
-        return self._round
-
     def take(self) -> Unit | None:
         """Return the next piece of work; None if there is none (now)."""
         if self.is_over:
@@ -185,26 +180,23 @@ class Race:
             place = (digest, self._round)
             if place not in self._scores and place not in self._handed_out:
                 self._handed_out.add(place)
-                return self._unit(self._entries[digest].config)
+                entry = self._entries[digest]
+                return Unit(entry.trial, entry.config, self._epochs, self._round)
         return None
-
-    def knows(self, unit: Unit) -> bool:
-        """Say whether a unit is of this race and its result is not there yet."""
-        digest = unit.config.digest
-        return digest in self._entries and (digest, _round_of(unit)) not in self._scores
 
     def give(self, unit: Unit, result: Result) -> None:
         """Take a result, store it, and drop those that have fallen behind."""
-        digest, number = unit.config.digest, _round_of(unit)
+        digest, number = unit.config.digest, unit.round
+        assert number is not None
         if result.held_out is None:
-            write_json(self._path(digest, number, "json"), {"reason": result.reason})
+            write_json(_path(self._folder, digest, number, "json"), {"reason": result.reason})
             self._scores[digest, number] = None
             self._progress.say(f"race: {unit.name} failed: {result.reason}")
         else:
             _, held_out = self._splits.race(number)
             whole = self._metric is not None
             scores = row_scores(result.held_out, self._labels[held_out], whole=whole)
-            write_array(self._path(digest, number, "npy"), scores)
+            write_array(_path(self._folder, digest, number, "npy"), scores)
             self._scores[digest, number] = scores
         self._settle()
 
@@ -291,35 +283,17 @@ class Race:
     def _load(self) -> None:
         for digest in self._entries:
             for number in range(self._rounds):
-                scores = read_array(self._path(digest, number, "npy"))
+                scores = read_array(_path(self._folder, digest, number, "npy"))
                 rows = len(self._splits.race(number)[1])
                 if scores is not None and self._is_whole(scores, rows):
                     self._scores[digest, number] = scores
-                elif self._path(digest, number, "json").exists():
+                elif _path(self._folder, digest, number, "json").exists():
                     self._scores[digest, number] = None
 
     def _is_whole(self, scores: np.ndarray, rows: int) -> bool:
         if scores.ndim != 2 or scores.shape[1] != rows:
             return False
         return len(scores) == 2 if self._metric is None else len(scores) > 2
-
-    def _unit(self, config: TrainingConfig) -> Unit:
-        trial = self._entries[config.digest].trial
-        return Unit(
-            key=f"race-{config.digest}-{self._round:02d}",
-            name=f"race, trial {trial}, round {self._round}",
-            config=config,
-            epochs=self._epochs,
-            round=self._round,
-        )
-
-    def _path(self, digest: str, number: int, kind: str) -> Path:
-        return _path(self._folder, digest, number, kind)
-
-
-def _round_of(unit: Unit) -> int:
-    assert unit.round is not None
-    return unit.round
 
 
 def _path(folder: Path, digest: str, number: int, kind: str) -> Path:

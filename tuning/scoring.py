@@ -28,7 +28,6 @@ from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError, TrainingError
 from kaggle_digits.ground.files import remove
-from kaggle_digits.ground.workspace import Workspace
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -58,18 +57,23 @@ class Unit:
     """A piece of work that can be done anywhere: one configuration to be scored.
 
     Args:
-        key: Names it within the study.
-        name: How progress and messages name it.
+        trial: Number of the trial whose configuration it is.
         config: The configuration.
         epochs: Passes over the training rows.
-        round: The race's round; None for a trial.
+        round: The race's round; None for the trial itself.
     """
 
-    key: str
-    name: str
+    trial: int
     config: TrainingConfig
     epochs: int
     round: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How progress and messages name it."""
+        if self.round is None:
+            return f"trial {self.trial}"
+        return f"race, trial {self.trial}, round {self.round}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,9 +223,9 @@ class Splits:
         return self._settings.seed + 1 + number // self.race_folds
 
 
-def bank_of(unit: Unit, dataset: Dataset, workspace: Workspace, settings: ScoringSettings) -> Bank:
+def bank_of(unit: Unit, site: Site, settings: ScoringSettings) -> Bank:
     """Return the bank whose first copies a unit's networks walk through."""
-    return Bank.of(unit.config, dataset, settings.seed, workspace)
+    return Bank.of(unit.config, site.dataset, settings.seed, site.workspace)
 
 
 def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
@@ -233,7 +237,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
         OutOfTimeError: The deadline passed.
     """
     started = time.monotonic()
-    bank = bank_of(unit, site.dataset, site.workspace, settings)
+    bank = bank_of(unit, site, settings)
     bank.ensure(range(settings.copies), site.progress)
     splits = _splits(site.dataset, settings)
     held_out: list[np.ndarray] = []

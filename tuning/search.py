@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.folds import require_rows_per_class
-from kaggle_digits.engine import Engine, Resources, make_copies, open_engine
+from kaggle_digits.engine import Engine, Resources, Site, make_copies, open_engine
 from kaggle_digits.engine import Task as Work
-from kaggle_digits.ground.deadline import OutOfTimeError
+from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import KaggleDigitsError, TrainingError
 from kaggle_digits.ground.progress import Progress, Task
 from kaggle_digits.ground.workspace import Workspace
@@ -114,7 +114,7 @@ def search(
     workspace: Workspace,
     settings: SearchSettings,
     goals: Goals,
-    time: Callable[[float], SearchTime],
+    deadline: Deadline,
     progress: Progress,
     resources: Resources,
     *,
@@ -129,7 +129,7 @@ def search(
         workspace: Where the study is.
         settings: What decides the trials.
         goals: How far to go.
-        time: Makes the time of the seconds that the study has spent so far.
+        deadline: The study's time from the start of this call, as if none had been spent before.
         progress: Told of every trial.
         resources: Who trains.
         wants_diverse: Order the best by what they add to an average, not by rank alone.
@@ -164,11 +164,17 @@ def search(
             trials,
         )
 
-    search_time = time(study.spent())
-    total = goals.trials if goals.trials is not None else max(1, round(search_time.deadline.left))
+    time = SearchTime(deadline, study.spent(), races=goals.racers >= 2)
+    total = goals.trials if goals.trials is not None else max(1, round(time.deadline.left))
     unit = "trials" if goals.trials is not None else "s"
     with progress.task("tune", total, unit) as task:
         table = _Table(progress, task, by_time=goals.trials is None, metric=settings.metric)
+
+        def ended(trial: Trial) -> None:
+            table.add(trial, coordinator)
+            if watcher is not None:
+                watcher(trial)
+
         coordinator = Coordinator(
             study,
             past,
@@ -177,18 +183,15 @@ def search(
             dataset.labels,
             settings.epochs,
             goals,
-            search_time,
+            time,
             progress,
-            lambda trial: table.add(trial, coordinator, watcher),
+            ended,
             settings.metric,
         )
         table.begin(coordinator)
-        with open_engine(dataset, workspace, resources, progress, search_time.deadline) as engine:
-            _work(coordinator, engine, dataset, workspace, settings.scoring, progress)
-    if coordinator.has_handed_out:
-        study.put_spent(search_time.spent)
-    if coordinator.fault is not None:
-        raise coordinator.fault
+        site = Site(dataset, workspace, progress, time.deadline)
+        with open_engine(site, resources) as engine:
+            _work(coordinator, engine, settings.scoring)
     trials = coordinator.finished
     raced = coordinator.raced()
     best = ranked(trials, KEPT, raced)
@@ -206,25 +209,14 @@ def search(
     )
 
 
-def _work(
-    coordinator: Coordinator,
-    engine: Engine,
-    dataset: Dataset,
-    workspace: Workspace,
-    settings: ScoringSettings,
-    progress: Progress,
-) -> None:
+def _work(coordinator: Coordinator, engine: Engine, settings: ScoringSettings) -> None:
     """Let the engine do what the coordinator asks for, until nothing is left or time is over."""
 
     def tasks() -> Iterator[Work | None]:
         for unit in coordinator.units():
-            if unit is not None and engine.makes_copies:
-                bank = bank_of(unit, dataset, workspace, settings)
+            if unit is not None:
                 try:
-                    make_copies(
-                        bank, settings.copies, dataset, workspace, progress,
-                        coordinator.time.deadline,
-                    )  # fmt: skip
+                    make_copies(engine, bank_of(unit, engine.site, settings), settings.copies)
                 except OutOfTimeError:
                     coordinator.give_back(unit)
                     return
@@ -233,16 +225,14 @@ def _work(
     for outcome in engine.run(tasks()):
         unit: Unit = outcome.task.arguments[1]
         if isinstance(outcome.error, OutOfTimeError):
-            progress.say(f"{unit.name}: cut, the time is over; a later call goes on with it")
+            engine.site.progress.say(
+                f"{unit.name}: cut, the time is over; a later call goes on with it"
+            )
             coordinator.give_back(unit)
         elif isinstance(outcome.error, TrainingError):
             coordinator.give(unit, Result(None, outcome.error.message, outcome.seconds))
         else:
-            result: Result = outcome.result()
-            coordinator.give(unit, result)
-            result.drop_checkpoints()
-        if coordinator.fault is not None:
-            return  # what is under way is not wanted any more
+            coordinator.give(unit, outcome.result())
 
 
 def _diverse(
@@ -290,12 +280,7 @@ class _Table:
         if not self._by_time:
             self._task.advance(len(finished), _best_so_far(finished), timed=False)
 
-    def add(
-        self,
-        trial: Trial,
-        coordinator: Coordinator,
-        watcher: Callable[[Trial], None] | None,
-    ) -> None:
+    def add(self, trial: Trial, coordinator: Coordinator) -> None:
         finished = coordinator.finished
         best = ranked(finished, 1)
         if not self._has_header:
@@ -308,8 +293,6 @@ class _Table:
             self._task.advance(spent, _best_so_far(finished))
         else:
             self._task.advance(1, _best_so_far(finished))
-        if watcher is not None:
-            watcher(trial)
 
 
 def _best_so_far(done: list[Trial]) -> str:

@@ -81,8 +81,6 @@ def prepare() -> Hardware:
         precision, reason = choose_precision(backend, accelerator, capability, cpu_flags())
     else:
         precision, reason = named_precision(wanted), "asked for by name"
-    import keras
-
     keras.mixed_precision.set_dtype_policy(precision)
     return Hardware(backend, accelerator or "cpu", precision, reason, threads, settings)
 

@@ -18,30 +18,24 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kaggle_digits.core import hardware
-from kaggle_digits.engine.engine import Died
 from kaggle_digits.engine.shares import usual_workers
-from kaggle_digits.engine.tasks import Outcome, Site, Task, perform
+from kaggle_digits.engine.tasks import Outcome, Site, Task, WorkerDiedError, perform
 from kaggle_digits.ground.config import PRECISION_VARIABLE
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, first_line
 from kaggle_digits.ground.files import remove
-from kaggle_digits.ground.progress import Progress, Silent
+from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.stamps import differences, versions
 from kaggle_digits.ground.workspace import Workspace
 
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
-
 _LOOK_SECONDS = 1.0
-_COUNT_SECONDS = 2.0
 _ANSWER_SECONDS = 120.0
 _REACH_SECONDS = 10.0
 _UNUSED_SECONDS = 7 * 86_400.0
@@ -50,63 +44,38 @@ _SAME = ("kaggle-digits", "keras", "tensorflow", "albumentations", "ray", "pytho
 """What must be of one version on all nodes, so that a task gives the same result on each."""
 
 
-def require_ray() -> None:
-    """Refuse a cluster where Ray is not installed.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if util.find_spec("ray") is None:
-        raise ConfigurationError(
-            "--cluster was given, but Ray is not installed here.",
-            mend="Install it on every machine: pip install 'kaggle-digits[ray]'.",
-        )
-
-
 class Cluster:
     """The nodes of a Ray cluster.
 
     Args:
         address: `HOST:PORT` of its head, or `auto` for the one this machine belongs to.
-        dataset: The data.
-        workspace: Whose cache is used by nodes on this machine.
+        site: What tasks find on this machine; its progress is told of nodes that come and go.
         threads: Threads, and so cores, of each task.
-        progress: Told of nodes that come and go.
-        deadline: When tasks have to end.
+
+    Attributes:
+        size: How many tasks the nodes have room for, as far as is known.
 
     Raises:
-        ConfigurationError: Nobody answers there, or a node has other versions.
+        ConfigurationError: Ray is not installed here, nobody answers there, or a node has other
+            versions.
     """
 
-    def __init__(
-        self,
-        address: str,
-        dataset: Dataset,
-        workspace: Workspace,
-        threads: int,
-        progress: Progress,
-        deadline: Deadline,
-    ) -> None:
+    def __init__(self, address: str, site: Site, threads: int) -> None:
         self._ray = _connect(address)
         self._threads = threads
-        self._progress = progress
-        self._deadline = deadline
-        self._home = (socket.gethostname(), str(workspace.root.absolute()))
+        self._site = site
         self._under_way: dict[Any, Task] = {}
-        self._counted = float("-inf")
-        self._slots = 0
         self._nodes: set[str] = set()
-        self._gpus = 0.0
         try:
-            self._count()
+            gpus = self._count()
             _require_same_versions(self._ray)
-            self._data = self._ray.put(dataset.packed())
+            self._data = self._ray.put(site.dataset.packed())
         except BaseException:
             self._ray.shutdown()
             raise
         self._remote = self._ray.remote(
             num_cpus=threads,
-            num_gpus=self._gpus,
+            num_gpus=gpus,
             # Ray would repeat tasks that were ended for lack of memory for ever; the engine counts.
             max_retries=0,
             # Workers with GPUs are otherwise used once.
@@ -114,28 +83,21 @@ class Cluster:
             runtime_env={"env_vars": _environment(threads)},
         )(_work)
 
-    @property
-    def size(self) -> int:
-        """How many tasks the nodes that are there now have room for."""
-        if time.monotonic() - self._counted > _COUNT_SECONDS:
-            self._count()
-        return max(self._slots, 1)
-
     def start(self, task: Task) -> None:
         """Submit a task."""
-        under_way = self._remote.remote(
-            self._data, pickle.dumps(task), self._home, self._threads, self._deadline
-        )
-        self._under_way[under_way] = task
+        here = self._site
+        home = here.node, here.workspace.root.absolute()
+        given = pickle.dumps(task), home, self._threads, here.deadline
+        self._under_way[self._remote.remote(self._data, *given)] = task
 
-    def wait(self) -> Outcome | Died:
+    def wait(self) -> Outcome:
         """Wait for a task to end, or for its worker or node to die."""
         errors = self._ray.exceptions
-        while True:
+        ready = None
+        while not ready:
             ready, _ = self._ray.wait(list(self._under_way), timeout=_LOOK_SECONDS)
-            if ready:
-                break
         task = self._under_way.pop(ready[0])
+        self._count()
         try:
             outcome: Outcome = self._ray.get(ready[0])
         except errors.RayTaskError as error:
@@ -145,69 +107,68 @@ class Cluster:
                 mend="Install the same kaggle-digits on every machine of the cluster.",
             ) from None
         except errors.RayError as error:
-            return Died(task, type(error).__name__)
-        return Outcome(task, outcome.value, outcome.error, outcome.node, outcome.seconds)
+            outcome = Outcome(task, error=WorkerDiedError(type(error).__name__))
+        return replace(outcome, task=task)
 
     def close(self) -> None:
         """Cancel what is under way and leave the cluster."""
         for under_way in self._under_way:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(under_way, force=True)
-        self._under_way = {}
         self._ray.shutdown()
 
-    def _count(self) -> None:
-        """See which nodes are there and how many tasks they have room for."""
-        self._counted = time.monotonic()
+    def _count(self) -> float:
+        """See which nodes are there and how many tasks they have room for.
+
+        Returns:
+            The part of a GPU that each task has.
+        """
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         cores = [int(node["Resources"].get("CPU", 0)) for node in nodes]
-        self._slots = sum(count // self._threads for count in cores)
         gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes)
+        room, part = sum(count // self._threads for count in cores), 0.0
         if gpus:
             # As on one machine, up to four tasks share a GPU, where there are cores for them.
-            each = max(usual_workers(2**31, sum(cores), gpus) // gpus, 1)
-            self._gpus = 1 / each
-            self._slots = min(self._slots, gpus * each)
+            on_each = max(usual_workers(2**31, sum(cores), gpus) // gpus, 1)
+            room, part = min(room, gpus * on_each), 1 / on_each
+        self.size = max(room, 1)
         names = {str(node["NodeID"]) for node in nodes}
         if names != self._nodes:
             was, self._nodes = len(self._nodes), names
             change = f", {was} before" if was else ""
-            self._progress.say(
-                f"cluster: {len(nodes)} nodes{change}, room for {self._slots} tasks at a time"
+            self._site.progress.say(
+                f"cluster: {len(nodes)} nodes{change}, room for {room} tasks at a time"
             )
+        return part
 
 
 def _connect(address: str) -> Any:
     """Return Ray, connected."""
+    if util.find_spec("ray") is None:
+        raise ConfigurationError(
+            "--cluster was given, but Ray is not installed here.",
+            mend="Install it on every machine: pip install 'kaggle-digits[ray]'.",
+        )
     import ray
 
     host, _, port = address.rpartition(":")
+    before = signal.getsignal(signal.SIGTERM)
     try:
         if host:
             # Ray itself would ask for minutes where nobody answers.
             socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
-        with _own_signals():
-            ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"--cluster was given as {address!r}, and no cluster can be used there: "
             f"{first_line(error)}",
             mend="Start one by `ray start --head`, with the Python and the Ray of this machine.",
         ) from error
-    return ray
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep what SIGTERM does: Ray lets it end the process with another exit code."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # Ray would let SIGTERM end the process with another exit code.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+    return ray
 
 
 def _require_same_versions(ray: Any) -> None:
@@ -262,31 +223,33 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _work(
-    data: dict[str, Any], packed: bytes, home: tuple[str, str], threads: int, deadline: Deadline
+    data: dict[str, Any], task: bytes, home: tuple[str, Path], threads: int, deadline: Deadline
 ) -> Outcome:
-    """Do a task on a node."""
+    """Do a task on a node.
+
+    Args:
+        data: The data set, packed.
+        task: The task, pickled.
+        home: The driver's machine, and its workspace there.
+        threads: Threads to compute with.
+        deadline: When the task has to end.
+    """
     import ray
 
-    name = ray.get_runtime_context().get_node_id()[:8]
-    assert hardware.set_threads(threads), "workers are kept apart by their threads"
-    workspace, is_home = _place(home, data["digest"])
-    site = Site(_opened(data), workspace, is_home, Silent(), deadline)
-    done = perform(pickle.loads(packed), site, f"{socket.gethostname()}-{name}")
-    return Outcome(Task("", perform), done.value, done.error, done.node, done.seconds)
-
-
-def _opened(data: dict[str, Any]) -> Dataset:
     from kaggle_digits.core.data import Dataset
 
-    return Dataset.unpacked(data)
-
-
-def _place(home: tuple[str, str], digest: str) -> tuple[Workspace, bool]:
-    """Return whose cache a task may use here, and whether that is the driver's own workspace."""
-    host, root = home
-    if socket.gethostname() == host and Path(root).is_dir():
-        return Workspace(Path(root)), True
-    return Workspace(_scratch(digest)), False
+    host, (home_host, root) = socket.gethostname(), home
+    assert hardware.set_threads(threads), "workers are kept apart by their threads"
+    is_home = host == home_host and root.is_dir()
+    site = Site(
+        Dataset.unpacked(data),
+        Workspace(root if is_home else _scratch(data["digest"])),
+        Silent(),
+        deadline,
+        node=f"{host}-{ray.get_runtime_context().get_node_id()[:8]}",
+        is_home=is_home,
+    )
+    return perform(pickle.loads(task), site)
 
 
 @cache

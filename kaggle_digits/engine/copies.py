@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank, Part
@@ -12,59 +12,47 @@ from kaggle_digits.engine.processes import Processes
 from kaggle_digits.engine.shares import FEWEST_ROWS
 from kaggle_digits.engine.tasks import Site, Task
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.progress import Progress, Silent
-from kaggle_digits.ground.workspace import Workspace
-
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
+from kaggle_digits.ground.progress import Silent
 
 
-def make_copies(
-    bank: Bank,
-    copies: int,
-    dataset: Dataset,
-    workspace: Workspace,
-    progress: Progress,
-    deadline: Deadline | None = None,
-) -> None:
+def make_copies(engine: Engine, bank: Bank, copies: int, deadline: Deadline | None = None) -> None:
     """Make those of a bank's first copies that are not there yet, on all cores of this machine.
 
-    Each copy has a seed of its own, so copies are the same whoever makes them.
+    Each copy has a seed of its own, so copies are the same whoever makes them. The nodes of a
+    cluster make their own.
 
     Args:
+        engine: Whose tasks need them.
         bank: The bank.
         copies: How many are wanted.
-        dataset: The data it is of.
-        workspace: Where it lies.
-        progress: Told of each.
-        deadline: When no further copy is begun.
+        deadline: When no further copy is begun; None for when the engine's tasks have to end.
 
     Raises:
         ArtefactError: They do not fit on the disk.
         OutOfTimeError: The deadline passed first.
         WorkerDiedError: Workers died at one again and again.
     """
+    if not engine.is_here:
+        return
     missing = bank.missing(range(copies))
     bank.make_room(len(missing))
     if not missing:
         return
-    until = deadline or Deadline()
-    workers = copy_workers(len(missing), len(dataset.images))
+    site = replace(engine.site, deadline=deadline or engine.site.deadline)
+    workers = copy_workers(len(missing), len(site.dataset.images))
 
     def choose() -> Crew:
-        if workers == 1:
-            return Inline(dataset, workspace, progress, until)
-        return Processes(dataset, workspace, workers, 1, progress, until)
+        return Inline(site) if workers == 1 else Processes(site, workers, 1)
 
     tasks = (
         Task(f"copy {index} of the bank {bank.name}", make_copy, (*bank.key, index))
         for index in missing
     )
     with (
-        Engine(choose, progress) as engine,
-        progress.task(f"bank {bank.name}", len(missing), "copies") as task,
+        Engine(site, choose) as makers,
+        site.progress.task(f"bank {bank.name}", len(missing), "copies") as task,
     ):
-        for outcome in engine.run(tasks):
+        for outcome in makers.run(tasks):
             outcome.result()
             task.advance()
 

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 from kaggle_digits.core import hardware
-from kaggle_digits.engine.shares import default_threads, default_workers, fitting_workers
-from kaggle_digits.engine.tasks import Outcome, Task, WorkerDiedError
-from kaggle_digits.ground.deadline import Deadline
+from kaggle_digits.engine.shares import suited
+from kaggle_digits.engine.tasks import Outcome, Site, Task, WorkerDiedError
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.progress import Progress, counted
-from kaggle_digits.ground.workspace import Workspace
-
-if TYPE_CHECKING:
-    from kaggle_digits.core.data import Dataset
+from kaggle_digits.ground.progress import counted
 
 MOST_DEATHS = 3
 
@@ -55,31 +50,20 @@ class Resources:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
-    """What came of a task whose worker died.
+class Crew(Protocol):
+    """Whoever does tasks.
 
-    Args:
-        task: The task.
-        how: What is known of the death.
+    Attributes:
+        size: How many tasks it can be at.
     """
 
-    task: Task
-    how: str
-
-
-class Crew(Protocol):
-    """Whoever does tasks."""
-
-    @property
-    def size(self) -> int:
-        """How many tasks it can be at."""
+    size: int
 
     def start(self, task: Task) -> None:
         """Begin a task; called only while fewer than `size` are under way."""
 
-    def wait(self) -> Outcome | Died:
-        """Return what came of the next task that ends."""
+    def wait(self) -> Outcome:
+        """Return what came of the next task that ends; its error says so if its worker died."""
 
     def close(self) -> None:
         """End all workers and what they are at."""
@@ -88,20 +72,24 @@ class Crew(Protocol):
 class Engine:
     """Runs tasks; a context that ends all workers when it is left.
 
+    What they were at goes on from its last epoch when it is asked for again.
+
     Args:
+        site: What tasks find on this machine.
         choose: Makes the crew when the first work comes: to look for GPUs, or to reach a cluster,
             takes seconds.
-        progress: Told of workers that died.
-        makes_copies: Whether tasks share this machine's cache, so that what they need of the bank
-            is best made before they are given out.
+        is_here: Whether all tasks share this machine's cache, so that what they need of the bank is
+            best made before they are given out.
+
+    Attributes:
+        site: As given.
+        is_here: As given.
     """
 
-    def __init__(
-        self, choose: Callable[[], Crew], progress: Progress, *, makes_copies: bool = True
-    ) -> None:
-        self.makes_copies = makes_copies
+    def __init__(self, site: Site, choose: Callable[[], Crew], *, is_here: bool = True) -> None:
+        self.site = site
+        self.is_here = is_here
         self._choose = choose
-        self._progress = progress
         self._crew: Crew | None = None
         self._by_node: Counter[str] = Counter()
 
@@ -131,22 +119,11 @@ class Engine:
         again: deque[Task] = deque()
         deaths: Counter[str] = Counter()
         under_way = 0
-        has_more, is_waiting = True, False
         while True:
-            while (again or (has_more and not is_waiting)) and (
-                # The first task comes before the crew, which it may be needless to choose.
-                not under_way or under_way < self.workers
-            ):
-                if again:
-                    task: Task | None = again.popleft()
-                else:
-                    try:
-                        task = next(coming)
-                    except StopIteration:
-                        has_more = False
-                        break
+            # The first task comes before the crew, which it may be needless to choose.
+            while not under_way or under_way < self.workers:
+                task = again.popleft() if again else next(coming, None)
                 if task is None:
-                    is_waiting = True
                     break
                 self._its_crew().start(task)
                 under_way += 1
@@ -154,25 +131,22 @@ class Engine:
                 return
             ended = self._its_crew().wait()
             under_way -= 1
-            is_waiting = False
-            if isinstance(ended, Outcome):
+            if not isinstance(ended.error, WorkerDiedError):
                 self._by_node[ended.node] += 1
                 yield ended
                 continue
-            deaths[ended.task.key] += 1
-            if deaths[ended.task.key] < MOST_DEATHS:
-                self._progress.say(
-                    f"{ended.task.key}: its worker died ({ended.how}); it is given out again"
-                )
+            key, how = ended.task.key, ended.error.message
+            deaths[key] += 1
+            if deaths[key] < MOST_DEATHS:
+                self.site.progress.say(f"{key}: its worker died ({how}); it is given out again")
                 again.append(ended.task)
-            else:
-                yield Outcome(ended.task, error=_given_up(ended))
-
-    def close(self) -> None:
-        """End all workers; what they were at goes on from its last epoch when it is asked again."""
-        if self._crew is not None:
-            self._crew.close()
-            self._crew = None
+                continue
+            error = WorkerDiedError(
+                f"{MOST_DEATHS} workers died at {key} ({how}); was there too little memory?",
+                mend="Call the command again to go on, with fewer --workers; the workspace's "
+                "log.txt may say more.",
+            )
+            yield replace(ended, error=error)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -180,7 +154,9 @@ class Engine:
 
     def __exit__(self, *error: object) -> None:
         """End all workers."""
-        self.close()
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def _its_crew(self) -> Crew:
         if self._crew is None:
@@ -188,63 +164,34 @@ class Engine:
         return self._crew
 
 
-def open_engine(
-    dataset: Dataset,
-    workspace: Workspace,
-    resources: Resources,
-    progress: Progress,
-    deadline: Deadline | None = None,
-) -> Engine:
+def open_engine(site: Site, resources: Resources) -> Engine:
     """Return the engine that fits what may be used.
 
     Args:
-        dataset: The data of all tasks.
-        workspace: Whose cache tasks use where they share it.
+        site: The data of all tasks, the workspace whose cache they use where they share it, whom
+            they tell of every step, and when they have to end.
         resources: What they may use.
-        progress: Told of every step.
-        deadline: When they have to end; None for never.
 
     Raises:
         ConfigurationError: The cluster cannot be used: Ray is not installed, nobody answers, or a
             node has other versions.
     """
-    until = deadline or Deadline()
     if resources.cluster is not None:
-        from kaggle_digits.engine.cluster import Cluster, require_ray
+        from kaggle_digits.engine.cluster import Cluster
 
-        require_ray()
-        threads = resources.threads or 1
         # Reached at once: what is wrong with a cluster is told before anything starts.
-        crew = Cluster(resources.cluster, dataset, workspace, threads, progress, until)
-        return Engine(lambda: crew, progress, makes_copies=False)
+        crew = Cluster(resources.cluster, site, resources.threads or 1)
+        return Engine(site, lambda: crew, is_here=False)
 
     def choose() -> Crew:
         from kaggle_digits.engine.inline import Inline
         from kaggle_digits.engine.processes import Processes
 
-        rows = len(dataset.images)
-        threads = resources.threads or default_threads(rows)
-        if resources.workers is None:
-            workers = (
-                default_workers(rows)
-                if resources.threads is None
-                else fitting_workers(resources.threads)
-            )
-        else:
-            workers = resources.workers
+        workers, threads = suited(len(site.dataset.images), resources.workers, resources.threads)
         # One worker is this process, unless it already computes with another number of threads.
         if workers == 1 and hardware.set_threads(threads):
-            return Inline(dataset, workspace, progress, until)
-        progress.say(f"{counted(workers, 'worker')} of {counted(threads, 'thread')} each")
-        return Processes(dataset, workspace, workers, threads, progress, until)
+            return Inline(site)
+        site.progress.say(f"{counted(workers, 'worker')} of {counted(threads, 'thread')} each")
+        return Processes(site, workers, threads)
 
-    return Engine(choose, progress)
-
-
-def _given_up(ended: Died) -> WorkerDiedError:
-    return WorkerDiedError(
-        f"{MOST_DEATHS} workers died at {ended.task.key} ({ended.how}); was there too little "
-        "memory?",
-        mend="Call the command again to go on, with fewer --workers; the workspace's log.txt may "
-        "say more.",
-    )
+    return Engine(site, choose)

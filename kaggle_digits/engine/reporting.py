@@ -10,9 +10,6 @@ from typing import Any
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.progress import Task as Shown
 
-ALL_TOLD = ("end",)
-"""Sent when a worker's task is done: whatever it told has come before."""
-
 
 class Reporting:
     """Progress that a worker tells its parent; one task at a time.
@@ -41,17 +38,12 @@ class Reporting:
         """Send that more of the open task is done."""
         self._pipe.send(("advance", by, note, timed))
 
-    def end(self) -> None:
-        """Send that the worker's task is done and nothing follows."""
-        self._pipe.send(ALL_TOLD)
-
 
 class Showing:
     """What one worker has told, shown; the other end of `Reporting`."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._task: Shown | None = None
 
     def show(self, told: tuple[Any, ...], progress: Progress) -> None:
         """Pass on one thing that was told."""
@@ -61,13 +53,12 @@ class Showing:
         elif kind == "open":
             self.close()
             self._task = self._open.enter_context(progress.task(*given))
-        elif kind == "advance" and self._task is not None:
+        elif kind == "advance":
             by, note, timed = given
             self._task.advance(by, note, timed=timed)
-        elif kind == "close":
+        else:
             self.close()
 
     def close(self) -> None:
         """Close what is open: the worker has said so, or has died."""
         self._open.close()
-        self._task = None

@@ -88,33 +88,27 @@ def usual_workers(rows: int, cores: int, devices: int) -> int:
     return min(cores, _MOST_WORKERS)
 
 
-def default_threads(rows: int) -> int:
-    """Return how many threads a network is best trained with on this machine."""
-    return usual_threads(rows, len(hardware.available_cores()), len(available_devices()))
+def suited(rows: int, workers: int | None, threads: int | None) -> tuple[int, int]:
+    """Return how many workers this machine has, and how many threads each of them.
 
-
-def default_workers(rows: int) -> int:
-    """Return how many networks are best trained side by side on this machine.
-
-    To look for GPUs loads the backend.
+    To look for GPUs loads the backend; so it is not done where nothing hangs on it.
 
     Args:
         rows: Of the training data.
+        workers: As many as were asked for; None for what suits the machine.
+        threads: Likewise.
     """
-    devices = available_devices()
-    if hardware.is_accelerated() and not devices:
-        return 1  # a TPU belongs to one process
-    return usual_workers(rows, len(hardware.available_cores()), len(devices))
-
-
-def fitting_workers(threads: int) -> int:
-    """Return how many workers with so many threads each fit on this machine's cores."""
-    return max(len(hardware.available_cores()) // threads, 1)
-
-
-def shares_here(workers: int, threads: int) -> list[Share]:
-    """Divide this machine among workers."""
-    return shares(workers, threads, hardware.available_cores(), available_devices())
+    if workers and threads:
+        return workers, threads
+    cores = len(hardware.available_cores())
+    if threads:
+        return max(cores // threads, 1), threads
+    devices = len(available_devices())
+    if not workers:
+        # A TPU belongs to one process.
+        has_tpu = not devices and hardware.is_accelerated()
+        workers = 1 if has_tpu else usual_workers(rows, cores, devices)
+    return workers, usual_threads(rows, cores, devices)
 
 
 def available_devices() -> list[str]:

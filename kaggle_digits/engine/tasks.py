@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.deadline import Deadline
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class WorkerDiedError(TrainingError):
-    """A task was given out again and again, and each worker that had it died."""
+    """The worker that had a task died; from the engine, each one that it was given to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,18 @@ class Site:
         dataset: The data: memory-mapped, or in the node's object store; read-only.
         workspace: Whose cache the task may use. On the driver's machine it is the driver's own, so
             that a task that is called again goes on from its checkpoint.
-        is_home: Whether it is the driver's own workspace.
         progress: Told of every step.
         deadline: When the task has to end.
+        node: How the machine is named.
+        is_home: Whether it is the driver's own workspace.
     """
 
     dataset: Dataset
     workspace: Workspace
-    is_home: bool
     progress: Progress
-    deadline: Deadline
+    deadline: Deadline = field(default_factory=Deadline)
+    node: str = field(default_factory=socket.gethostname)
+    is_home: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +89,12 @@ class Outcome:
         return self.value
 
 
-def perform(task: Task, site: Site, node: str) -> Outcome:
-    """Do a task here; what goes wrong becomes part of the outcome."""
+def perform(task: Task, site: Site) -> Outcome:
+    """Do a task here; what goes wrong becomes part of the outcome.
+
+    The outcome names the task without its arguments: whoever gave it out knows them, so they need
+    not travel back.
+    """
     started = time.monotonic()
     value: Any = None
     error: KaggleDigitsError | None = None
@@ -101,4 +108,5 @@ def perform(task: Task, site: Site, node: str) -> Outcome:
             f"{task.key} broke: {type(other).__name__}: {other}",
             mend="The workspace's log.txt has the details; please report them.",
         )
-    return Outcome(task, value, error, node, time.monotonic() - started)
+    named = replace(task, arguments=())
+    return Outcome(named, value, error, site.node, time.monotonic() - started)

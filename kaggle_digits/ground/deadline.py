@@ -21,6 +21,10 @@ class Deadline:
         seconds: How long it is; None for no limit.
         started: What the clock said at its beginning; None for now.
         clock: Gives seconds that never run back.
+
+    Attributes:
+        seconds: As given.
+        started: What its clock said at its beginning.
     """
 
     def __init__(
@@ -31,17 +35,12 @@ class Deadline:
     ) -> None:
         self.seconds = seconds
         self._clock = clock
-        self._started = clock() if started is None else started
-
-    @property
-    def started(self) -> float:
-        """What its clock said at its beginning."""
-        return self._started
+        self.started = clock() if started is None else started
 
     @property
     def elapsed(self) -> float:
         """Seconds since its beginning."""
-        return self._clock() - self._started
+        return self._clock() - self.started
 
     @property
     def left(self) -> float:
@@ -56,6 +55,11 @@ class Deadline:
     def part(self, seconds: float) -> Deadline:
         """Return one of so many seconds from now, by the same clock; never later than this one."""
         return Deadline(max(min(seconds, self.left), 0.0), None, self._clock)
+
+    def sooner(self, seconds: float) -> Deadline:
+        """Return one that began at the same moment and is so many seconds shorter."""
+        length = None if self.seconds is None else self.seconds - seconds
+        return Deadline(length, self.started, self._clock)
 
     def check(self) -> None:
         """End the work that asks, once no time is left.

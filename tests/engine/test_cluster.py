@@ -15,7 +15,7 @@ import engine_tasks
 import pytest
 
 from kaggle_digits.core.data import load
-from kaggle_digits.engine import Resources, Task, cluster, open_engine
+from kaggle_digits.engine import Resources, Site, Task, cluster, open_engine
 from kaggle_digits.ground.errors import ConfigurationError
 
 
@@ -28,7 +28,7 @@ def dataset(make, workspace):
 def open_cluster(dataset, workspace, told, ray_cluster):
     def open_cluster():
         resources = Resources(threads=1, cluster=ray_cluster.address)
-        return open_engine(dataset, workspace, resources, told)
+        return open_engine(Site(dataset, workspace, told), resources)
 
     return open_cluster
 
@@ -38,9 +38,8 @@ def slow(count: int, folder: Path, seconds: float = 2.0) -> list[Task]:
 
 
 def test_a_node_that_joins_is_used_and_one_that_dies_loses_nothing(
-    open_cluster, ray_cluster, told, tmp_path, monkeypatch
+    open_cluster, ray_cluster, told, tmp_path
 ):
-    monkeypatch.setattr(cluster, "_COUNT_SECONDS", 0.0)
     begun = tmp_path / "begun"
     begun.mkdir()
     late = None
@@ -99,14 +98,14 @@ def test_ray_leaves_the_signals_as_they_were(open_cluster):
 
 def test_nobody_at_the_address_is_told_at_once(dataset, workspace, told):
     with pytest.raises(ConfigurationError, match="no cluster can be used there") as caught:
-        open_engine(dataset, workspace, Resources(cluster="127.0.0.1:1"), told)
+        open_engine(Site(dataset, workspace, told), Resources(cluster="127.0.0.1:1"))
     assert "ray start --head" in str(caught.value.mend)
 
 
 def test_without_ray_it_is_said_how_to_install_it(dataset, workspace, told, monkeypatch):
     monkeypatch.setattr(util, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="Ray is not installed") as caught:
-        open_engine(dataset, workspace, Resources(cluster="auto"), told)
+        open_engine(Site(dataset, workspace, told), Resources(cluster="auto"))
     assert "kaggle-digits[ray]" in str(caught.value.mend)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import numpy as np
 import pytest
 
 from kaggle_digits.core.data import load
-from kaggle_digits.engine import Engine, Resources, Task, open_engine
+from kaggle_digits.engine import Engine, Resources, Site, Task, open_engine
+from kaggle_digits.engine.inline import Inline
+from kaggle_digits.engine.processes import Processes
 from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ConfigurationError, DataError, TrainingError
 
@@ -39,17 +42,15 @@ def open_kind(request, dataset, workspace, told):
     """Open an engine of a kind."""
 
     def open_kind(kind: str, deadline: Deadline | None = None) -> Engine:
+        site = Site(dataset, workspace, told, deadline or Deadline())
         if kind == "ray":
             address = request.getfixturevalue("ray_cluster").address
             resources = Resources(threads=1, cluster=address)
         else:
             resources = Resources(workers=1 if kind == "inline" else 2, threads=1)
         if kind == "inline":
-            from kaggle_digits.engine.inline import Inline
-
-            crew = Inline(dataset, workspace, told, deadline or Deadline())
-            return Engine(lambda: crew, told)
-        return open_engine(dataset, workspace, resources, told, deadline)
+            return Engine(site, lambda: Inline(site))
+        return open_engine(site, resources)
 
     return open_kind
 
@@ -112,7 +113,7 @@ def test_without_work_nothing_is_started(dataset, workspace, told):
     def choose():
         pytest.fail("a crew was chosen")
 
-    assert list(Engine(choose, told).run(iter(()))) == []
+    assert list(Engine(Site(dataset, workspace, told), choose).run(iter(()))) == []
 
 
 def test_our_own_errors_keep_their_class_and_words_and_are_not_repeated(engine):
@@ -191,6 +192,24 @@ def test_a_task_that_kills_its_workers_is_given_up_and_the_others_are_done(open_
     assert "fewer --workers" in str(caught.value.mend)
 
 
+def test_workers_that_die_as_they_begin_are_told_of(workspace, told):
+    site = Site(engine_tasks.Deadly(), workspace, told)
+    with Engine(site, lambda: Processes(site, 1, 1)) as engine:
+        (outcome,) = engine.run(adding(1))
+    with pytest.raises(TrainingError, match=r"3 workers died at sum 0 \(exit code 3\)"):
+        outcome.result()
+
+
+def test_a_worker_that_died_between_two_tasks_is_replaced(open_kind, told):
+    with open_kind("processes") as engine:
+        (first,) = engine.run(adding(1))
+        os.kill(first.value[1], signal.SIGKILL)
+        wait_for(lambda: not is_running(first.value[1]))
+        (second,) = engine.run(adding(1))
+    assert second.value[0] == 0 and second.value[1] != first.value[1]
+    assert not any("died" in line for line in told.lines)  # nobody's work was lost
+
+
 @pytest.mark.parametrize("kind", ["processes", "ray"])
 def test_closing_ends_what_is_under_way(open_kind, begun, kind):
     with open_kind(kind) as engine:
@@ -211,12 +230,12 @@ def test_a_script_without_a_main_guard_works(make, tmp_path):
         "from pathlib import Path\n"
         "import engine_tasks\n"
         "from kaggle_digits.core.data import load\n"
-        "from kaggle_digits.engine import Resources, Task, open_engine\n"
+        "from kaggle_digits.engine import Resources, Site, Task, open_engine\n"
         "from kaggle_digits.ground.progress import Silent\n"
         "from kaggle_digits.ground.workspace import Workspace\n"
         f"workspace = Workspace(Path({str(tmp_path / 'w')!r}))\n"
         f"dataset = load(Path({str(folder)!r}), workspace)\n"
-        "with open_engine(dataset, workspace, Resources(2, 1), Silent()) as engine:\n"
+        "with open_engine(Site(dataset, workspace, Silent()), Resources(2, 1)) as engine:\n"
         "    tasks = [Task(str(n), engine_tasks.add, (n, n)) for n in range(3)]\n"
         "    print(sorted(outcome.value[0] for outcome in engine.run(tasks)))\n"
     )

@@ -6,7 +6,7 @@ import engine_tasks
 import pytest
 
 from kaggle_digits.core.data import load
-from kaggle_digits.engine import Resources, Task, open_engine, shares
+from kaggle_digits.engine import Resources, Site, Task, open_engine, shares
 from kaggle_digits.engine.shares import Share, usual_workers
 from kaggle_digits.ground.progress import Silent
 
@@ -47,14 +47,15 @@ def test_a_tpu_has_one_worker(monkeypatch):
     monkeypatch.setattr(shares.hardware, "is_accelerated", lambda: True)
     monkeypatch.setattr(shares.hardware, "available_cores", lambda: list(range(96)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert shares.default_workers(42_000) == 1
+    assert shares.suited(42_000, None, None)[0] == 1
 
 
 def test_each_process_has_a_gpu_of_its_own(make, workspace, monkeypatch):
     """Two T4s, as far as a machine without one can show it: what each process would see."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     dataset = load(make(height=8, width=8, rows=60, test_rows=12).folder, workspace)
-    with open_engine(dataset, workspace, Resources(workers=2, threads=1), Silent()) as engine:
+    site = Site(dataset, workspace, Silent())
+    with open_engine(site, Resources(workers=2, threads=1)) as engine:
         tasks = [Task(str(n), engine_tasks.look) for n in range(6)]
         seen = [outcome.result() for outcome in engine.run(tasks)]
     assert {one["device"] for one in seen} == {"3", "5"}
@@ -69,7 +70,8 @@ def test_workers_ask_for_huge_pages_unless_the_user_has_set_glibc(
     if given is not None:
         monkeypatch.setenv("GLIBC_TUNABLES", given)
     dataset = load(make(height=8, width=8, rows=60, test_rows=12).folder, workspace)
+    site = Site(dataset, workspace, Silent())
     # Two, since one worker may be this process.
-    with open_engine(dataset, workspace, Resources(workers=2, threads=1), Silent()) as engine:
+    with open_engine(site, Resources(workers=2, threads=1)) as engine:
         (outcome,) = engine.run([Task("look", engine_tasks.look)])
     assert outcome.result()["tunables"] == (given or "glibc.malloc.hugetlb=1")

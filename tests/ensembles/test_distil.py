@@ -18,7 +18,7 @@ from ensembles.distilling import Course, Distillation, find_teachers
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.place import Place
-from kaggle_digits.engine import Resources, open_engine
+from kaggle_digits.engine import Resources, Site, open_engine
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.progress import Silent
@@ -40,8 +40,8 @@ def taught(
     keys = cross_validate(CONFIGS, dataset, place, settings, Silent()).keys
     teachers = find_teachers(keys, MemberStore(place), dataset, folds)
     assert teachers.has_networks == networks
-    with open_engine(dataset, place, Resources(workers=1), Silent()) as engine:
-        found = Distillation(teachers, course, dataset, place, engine, Silent())
+    with open_engine(Site(dataset, place, Silent()), Resources(workers=1)) as engine:
+        found = Distillation(teachers, course, engine)
         oof, network = found.learn()
     return oof, network, found
 

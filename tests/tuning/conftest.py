@@ -13,11 +13,11 @@ import pytest
 from kaggle_digits.core.data import load
 from kaggle_digits.engine import Resources
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import TrainingError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from tuning import scoring
-from tuning.budget import SearchTime
 from tuning.coordination import Goals
 from tuning.narrowing import narrow
 from tuning.search import Found, SearchSettings, search
@@ -139,15 +139,12 @@ def go(dataset, workspace, formula):
         wants_diverse: bool = False,
         **changed,
     ) -> Found:
-        started = formula.clock()
         return search(
             dataset,
             place,
             dataclasses.replace(SETTINGS, **changed),
             Goals(trials, racers),
-            lambda spent: SearchTime(
-                seconds, spent, started, races=racers >= 2, clock=formula.clock
-            ),
+            Deadline(seconds, clock=formula.clock),
             progress or Silent(),
             Resources(workers),
             wants_diverse=wants_diverse,

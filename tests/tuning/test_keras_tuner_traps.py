@@ -151,10 +151,10 @@ class _Epochs:
 def _tiny(dataset, workspace):
     settings = ScoringSettings(40, 1, 0, 3, 0)
     config = TrainingConfig(depth=1, filters=8, batch_size=16, augmentation="none")
-    unit = Unit("trial 0", "trial 0", config, epochs=6)
+    unit = Unit(0, config, epochs=6)
 
     def run(progress, deadline):
-        return score_unit(Site(dataset, workspace, True, progress, deadline), settings, unit)
+        return score_unit(Site(dataset, workspace, progress, deadline), settings, unit)
 
     return run
 

@@ -193,6 +193,12 @@ def test_a_missing_or_broken_trial_is_named(go, workspace, formula):
     go(3)
 
 
+def test_a_trial_is_read_as_it_was_written(go, workspace):
+    made = go(2).trials
+    assert all(trial.threads > 0 for trial in made)
+    assert StudyOnDisk(workspace).trials() == made
+
+
 def test_every_trial_is_scored_on_the_same_held_out_rows_with_the_same_seed(go, formula):
     go(3)
     first, *others = formula.jobs
