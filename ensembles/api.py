@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
 from kaggle_digits.core.keras_settings import require_backend
@@ -26,6 +27,9 @@ from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
+
+if TYPE_CHECKING:
+    from ensembles.carried import Carried
 
 
 def cross_validate(
@@ -374,6 +378,26 @@ def predict(
     )
 
 
+def predict_test(place: Place, weights: Path, output: Path) -> Carried:
+    """Label the data's test images by gathered networks, and write a submission.
+
+    Args:
+        place: Gives the data.
+        weights: The folder that `kernel weights` has filled.
+        output: The submission.
+
+    Raises:
+        ArtefactError: Networks are missing or broken.
+        ConfigurationError: The output cannot be written there.
+        DataError: The data are not of the kind that the networks are for.
+    """
+    require_backend()
+    from ensembles import carried
+
+    require_output(output, "--output")
+    return carried.predict_test(place, weights, output)
+
+
 def distil(
     place: Place,
     preset: Preset,
@@ -426,8 +450,9 @@ def distil(
             require_teachable,
         )
         from ensembles.pool import planned_folds
-        from ensembles.stored import has_blend, read_blend
+        from ensembles.stored import read_blend
         from kaggle_digits.engine import Resources, open_engine
+        from kaggle_digits.records.blend import has_blend
         from kaggle_digits.records.members import MemberStore
 
         given = read_config(config) if isinstance(config, Path) else config

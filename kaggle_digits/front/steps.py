@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 from ensembles import api as ensembles
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
@@ -16,6 +17,9 @@ from kaggle_digits.shell.report import making
 from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
 from tuning.api import Study, Tuned
+
+if TYPE_CHECKING:
+    from ensembles.carried import Carried
 
 
 def tune(
@@ -271,20 +275,41 @@ def blend(
         )
 
 
+@overload
 def predict(
     competition: Loaded,
     images: str | Path | Sequence[str | Path],
     *,
     output: str | Path = "predictions.csv",
     invert: str = "auto",
-) -> Predicted:
+) -> Predicted: ...
+
+
+@overload
+def predict(
+    competition: Loaded, *, weights: str | Path, output: str | Path = "predictions.csv"
+) -> Carried: ...
+
+
+def predict(
+    competition: Loaded,
+    images: str | Path | Sequence[str | Path] = (),
+    *,
+    output: str | Path = "predictions.csv",
+    invert: str = "auto",
+    weights: str | Path | None = None,
+) -> Predicted | Carried:
     """Label new images by the members whose weights were kept.
+
+    With `weights` in place of `images`, the networks in that folder label the competition's test
+    images, joined as the blend they are of, and `output` is a submission.
 
     Args:
         competition: From `load`.
         images: A PNG, a folder of them, or a CSV in the form of test.csv; or several of these.
         output: The CSV file for labels and probabilities.
         invert: `auto` inverts images that are like the training images only so; `yes`, `no`.
+        weights: A folder of networks, as `kernel_weights` gathers them.
 
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
@@ -296,8 +321,13 @@ def predict(
         >>> predicted.labels  # doctest: +SKIP
         ('7',)
     """
+    from ensembles.carried import require_one_source
+
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
+        require_one_source(given, weights)
+        if weights is not None:
+            return ensembles.predict_test(place, Path(weights), Path(output))
         return ensembles.predict(
             place, [Path(one) for one in given], output=Path(output), invert=invert
         )
