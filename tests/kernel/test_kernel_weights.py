@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, competition_in: Any) -> Home:
 
 
 def run(*words: object) -> int:
-    """Call `kaggle-digits …` here, its output kept from that of `call`."""
-    with redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended:
         cli.cli([*map(str, words), "--quiet"], prog_name="kaggle-digits")
     return int(ended.value.code or 0)
 
@@ -70,7 +67,7 @@ def gathered(home: Home, call: Call, tmp_path: Path) -> Path:
 
 
 def test_the_blends_networks_become_a_private_data_set(
-    home: Home, call: Call, server: Any, tmp_path: Path
+    home: Home, call: Call, server: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ("weights", *home.shared, "--owner", "tester", "--dir", tmp_path / "weights")
     code, values, err = call(*words)
@@ -94,6 +91,7 @@ def test_the_blends_networks_become_a_private_data_set(
     assert code == 0 and again["state"] == "there already" and again["sent"] == []
     assert len(server.dataset_requests) == 1
     run("blend", *home.shared, "--method", "mean")
+    capfd.readouterr()
     code, other, _ = call(*words)
     run("blend", *home.shared, "--method", "geometric")
     assert code == 0 and other["state"] == "new version" and other["digest"] != values["digest"]
