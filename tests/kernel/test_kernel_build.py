@@ -60,14 +60,11 @@ def test_it_writes_a_script_and_its_metadata(call: Call, tmp_path: Path) -> None
     best = load_presets()["best"]
     assert (
         f"preset best, seed 0: search of {best.trials} trials, then the best {best.top_k} × "
-        f"{best.folds} folds, blended after each fold set, then once more with pseudo-labels"
+        f"{best.folds} folds, blended after each fold set"
     ) in head
     lines = [line.lstrip("# ") for line in head.splitlines() if "cv-train --preset" in line]
     beginning = "cv-train --preset best --seed 0 --top-k"
-    assert lines == [
-        *(f"{beginning} {k} --no-pseudo-label" for k in range(1, best.top_k + 1)),
-        f"{beginning} {best.top_k}",
-    ]
+    assert lines == [f"{beginning} {k}" for k in range(1, best.top_k + 1)]
     compile(text, str(script), "exec")
     about = json.loads((tmp_path / "d" / "kernel-metadata.json").read_text())
     assert about["id"] == "someone/kaggle-digits" and about["title"] == "Kaggle Digits"
@@ -189,8 +186,7 @@ def test_given_configurations_take_the_place_of_the_search(call: Call, tmp_path:
     assert [entry.config for entry in script.plan.ranked] == configs
     assert script.plan.top_k == 2
     words = [line[0] for line in script.given["commands"]]
-    # Each configuration, then all of them with pseudo-labels.
-    assert words == ["kernel", *["cv-train", "blend", "check"] * 3]
+    assert words == ["kernel", *["cv-train", "blend", "check"] * 2]
     text = (tmp_path / "d" / "kaggle_digits_kernel.py").read_text()
     assert f"configuration 2 ({configs[1].digest})" in text and "filters 16" in text
 
