@@ -1,5 +1,5 @@
-# `make demo` and `make test` need only Python 3.11 to 3.13, make and a C library: they install into
-# .venv first, with the exact versions of constraints.txt.
+# `make demo` and `make test` need only Python 3.11 to 3.13 and make, on Linux with glibc: they install
+# into .venv first, with the exact versions of constraints.txt.
 
 PYTHON ?= python3
 VENV := .venv

@@ -47,7 +47,7 @@ def main() -> None:
             rule = calibrate(LinearRule((1.0,)), mean, sets.labels)
             oof = rule.apply(mean[np.newaxis])
             judged = score(oof, sets.labels)
-            # No test rows: what they would be told hangs on the same exponents.
+            # No test rows: what they would be told depends on the same exponents.
             blend = Blend("mean", rule, oof, oof[:0], judged, judged)
             started = time.process_time()
             made, asked = with_neighbours(blend, sets.dataset, sets.folds, Silent())

@@ -6,6 +6,7 @@ what `kaggle_digits` and the wings' api modules make public.
 
 from __future__ import annotations
 
+import html
 import importlib
 import inspect
 import re
@@ -81,8 +82,11 @@ def _index() -> str:
 def _row(option: click.Parameter, context: click.Context) -> str:
     record = option.get_help_record(context)
     assert record is not None, "hidden options are not among them"
-    names, help_text = (" ".join(part.split()).replace("|", "\\|") for part in record)
-    return f"| `{names}` | {help_text} |"
+    names, help_text = (" ".join(part.split()) for part in record)
+    shown = f"`{names}`"
+    if "|" in names:  # what reads the page differs in how a bar is written within backticks
+        shown = f"<code>{html.escape(names).replace('|', '&#124;')}</code>"
+    return f"| {shown} | {help_text.replace('|', '&#124;')} |"
 
 
 def _filled(paragraph: str) -> str:
@@ -130,7 +134,12 @@ def _described(name: str, value: Any) -> str:
     if not callable(value):
         return f"{value!r}\n"
     doc = inspect.getdoc(value) or ""
-    parts = [f"```python\n{_signature(name, value)}\n```\n", _sections(doc)]
+    signatures = [_signature(name, value)]
+    if getattr(value, "_is_protocol", False):
+        methods = {key: one for key, one in vars(value).items() if inspect.isfunction(one)}
+        own = [_signature(key, one) for key, one in methods.items() if not key.startswith("_")]
+        signatures = [f"class {name}:", *(f"    def {one}" for one in own)]
+    parts = ["```python", *signatures, "```\n", _sections(doc)]
     if isinstance(value, type):
         rows = [
             f"| `{member}` | {_summary(one)} |"
@@ -175,6 +184,7 @@ def _type(annotation: Any) -> str:
 
 def _sections(doc: str) -> str:
     """Return a Google docstring as Markdown: text, and a list for each section."""
+    doc, _, example = doc.partition("\nExample:\n")
     out: list[str] = []
     in_entries = False
     for line in doc.splitlines():
@@ -189,6 +199,8 @@ def _sections(doc: str) -> str:
         else:
             in_entries = in_entries and not line.strip()
             out.append(line)
+    if example:
+        out += ["", "**Example**", "", "```pycon", textwrap.dedent(example).rstrip(), "```"]
     return "\n".join(out) + "\n"
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
 from kaggle_digits.core.keras_settings import require_backend
@@ -27,9 +27,6 @@ from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
-
-if TYPE_CHECKING:
-    from ensembles.carried import Carried
 
 
 def cross_validate(
@@ -54,6 +51,7 @@ def cross_validate(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
     fresh: bool = False,
     started: float | None = None,
     deadline: Deadline | None = None,
@@ -83,6 +81,8 @@ def cross_validate(
         pseudo_targets: One of `names.PSEUDO_TARGETS`; None for the probabilities.
         rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
             them.
+        class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for as
+            the configurations say.
         fresh: Start anew; the members that are there go once a new one is trained.
         started: `time.monotonic()` at which the time budget began; None for now.
         deadline: When the members have to be there, where that is before the budget's end.
@@ -99,6 +99,8 @@ def cross_validate(
             "--fresh was given with --add; one drops the members that the other adds to.",
             mend="Give one of them.",
         )
+    if class_weights is not None:
+        names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
     if rare is not None:
         names.require_known("rare", rare, names.RARE)
     for name, given, least, most in (
@@ -147,6 +149,9 @@ def cross_validate(
             folds=own,
             say=place.progress.say,
         )
+        if class_weights is not None:
+            weighted = (replace(one, class_weights=class_weights) for one in configs)
+            configs = list(dict.fromkeys(weighted))
         usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
         passes = epochs or usual
         settings = CrossValidationSettings(
@@ -231,11 +236,12 @@ def blend(
             train.csv and of test.csv.
         metric: What the competition is scored by, one of `names.METRICS`: its out-of-fold figure is
             told, `auto` chooses by it, and qwk names classes by thresholds fitted to it. None for
-            accuracy and log-loss.
+            what the workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
-        ConfigurationError: The method or the metric is unknown, or a file cannot be written there.
+        ConfigurationError: The method or the metric is unknown, the workspace keeps another metric,
+            or a file cannot be written there.
         ArtefactError: There are no members, or they are of other data.
         DataError: Predictions made elsewhere do not fit.
         InUseError: Another process trains or blends in this workspace.
@@ -248,6 +254,7 @@ def blend(
         from ensembles.blending import (
             account,
             evaluate_methods,
+            in_groups,
             make_blend,
             scored_by,
             submission_path,
@@ -260,13 +267,16 @@ def blend(
         from ensembles.pool import make_pool, other_folds, planned_folds
         from ensembles.tables import compared
         from kaggle_digits.records.members import MemberStore
+        from kaggle_digits.records.metric import scored, settle_metric
 
         files = [parse_extra(text) for text in extras]
         dataset = place.data()
-        if metric is not None:
-            from kaggle_digits.core.metrics import require_possible
-
-            require_possible(metric, dataset.competition.classes)
+        metric = settle_metric(workspace, metric, dataset)
+        dataset = scored(dataset, metric)
+        if metric in names.OF_PROBABILITIES and not dataset.competition.form.values:
+            progress.say(
+                f"blend: the sample submission asks for labels, of which {metric} says little"
+            )
         store = MemberStore(workspace)
         settings, keys = store.read_plan()
         folds = planned_folds(settings, dataset, workspace)
@@ -301,8 +311,11 @@ def blend(
             made = better if near.helps else made
             if near.effect is not None or neighbours:
                 asked, verdict = {"neighbours": near.to_json()}, near.verdict()
+        groups = None if dataset.groups is None else dataset.groups[pool.rows]
+        if groups is not None:
+            made = in_groups(made, labels, groups)
         if metric is not None:
-            made = scored_by(metric, made, labels, folds.of_row[pool.rows])
+            made = scored_by(metric, made, labels, folds.of_row[pool.rows], groups)
         about = account(made, pool, dataset, folds) | asked
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
@@ -327,14 +340,16 @@ def predict(
     place: Place,
     images: Sequence[Path],
     *,
+    model: Path | None = None,
     output: Path = Path("predictions.csv"),
     invert: str = "auto",
 ) -> Predicted:
-    """Label new images by the members whose weights were kept.
+    """Label new images by the members whose weights were kept, or by one network.
 
     Args:
         place: Gives data and workspace.
         images: Each an image file, a folder of them, or a CSV in the form of test.csv.
+        model: A network's file as `distil` writes it, .keras or .onnx; None for the members.
         output: The CSV file for labels and probabilities.
         invert: One of `names.INVERT`; auto inverts images that are like the training images only
             so.
@@ -342,60 +357,47 @@ def predict(
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
         DataError: Images cannot be read, are of another size, or none is like the training images.
-        ArtefactError: No network was kept, or one is broken.
+        ArtefactError: No network was kept, or one is broken, or of other images or classes.
     """
     names.require_known("invert", invert, names.INVERT)
     require_backend()
+    from ensembles import prediction
     from ensembles.likeness import Training, fit
-    from ensembles.prediction import predict_images, read_images, render, with_weights
-    from kaggle_digits.records.members import MemberStore
+    from kaggle_digits.core import portable
 
     require_output(output, "--output")
+    if model is not None:
+        portable.require_form("model", model)
     progress = place.progress
     dataset = place.data()
     competition = dataset.competition
-    store = MemberStore(place.workspace)
-    planned = store.read_plan()[1]
-    kept = with_weights(store, planned, dataset.digest)
-    new = read_images(images, competition, progress.say)
+    classes = competition.classes
+    predictor = (
+        prediction.of_members(place.workspace, dataset, progress)
+        if model is None
+        else prediction.of_file(model, competition)
+    )
+    new = prediction.read_images(images, competition, progress.say)
     seen = fit(new.names, new.pixels, new.opaque, Training(dataset.images), invert)
     for remark in seen.remarks():
         progress.say(f"predict: {remark}")
-    if len(kept) < len(planned):
-        progress.say(f"predict: {len(kept)} of {len(planned)} planned members have weights")
-    classes = competition.classes
-    found = predict_images(store, kept, seen.images, len(classes), progress)
-    write_bytes(output, render(new, found, classes))
+    if predictor.members < predictor.planned:
+        progress.say(
+            f"predict: {predictor.members} of {predictor.planned} planned members have weights"
+        )
+    found = predictor.predict(seen.images).astype("float64")
+    write_bytes(output, prediction.render(new, found, classes))
     return Predicted(
         names=new.names,
         probabilities=found,
         classes=classes,
         images=seen.images,
-        members=len(kept),
-        planned=len(planned),
+        members=predictor.members,
+        planned=predictor.planned,
         looks=seen,
         path=output,
+        model=model,
     )
-
-
-def predict_test(place: Place, weights: Path, output: Path) -> Carried:
-    """Label the data's test images by gathered networks, and write a submission.
-
-    Args:
-        place: Gives the data.
-        weights: The folder that `kernel weights` has filled.
-        output: The submission.
-
-    Raises:
-        ArtefactError: Networks are missing or broken.
-        ConfigurationError: The output cannot be written there.
-        DataError: The data are not of the kind that the networks are for.
-    """
-    require_backend()
-    from ensembles import carried
-
-    require_output(output, "--output")
-    return carried.predict_test(place, weights, output)
 
 
 def distil(

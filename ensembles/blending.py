@@ -15,10 +15,11 @@ from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.metrics import Figure, cut, figure, fit_thresholds
+from kaggle_digits.core.metrics import cut, fit_thresholds, judged
 from kaggle_digits.core.predictions import Score, score
+from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
-from kaggle_digits.ground.names import AUTO, require_known
+from kaggle_digits.ground.names import AUTO, RANKING, require_known
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
@@ -117,7 +118,7 @@ def make_blend(
         temperature: Calibrate it.
         metric: What `AUTO` chooses by, one of `names.METRICS`; None for log-loss and accuracy.
     """
-    if method == AUTO and metric not in (None, "accuracy", "log-loss"):
+    if method == AUTO and metric is not None and metric in RANKING:
         chosen = choose_by(metric, evaluations, labels)
     elif method == AUTO:
         chosen = choose(evaluations, labels)
@@ -134,7 +135,24 @@ def make_blend(
     )
 
 
-def scored_by(metric: str, blend: Blend, labels: np.ndarray, folds: np.ndarray) -> Blend:
+def in_groups(blend: Blend, labels: np.ndarray, groups: np.ndarray) -> Blend:
+    """Return a blend whose standard errors are those of groups, whose rows err together.
+
+    Args:
+        blend: What is judged.
+        labels: int64 [rows], of its rows.
+        groups: int64 [rows], what they have in common.
+    """
+    return replace(blend, honest=score(blend.oof, labels, groups))
+
+
+def scored_by(
+    metric: str,
+    blend: Blend,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Blend:
     """Return a blend with its out-of-fold figure by a metric, and the thresholds that qwk wants.
 
     Thresholds are fitted on all folds but one, and the figure is that of the one, for each in turn;
@@ -145,16 +163,11 @@ def scored_by(metric: str, blend: Blend, labels: np.ndarray, folds: np.ndarray) 
         blend: What is judged.
         labels: int64 [rows], of its rows.
         folds: int64 [rows], each row's fold.
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
-    if metric != "qwk":
-        return replace(blend, metric=figure(metric, blend.oof, labels))
-    answers = np.empty(len(labels), dtype=np.int64)
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        found = fit_thresholds(blend.oof[~held_out], labels[~held_out])
-        answers[held_out] = cut(blend.oof[held_out], found)
-    judged = figure(metric, blend.oof, labels, answers)
-    return replace(blend, metric=judged, thresholds=fit_thresholds(blend.oof, labels))
+    thresholds = fit_thresholds(blend.oof, labels) if metric == "qwk" else None
+    found = judged(metric, blend.oof, labels, folds, groups)
+    return replace(blend, metric=found, thresholds=thresholds)
 
 
 def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[str, Any]:
@@ -182,7 +195,7 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
             for extra in pool.extras
         ],
         "data_digest": dataset.digest,
-        **on_given_labels(blend, pool.rows, dataset),
+        **on_given_labels(blend, pool.rows, dataset, folds),
         "folds": folds.count,
         "set_folds": list(pool.folds),
         "seed": folds.seed,
@@ -190,21 +203,30 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
     }
 
 
-def on_given_labels(blend: Blend, rows: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+def on_given_labels(
+    blend: Blend, rows: np.ndarray, dataset: Dataset, folds: Folds
+) -> dict[str, Any]:
     """Return what was corrected in the labels, and the figures on those of train.csv.
 
     Args:
         blend: Judged on the corrected labels.
         rows: The places in train.csv of its out-of-fold rows.
         dataset: The data.
+        folds: Those that thresholds are fitted and judged on in turn.
 
     Returns:
         Nothing where there are no corrections.
     """
     if dataset.fixes is None:
         return {}
-    judged = score(blend.oof, dataset.given_labels[rows])
-    return {"labels": dataset.fixes.account() | figures("oof", judged) | {"rows": judged.rows}}
+    labels = dataset.given_labels[rows]
+    groups = None if dataset.groups is None else dataset.groups[rows]
+    found = score(blend.oof, labels, groups)
+    told = dataset.fixes.account() | figures("oof", found) | {"rows": found.rows}
+    if blend.metric is not None:
+        by_metric = judged(blend.metric.name, blend.oof, labels, folds.of_row[rows], groups)
+        told["metric"] = by_metric.to_json()
+    return {"labels": told}
 
 
 def figures(prefix: str, score: Score) -> dict[str, float]:

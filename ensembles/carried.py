@@ -15,12 +15,13 @@ import numpy as np
 
 from ensembles.neighbours import asked_again
 from ensembles.rules import rule_of
+from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.metrics import cut
 from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ConfigurationError, DataError
-from kaggle_digits.ground.files import write_bytes, write_json
+from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.sums import Sums
 from kaggle_digits.records.weights import Weights, checked_networks, read_weights
@@ -85,6 +86,8 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
         ArtefactError: Weights are missing or broken, or the output cannot be written.
         DataError: The data are not of the kind that the networks are for.
     """
+    require_backend()
+    require_output(output, "--output")
     weights = read_weights(folder)
     networks = checked_networks(folder, weights)
     dataset = place.data()

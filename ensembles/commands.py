@@ -76,6 +76,13 @@ from kaggle_digits.shell.console import Outcome
     help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
     "leave them out.  [default: refuse them]",
 )
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="balanced: rows of rare classes count more, those of each class the same together; for "
+    "macro-f1 and the like. Probabilities are then those of equally frequent classes.  [default: "
+    "as the configurations say, at first none]",
+)
 @track_option
 @fresh_option
 def cv_train(
@@ -98,6 +105,7 @@ def cv_train(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
 ) -> Outcome:
     """Train members: configurations × folds × seeds, augmented by albumentations.
 
@@ -127,6 +135,7 @@ def cv_train(
         pseudo_rounds=pseudo_rounds,
         pseudo_targets=pseudo_targets,
         rare=rare,
+        class_weights=class_weights,
         fresh=session.fresh,
     )
     return Outcome(
@@ -190,6 +199,12 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     help="Where the labels and probabilities go.",
 )
 @click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="One network as `distil` writes it, .keras or .onnx, in place of the members.",
+)
+@click.option(
     "--invert",
     type=click.Choice(names.INVERT),
     default="auto",
@@ -206,6 +221,7 @@ def predict(
     session: Session,
     *,
     paths: tuple[Path, ...] = (),
+    model: Path | None = None,
     output: Path = Path("predictions.csv"),
     invert: str = "auto",
     weights: Path | None = None,
@@ -214,9 +230,9 @@ def predict(
 
     The images must have the competition's height and width, or are scaled where its own were. They
     become grey or colour as the competition's are, transparent parts the training images'
-    background. Images that are not like the training
-    images are named; if none is, nothing is predicted. The networks are there if members were
-    trained with `cv-train --keep-weights`.
+    background. Images that are not like the training images are named; if none is, nothing is
+    predicted. The networks are there if members were trained with `cv-train --keep-weights`;
+    --model takes the one network that `distil` made in their place.
 
     With --weights, in place of --images, the networks in FOLDER label the test images of --data,
     joined as the blend that they are of, and --output is a submission. The test images may be
@@ -227,13 +243,14 @@ def predict(
     require_one_source(paths, weights)
     if weights is not None:
         return _predict_test(session, weights, output)
-    found = api.predict(session.place, paths, output=output, invert=invert)
+    found = api.predict(session.place, paths, model=model, output=output, invert=invert)
     images, looks = len(found.names), found.looks
     return Outcome(
         values={
             "predictions": str(output),
             "images": images,
             "members": found.members,
+            "model": None if model is None else str(model),
             "inverted": list(looks.inverted),
             "scaled": list(looks.scaled),
             "unlike_training": list(looks.odd),
@@ -247,7 +264,9 @@ def predict(
 
 
 def _predict_test(session: Session, weights: Path, output: Path) -> Outcome:
-    found = api.predict_test(session.place, weights, output)
+    from ensembles.carried import predict_test
+
+    found = predict_test(session.place, weights, output)
     return Outcome(
         values={
             "submission": str(output),
@@ -291,7 +310,8 @@ def _predict_test(session: Session, weights: Path, output: Path) -> Outcome:
     "--metric",
     type=click.Choice(names.METRICS),
     help="What the competition is scored by: tells its out-of-fold figure, is what --method auto "
-    "chooses by, and lets qwk name classes by thresholds.  [default: accuracy and log-loss]",
+    "chooses by, and lets qwk name classes by thresholds. Default: as the workspace keeps it; at "
+    "first accuracy and log-loss.",
 )
 @click.option(
     "--output",

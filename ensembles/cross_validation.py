@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from ensembles.duplicates import across_folds
 from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
@@ -104,7 +105,7 @@ class CrossValidationSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CrossValidated:
+class FinishedMembers:
     """What came of it.
 
     Args:
@@ -129,7 +130,7 @@ def cross_validate(
     clock: Callable[[], float] = time.monotonic,
     made: Callable[[], None] | None = None,
     deadline: Deadline | None = None,
-) -> CrossValidated:
+) -> FinishedMembers:
     """Train what is missing of configurations × folds × seeds.
 
     Whole fold sets come first: all folds of the best configuration, then those of the next, and the
@@ -158,6 +159,9 @@ def cross_validate(
     """
     started = clock()
     folds = make_folds(dataset, settings.folds, settings.seed, workspace, settings.rare)
+    doubt = across_folds(dataset.images, folds.of_row).doubt(grouped=dataset.together is not None)
+    if doubt:
+        progress.say(f"cv-train: {doubt}")
     with open_engine(dataset, workspace, settings.resources, progress) as engine:
         trainer = Trainer(
             dataset,
@@ -176,7 +180,7 @@ def cross_validate(
             keys = campaign.train_all()
         else:
             keys = campaign.train_within(deadline or Deadline(settings.budget, started, clock))
-    return CrossValidated(keys, trainer.trained, trainer.known, trainer.augmenting)
+    return FinishedMembers(keys, trainer.trained, trainer.known, trainer.augmenting)
 
 
 class _Campaign:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.duplicates import across_folds
+from ensembles.pool import planned_folds
 from ensembles.stored import blend_of
 from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.ground import seeds
@@ -53,6 +55,7 @@ def data(subject: Subject) -> Section:
             | ({} if dataset.fixes is None else {"labels": dataset.fixes.counts()})
         ),
         *_class_counts(subject, dataset),
+        *_across_folds(subject, dataset),
         _statistics(dataset),
         *_sheet(subject, dataset),
     ]
@@ -75,6 +78,21 @@ def _class_counts(subject: Subject, dataset: Dataset) -> list[Part]:
     elif not said:
         said = [subject.missing("What is predicted in test.csv is not known yet.", "blend")]
     return [charts.bars("Classes", "share of the images", classes, series), *said]
+
+
+def _across_folds(subject: Subject, dataset: Dataset) -> list[Part]:
+    store = MemberStore(subject.workspace)
+    try:
+        if not store.has_plan():
+            return []
+        folds = planned_folds(store.read_plan()[0], dataset, subject.workspace)
+    except ArtefactError:
+        return []  # told where members are shown
+    found = across_folds(dataset.images, folds.of_row)
+    doubt = found.doubt(grouped=dataset.together is not None)
+    if doubt:
+        return [Text(f"Among the training images, {doubt}.", is_warning=True)]
+    return [Text("Next to no training image is nearly the same as one of another fold.")]
 
 
 def _shift(classes: Sequence[str], known: np.ndarray, predicted: np.ndarray) -> Text:

@@ -68,7 +68,7 @@ def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarra
         probabilities: Out-of-fold softmax, float [members, rows, classes].
         labels: int64 [rows].
     """
-    # As small as can be: each is held against each.
+    # As small as can be: each is compared with each.
     choices = probabilities.argmax(axis=2).astype(np.min_scalar_type(probabilities.shape[2]))
     wrong = choices != labels
     agreement = np.stack([(choices == one).mean(axis=1) for one in choices])

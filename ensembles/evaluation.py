@@ -28,8 +28,9 @@ from ensembles.methods import Method, calibrate
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.hardware import available_threads
-from kaggle_digits.core.metrics import higher_is_better, is_as_good, measure, samples
+from kaggle_digits.core.metrics import is_as_good, measure, samples
 from kaggle_digits.core.predictions import Score, row_losses, score
+from kaggle_digits.ground.figures import higher_is_better
 
 _THREADS = 4  # each holds a copy of the rows it fits on
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point

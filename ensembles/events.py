@@ -50,7 +50,9 @@ def of_blend(found: Blended, seed: int, submission: Path) -> Event:
             "folds": about["folds"],
             "data": about["data_digest"],
         },
-        scores=_figures(about, "oof") | known({"temperature": about["temperature"]}),
+        scores=_figures(about, "oof")
+        | _metric(about)
+        | known({"temperature": about["temperature"]}),
         artefacts={"submission": submission, "predictions": found.predictions},
     )
 
@@ -84,6 +86,14 @@ def _member(key: MemberKey, record: Mapping[str, Any]) -> Event:
         scores=known({name: judged.get(name) for name in FIGURES})
         | {"seconds": float(record["seconds"])},
     )
+
+
+def _metric(about: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the competition is scored by, where that is no figure that is told anyway."""
+    found = about.get("metric")
+    if found is None or found["name"] in ("accuracy", "log-loss"):
+        return {}
+    return {f"oof_{found['name']}": found["value"], f"oof_{found['name']}_se": found["se"]}
 
 
 def _figures(about: Mapping[str, Any], prefix: str) -> dict[str, float]:

@@ -90,7 +90,7 @@ def parse_extra(text: str) -> ExtraFiles:
 
 
 def read_extra(files: ExtraFiles, dataset: Dataset) -> Extra:
-    """Read an extra and hold it against the data.
+    """Read an extra and check it against the data.
 
     Args:
         files: Where it lies.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.duplicates import NEAR, Pair, near_duplicates
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, pool_of
-from ensembles.suspects import NEAR, Pair, Suspects, hesitations, near_duplicates, suspects
+from ensembles.suspects import Suspects, hesitations, suspects
 from kaggle_digits.core.data.fixes import COLUMNS, EXCLUDE, harmless
 from kaggle_digits.core.data.provenance import EMBEDDED
 from kaggle_digits.core.predictions import row_losses
@@ -163,7 +164,7 @@ def _hardest(losses: np.ndarray, labels: np.ndarray, named: np.ndarray, classes:
     """Return the places to show, the highest loss first: of each pair of classes some."""
     order = np.argsort(-losses, kind="stable")
     pair = labels[order] * classes + named[order]
-    # The how-manieth of its pair each place is, so that every cell of the matrix opens something.
+    # The rank of each place within its pair, so that every cell of the matrix opens something.
     by_pair = np.argsort(pair, kind="stable")
     sorted_pair = pair[by_pair]
     starts = np.r_[0, np.flatnonzero(np.diff(sorted_pair)) + 1]

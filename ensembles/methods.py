@@ -36,7 +36,7 @@ class Method:
 
     Args:
         name: Its name on the command line.
-        is_fitted: Whether its rule hangs on the labels.
+        is_fitted: Whether its rule depends on the labels.
         fit: From probabilities, float [members, rows, classes], and labels, int64 [rows], to the
             rule. Methods that are not fitted look at the shape only.
     """

@@ -7,7 +7,7 @@ image of a class.
 
 Why the figures stay honest: a row's neighbours come from the folds whose labels its members have
 seen, never from its own fold; its exponents are fitted on the rows of the other folds; which rows
-are unsure hangs on no label. If what it brings cannot be told from noise, the blend stays as it is.
+are unsure depends on no label. Where the gain cannot be told from noise, the blend stays as it is.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def small_first(candidate: Candidate, left: float, prices: Prices) -> Allotment 
         seconds = prices.seconds(candidate, twice)
         fits = seconds <= left * (SMALL_SHARE - _FIRST_SMALL_SHARE)
         return Allotment(candidate, twice, seconds) if fits and twice < most else None
-    # Where it is too dear for two, there is one, if need be of a single epoch.
+    # Where it is too costly for two, there is one, if need be of a single epoch.
     for share in (_FIRST_SMALL_SHARE, SMALL_SHARE):
         epochs = _most_epochs(candidate, 1, left * share, prices)
         if epochs is not None:

@@ -6,10 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kaggle_digits.core import portable
 from kaggle_digits.core.data.columns import arrange_one, read_header
 from kaggle_digits.core.data.decoding import UndecodableError, as_colour, as_grey, decode, fitted
 from kaggle_digits.core.data.source import Source, open_packed
@@ -19,8 +22,12 @@ from kaggle_digits.ground.competition import Competition, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
 from kaggle_digits.ground.filenames import is_image, is_table
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore, require_same
 from kaggle_digits.records.plan import MemberKey
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
 
 _MEND = "Give a folder of image files, an image file, or a CSV."
 IMAGE, LABEL, PROBABILITY = "image", "label", "p_"
@@ -71,6 +78,47 @@ def read_images(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """What labels new images.
+
+    Args:
+        predict: From uint8 [n, height, width], in colour [n, height, width, 3], to probabilities,
+            float [n, classes].
+        members: How many members predict; 0 where a network of a file does.
+        planned: How many are in the plan.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    members: int = 0
+    planned: int = 0
+
+
+def of_members(workspace: Workspace, dataset: Dataset, progress: Progress) -> Predictor:
+    """Return the planned members whose networks were kept.
+
+    Raises:
+        ArtefactError: There is no plan, a member is of other data, or no network was kept.
+    """
+    store = MemberStore(workspace)
+    planned = store.read_plan()[1]
+    kept = with_weights(store, planned, dataset.digest)
+    classes = len(dataset.competition.classes)
+    predict = partial(predict_images, store, kept, classes=classes, progress=progress)
+    return Predictor(predict, len(kept), len(planned))
+
+
+def of_file(path: Path, competition: Competition) -> Predictor:
+    """Return the network of a file, as `distil` writes it.
+
+    Raises:
+        ConfigurationError: It is not there, or cannot be run here.
+        ArtefactError: It is no such network, or one of other images or classes.
+    """
+    size = competition.height, competition.width, competition.planes
+    return Predictor(portable.open_network(path, size, competition.classes))
+
+
 def with_weights(store: MemberStore, keys: Sequence[MemberKey], data: str) -> list[MemberKey]:
     """Return the planned members whose networks were kept.
 
@@ -104,7 +152,7 @@ def predict_images(
     Args:
         store: Where the members are.
         keys: Members whose networks were kept.
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width], in colour [n, height, width, 3].
         classes: Number of classes.
         progress: Told of every member.
 

@@ -14,8 +14,9 @@ from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, pool_of
 from ensembles.tables import against_mean, method_rows, on_given_labels
+from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.durations import duration
-from kaggle_digits.ground.figures import accuracy_text, error_bound
+from kaggle_digits.ground.figures import Figure, accuracy_text, error_bound
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
@@ -190,19 +191,31 @@ def _blend_facts(about: dict[str, Any]) -> Facts:
         "OOF log-loss": f"{about['oof_log_loss']:.5f} ± {about['oof_log_loss_se']:.5f}",
         "images judged": f"{about['rows']:,}",
     }
+    facts = _metric(about) | facts
     facts |= on_given_labels(about)
     if about.get("temperature") is not None:
         facts["temperature"] = f"{about['temperature']:.3f}"
     return Facts(facts)
 
 
+def _metric(about: dict[str, Any]) -> dict[str, str]:
+    """Return what the competition is scored by, where it was said and is no other figure here."""
+    if "metric" not in about:
+        return {}
+    found = Figure.from_json(Fields(about["metric"]))
+    return {} if found.name in ("accuracy", "log-loss") else {f"OOF {found.name}": str(found)}
+
+
 def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
     right = round(about["oof_accuracy"] * about["rows"])
     low, high = _wilson(right, about["rows"])
     words = f"blend --method {shlex.quote(about['method'])}"
+    if "metric" in about:
+        words += f" --metric {about['metric']['name']}"
     return Section(
         parts,
-        top={
+        top=_metric(about)
+        | {
             "OOF accuracy": f"{about['oof_accuracy']:.5f} (95 %: {low:.5f} to {high:.5f})",
             "OOF log-loss": f"{about['oof_log_loss']:.5f} ± {about['oof_log_loss_se']:.5f}",
             "wrong": f"{about['rows'] - right:,} of {about['rows']:,} images",

@@ -288,13 +288,14 @@ class Predicted(Shown):
 
     Args:
         names: The images' names, n of them.
-        probabilities: float64 [n, classes], the mean over members.
+        probabilities: float64 [n, classes], the mean over members, or those of one network.
         classes: Names of the columns.
         images: As the networks saw them, uint8 [n, height, width] or [n, height, width, 3].
-        members: How many members predicted.
+        members: How many members predicted; 0 where a network of `model` did.
         planned: How many are in the plan.
         looks: What was done to the images, and which are not like the training images.
         path: The CSV file.
+        model: The network that predicted in place of the members; None where they did.
     """
 
     names: tuple[str, ...]
@@ -305,6 +306,7 @@ class Predicted(Shown):
     planned: int
     looks: Fitted
     path: Path
+    model: Path | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -327,7 +329,12 @@ class Predicted(Shown):
     def facts(self) -> Mapping[str, str]:
         """Return who predicted, and what was done to the images."""
         total = len(self.names)
-        return {"members": f"{self.members} of {self.planned}"} | {
+        who = (
+            {"members": f"{self.members} of {self.planned}"}
+            if self.model is None
+            else {"network": str(self.model)}
+        )
+        return who | {
             name: f"{len(found)} of {total} images"
             for name, found in (
                 ("inverted", self.looks.inverted),

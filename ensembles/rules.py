@@ -2,7 +2,7 @@
 
 A rule takes float [members, rows, classes] and gives float64 [rows, classes] whose rows sum to 1.
 Sums run over the members one after another, not through a matrix product, so that the result does
-not hang on the number of threads.
+not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def read_arrays(
             array = load_array(path)
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{path} cannot be read: {error}.", mend=_MEND) from error
-        require_softmax(array, (rows, classes), str(path))
+        require_softmax(array, (rows, classes), str(path), _MEND)
         arrays.append(array)
     return arrays[0], arrays[1]
 
@@ -114,10 +114,7 @@ def require_form(output: Path) -> None:
     Raises:
         ConfigurationError: It is such a name.
     """
-    if output.suffix not in (".keras", ".onnx"):
-        raise ConfigurationError(
-            f"--output was given as {output}; expected a name that ends in .keras or .onnx."
-        )
+    portable.require_form("output", output)
     if output.suffix == ".onnx" and (reason := _no_onnx()):
         raise ConfigurationError(f"--output was given as {output}; {reason[0]}.", mend=reason[1])
 
@@ -254,7 +251,7 @@ def pace(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> flo
 def ensemble_pace(store: MemberStore, keys: Sequence[MemberKey], images: np.ndarray) -> float:
     """Return images per second of all members' networks together, one after the other.
 
-    One network of each configuration is timed; its alike take as long.
+    One network of each configuration is timed; the others like it take as long.
 
     Raises:
         ArtefactError: A network is broken.
@@ -292,7 +289,8 @@ def _store(
     reason = _no_onnx()
     if reason is None:
         images = dataset.test_images
-        out[ONNX] = portable.onnx_bytes(portable.load(network))
+        classes = dataset.competition.classes
+        out[ONNX] = portable.onnx_bytes(portable.load(network), classes)
         answers = portable.OnnxNetwork(out[ONNX]).predict
         of_onnx = {
             "onnx_bytes": len(out[ONNX]),

@@ -85,9 +85,9 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         "OOF accuracy": accuracy_text(honest.accuracy, honest.accuracy_se, honest.rows, 5),
         "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
     }
-    if blend.metric is not None:
+    if blend.metric is not None and blend.metric.name not in ("accuracy", "log-loss"):
         facts[f"OOF {blend.metric.name}"] = str(blend.metric)
-    if fitted != honest:
+    if (fitted.accuracy, fitted.log_loss) != (honest.accuracy, honest.log_loss):
         facts["as fitted"] = (
             f"{fitted.accuracy:.5f}, log-loss {fitted.log_loss:.5f}: on the rows that chose the "
             "weights, which flatters"

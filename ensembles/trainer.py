@@ -332,7 +332,7 @@ def _member_seed(
     seed: int, config: TrainingConfig, fold: int, repeat: int, pseudo_round: int
 ) -> int:
     # Every member walks through the bank in an order of its own, so that members do not share what
-    # one order happens to teach; and a member's seed does not hang on which others are trained.
+    # one order happens to teach; and a member's seed does not depend on which others are trained.
     which: list[Any] = [seed, config.digest, fold]
     if repeat or pseudo_round:
         which += [repeat, pseudo_round]

@@ -6,10 +6,11 @@
     ran = kd.run(competition)
     ran.oof_accuracy, ran.oof_accuracy_se, ran.submission
 
-Floors, imports run down only: `front` (this API) → the wings `tuning`, `ensembles`, `submissions`
-and `kernel`, which never import one another → `shell` (command line) → `records` (what the wings
-leave to one another) → `core` (data, networks, training) → `ground` (values, files, errors;
-standard library only).
+Layers, each of which imports only those below it: `front` (this API); the packages `tuning`,
+`ensembles`, `submissions` and `kernel`, which never import one another; `shell` (command line);
+`kaggle_service` (Kaggle's client); `records` (files that one of the four packages writes and
+another reads); `engine` (who runs tasks); `core` (data, networks, training); `ground` (values,
+files, errors; standard library only).
 """
 
 import importlib
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from kaggle_digits.shell.chain import Ran as Ran
     from kaggle_digits.shell.report.making import Reported as Reported
     from submissions.api import Checked as Checked
-    from tuning.api import Study as Study
-    from tuning.api import Tuned as Tuned
+    from tuning.results import Study as Study
+    from tuning.results import Tuned as Tuned
 
 _PLACES = {
     "ensembles.results": ("Blended", "CrossValidated", "Distilled", "Members", "Predicted"),
@@ -82,7 +83,7 @@ _PLACES = {
     "kaggle_digits.shell.chain": ("Ran",),
     "kaggle_digits.shell.report.making": ("Reported",),
     "submissions.api": ("Checked",),
-    "tuning.api": ("Study", "Tuned"),
+    "tuning.results": ("Study", "Tuned"),
 }  # fmt: skip
 """Where each public name lives; its module is imported when the name is first used."""
 

@@ -96,6 +96,7 @@ def build(
     fixes: Fixes | None = None,
     reading: Sequence[str] = (),
     predict_only: Path | None = None,
+    metric: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
 
@@ -115,6 +116,7 @@ def build(
         reading: Options by which the data are read, such as `--image-size` and its value.
         predict_only: The folder of networks that `gather` has filled: the script trains nothing and
             predicts with these; None for one that trains.
+        metric: What the competition is scored by; None where nobody said.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
@@ -161,6 +163,7 @@ def build(
         reading=shlex.join(reading),
         weights=weights,
         weights_digest="" if networks is None else networks.digest,
+        metric=metric or "",
     )
     sources = read_sources()
     script = render(plan, sources)

@@ -14,6 +14,7 @@ from kaggle_digits.ground.artefacts import FormError, read_artefact
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell.cli import load_command
 from kaggle_digits.shell.command import Command, Session, command
@@ -113,6 +114,7 @@ def build(
         goes_on=goes_on or "",
         budget=parse_duration(time_budget) if time_budget is not None else None,
         reading=session.reading(),
+        metric=kept_metric(session.workspace),
         fixes=session.fixes(),
         predict_only=weights if predict_only else None,
     )
@@ -290,9 +292,9 @@ def fetch(
 ) -> Outcome:
     """Take the members and the submission of the kernel's last run into the workspace.
 
-    Every file is held against the checksum its run wrote. What was made by other code or on other
-    data is refused; the rest joins the plan of members, and `blend` mixes it with those trained
-    here, whatever the folds of either.
+    Every file is checked against the checksum its run wrote. What was made by other code or on
+    other data is refused; the rest joins the plan of members, and `blend` mixes it with those
+    trained here, whatever the folds of either.
     """
     which = name or api.built_name(folder)
     found = api.fetch(which, session.dataset(), session.workspace, session.console)

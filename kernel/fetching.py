@@ -122,7 +122,7 @@ def fetch(
 
 
 class _Parcel:
-    """The files of one output, each held against kernel.json."""
+    """The files of one output, each checked against kernel.json."""
 
     def __init__(self, kernels: KaggleKernels, output: Output, name: str) -> None:
         self._kernels = kernels

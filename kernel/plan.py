@@ -55,6 +55,7 @@ class Plan:
         weights: `owner/slug` of the data set with the networks to predict with, where nothing is
             trained; empty where members are.
         weights_digest: What these networks must have; empty for none.
+        metric: What the competition is scored by, one of `names.METRICS`; empty where nobody said.
 
     Raises:
         ConfigurationError: There is no such preset.
@@ -77,6 +78,7 @@ class Plan:
     reading: str = ""
     weights: str = ""
     weights_digest: str = ""
+    metric: str = ""
 
     def __post_init__(self) -> None:
         """Check the preset, so that a plan that exists has commands."""
@@ -138,7 +140,7 @@ class Plan:
         for stage in stages:
             found += [
                 ["cv-train", *self._shared(), "--top-k", *stage, *self._members()],
-                ["blend", *self._shared(), "--output", SUBMISSION],
+                ["blend", *self._shared(), *self._metric(), "--output", SUBMISSION],
                 ["check", SUBMISSION],
             ]
         return found
@@ -208,7 +210,7 @@ class Plan:
         if self.ranked:
             return [self._adopt() + self._labels()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
-        return [["tune", *self._shared(), "--race", "0", *extra]]
+        return [["tune", *self._shared(), *self._metric(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
         return ["kernel", "adopt", RANKING, "--seed", str(self.seed), *shlex.split(self.reading)]
@@ -219,6 +221,9 @@ class Plan:
     def _shared(self) -> list[str]:
         given = [*shlex.split(self.reading), *self._labels()]
         return ["--preset", self.preset, "--seed", str(self.seed), *given]
+
+    def _metric(self) -> list[str]:
+        return ["--metric", self.metric] if self.metric else []
 
     def _labels(self) -> list[str]:
         return ["--labels", LABELS] if self.labels else []

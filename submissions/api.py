@@ -23,6 +23,7 @@ from kaggle_digits.ground.slugs import split_id
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.code_submissions import KernelSubmissions
+from kaggle_digits.records.metric import kept_metric, scored
 from kaggle_digits.shell.display import Shown
 from submissions import asking, kernel_runs
 from submissions.download import Downloaded
@@ -31,14 +32,14 @@ from submissions.forecast import Forecast, forecast
 from submissions.leaderboard import Summary, summarise
 from submissions.ledger import Ledger, Record
 from submissions.noise import public_rows
-from submissions.scoreboard import LocalScore, LocalScoreboard, find_truth, score
+from submissions.sameness import find_same
+from submissions.scoreboard import LocalScore, LocalScoreboard, figure_of, find_truth, score
 from submissions.sending import (
     About,
     Service,
     Submitted,
     catch_up,
     compose_message,
-    find_same,
     read_about,
     wait_until_scored,
 )
@@ -46,7 +47,8 @@ from submissions.sending import submit as send
 from submissions.validation import SubmissionFile, read_file, validate
 
 if TYPE_CHECKING:
-    from kaggle_digits.core.metrics import Figure
+    from kaggle_digits.core.data import Dataset
+    from kaggle_digits.ground.figures import Figure
 
 SHARE = 0.25
 """Part of the test rows that Kaggle's public score is usually taken on."""
@@ -116,7 +118,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SubmissionList:
     """What was submitted.
 
     Args:
@@ -173,14 +175,16 @@ def open_service(
         if kernel is not None:
             return KernelSubmissions(short_name(competition), *split_id(kernel))
         return KaggleClient(short_name(competition))
-    dataset = place.data()
+    dataset, metric = _data(place), kept_metric(place.workspace)
     known = find_truth(truth, dataset) if scoring else None
     if scoring and known is None:
         raise ConfigurationError(
             "The local scoreboard needs the true labels, which this data does not have.",
             mend="Give them as --truth labels.csv, an id and a label in each line.",
         )
-    return LocalScoreboard(place.workspace, dataset.digest, known, share, dataset.competition)
+    # Scores of two metrics are not compared: each has a board of its own.
+    name = dataset.digest if metric in (None, "accuracy") else f"{dataset.digest}-{metric}"
+    return LocalScoreboard(place.workspace, name, known, share, dataset.competition, metric)
 
 
 def check(place: Place, file: Path | None = None, truth: Path | None = None) -> Checked:
@@ -196,36 +200,31 @@ def check(place: Place, file: Path | None = None, truth: Path | None = None) -> 
         DataError: The first rule it breaks, with the line.
     """
     path = _find(place.workspace, file)
-    submission = validate(read_file(path), str(path), place.data())
+    submission = validate(read_file(path), str(path), _data(place))
     known = find_truth(truth, place.data())
     local = score(submission.ids, submission.labels, known) if known is not None else None
-    by_metric = None if known is None else _by_metric(path, submission, known)
+    by_metric = None
+    if known is not None:
+        by_metric = _by_metric(path, submission, known, kept_metric(place.workspace))
     return Checked(path, submission, local, by_metric)
 
 
-def _by_metric(path: Path, submission: SubmissionFile, truth: Mapping[str, str]) -> Figure | None:
-    """Return the figure by the metric that a submission was blended for, where it can be told."""
-    metric, competition = read_about(path, submission).metric, submission.competition
+def _by_metric(
+    path: Path, submission: SubmissionFile, truth: Mapping[str, str], kept: str | None
+) -> Figure | None:
+    """Return the figure by what a submission is scored by, where it can be told."""
+    metric, competition = read_about(path, submission).metric or kept, submission.competition
     if metric is None or competition is None or metric == "accuracy":
         return None
-    import numpy as np
-
-    from kaggle_digits.core.metrics import figure
-
-    place = {label: index for index, label in enumerate(competition.classes)}
-    labels = np.array([place[truth[key]] for key in submission.ids])
-    named = np.array([place[label] for label in submission.labels])
-    if submission.values:
-        probabilities = np.zeros((len(labels), len(place)))
-        columns = [place[label] for _, label in competition.form.values]
-        probabilities[:, columns] = np.array(submission.values)
-        if len(columns) == 1:
-            probabilities[:, 1 - columns[0]] = 1 - probabilities[:, columns[0]]
-    elif metric in ("auc", "log-loss"):
+    if metric in names.OF_PROBABILITIES and not submission.values:
         return None
-    else:
-        probabilities = np.eye(len(place))[named]
-    return figure(metric, probabilities, labels, named)
+    wanted = [truth[key] for key in submission.ids]
+    return figure_of(metric, competition, submission.labels, submission.values, wanted)
+
+
+def _data(place: Place) -> Dataset:
+    """Return the data, with the form of submissions that suits what they are scored by."""
+    return scored(place.data(), kept_metric(place.workspace))
 
 
 def download(
@@ -287,7 +286,7 @@ def look_ahead(
         kernel = service.kernel
     else:
         path, kernel = _find(place.workspace, file), None
-    submission = validate(read_file(path), str(path), place.data())
+    submission = validate(read_file(path), str(path), _data(place))
     submission = dataclasses.replace(submission, kernel=kernel)
     about = read_about(path, submission)
     if about == About():  # a copy of blend's file, perhaps, that lies elsewhere
@@ -296,7 +295,8 @@ def look_ahead(
         if ask:
             catch_up(service, ledger, place.workspace, place.progress)
         earlier = ledger.all(service.name, service.competition)
-    ahead = forecast(submission, about, earlier, place.workspace, share)
+    metric = kept_metric(place.workspace) or about.metric
+    ahead = forecast(submission, about, earlier, place.workspace, share, metric)
     return Ahead(path, submission, about, ahead)
 
 
@@ -370,7 +370,9 @@ def submit(
     return Submitted(record, done.sent, done.limits)
 
 
-def submissions(place: Place, service: Service, *, ask: bool = True, every: bool = False) -> Listed:
+def submissions(
+    place: Place, service: Service, *, ask: bool = True, every: bool = False
+) -> SubmissionList:
     """Return what was submitted, from here and elsewhere.
 
     Args:
@@ -390,7 +392,7 @@ def submissions(place: Place, service: Service, *, ask: bool = True, every: bool
             except ServiceError as error:
                 remark = f"{error.message} Shown is what was known before."
         records = ledger.all() if every else ledger.all(service.name, service.competition)
-    return Listed(tuple(records), remark)
+    return SubmissionList(tuple(records), remark)
 
 
 def leaderboard(
@@ -410,10 +412,11 @@ def leaderboard(
     """
     look = asking.ask if ask else asking.remember
     with open_ledger(place, reading=True) as ledger:
-        records, board = look(service, ledger, place.workspace, place.progress)
+        metric = kept_metric(place.workspace)
+        records, board = look(service, ledger, place.workspace, place.progress, metric)
     known = [record.rows for record in records if record.rows]
     rows = max(known) if known else len(place.data().test_ids)
-    return summarise(records, board, public_rows(rows, share))
+    return summarise(records, board, public_rows(rows, share), metric)
 
 
 def require_share(share: float) -> None:

@@ -16,7 +16,11 @@ from submissions.sending import Service, catch_up
 
 
 def ask(
-    service: Service, ledger: Ledger, workspace: Workspace, progress: Progress
+    service: Service,
+    ledger: Ledger,
+    workspace: Workspace,
+    progress: Progress,
+    metric: str | None = None,
 ) -> tuple[list[Record], Board | None]:
     """Ask for our submissions and for the board, and note each one's place on it.
 
@@ -36,7 +40,7 @@ def ask(
     records = []
     for record in ledger.all(service.name, service.competition):
         if record.public is not None and board is not None:
-            rank, count = board.place(record.public, teams.get(record.ref or 0, ""))
+            rank, count = board.place(record.public, teams.get(record.ref or 0, ""), metric)
             if (record.rank, record.teams) != (rank, count):
                 record = ledger.change(record, rank=rank, teams=count)
         records.append(record)
@@ -44,7 +48,11 @@ def ask(
 
 
 def remember(
-    service: Service, ledger: Ledger, workspace: Workspace, progress: Progress
+    service: Service,
+    ledger: Ledger,
+    workspace: Workspace,
+    progress: Progress,
+    metric: str | None = None,
 ) -> tuple[list[Record], Board | None]:
     """Return what `ask` returned when it was last called, without asking anybody.
 

@@ -51,16 +51,15 @@ _truth: Decorator = click.option(
 )
 
 
-@command("check", short_help="Check a submission file; score it where the truth is.")
+@command("check", short_help="Check a submission file; score it where the truth is known.")
 @click.argument("file", type=_FILE, required=False)
 @_truth
 def check(session: Session, *, file: Path | None = None, truth: Path | None = None) -> Outcome:
     """Check a submission FILE against the competition, and score it where the truth is known.
 
     Header, ids and their count, labels, doubled lines, encoding and line endings; rows may stand in
-    any order. Without
-    FILE it is the one that `blend` wrote. The truth is known for the embedded digits, and
-    elsewhere from --truth.
+    any order. Without FILE it is the one that `blend` wrote. The truth is known for the embedded
+    digits, and elsewhere from --truth.
     """
     _require_file(session, file)
     found = api.check(session.place, file, truth)
@@ -285,7 +284,7 @@ def leaderboard(
             "plot": str(plot) if is_drawn else None,
         },
         rows=tables.board_rows(summary, session.console.width) if summary.standings else (),
-        drawing=drawing.draw_strips(summary.standings),
+        drawing=drawing.draw_strips(summary),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
         written={"plot": str(plot)} if is_drawn else {},
         next_command=None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import Chart
 from submissions.forecast import Change, Difference, Forecast
 from submissions.leaderboard import Standing, Summary
+from submissions.noise import limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,6 @@ _TITLE = 0.5  # a section's title, in the height of a line of images
 _STRIP = 48
 _CAPTION = 12  # signs above an image
 _Z95 = 1.959964
-_SHARE = (0.0, 1.0)
 NO_SCORE = "No submission has a public score yet."
 
 
@@ -97,67 +98,85 @@ def charts_of(summary: Summary) -> list[Chart]:
     """
     standings = [one for one in summary.standings if one.record.public is not None]
     judged = [one for one in standings if one.gap is not None]
-    return ([_by_date(standings)] if standings else []) + ([_against(judged)] if judged else [])
+    scale = _Scale(summary.metric)
+    return ([_by_date(standings, scale)] if standings else []) + (
+        [_against(judged, scale)] if judged else []
+    )
 
 
-def _by_date(standings: Sequence[Standing]) -> Chart:
+class _Scale:
+    """The scale of a competition's scores.
+
+    Args:
+        metric: What they are; None for accuracy.
+    """
+
+    def __init__(self, metric: str | None) -> None:
+        self.name = metric or "accuracy"
+        self._least, self._most = limits(metric)
+        bounded = math.isfinite(self._most)
+        self.limits = (self._least, self._most) if bounded else None
+
+    def band(self, score: float, one: Standing) -> tuple[float, float]:
+        """Return where 95 % of the noise around a score lies."""
+        half = _Z95 * (one.gap.sd if one.gap else 0.0)
+        return max(score - half, self._least), min(score + half, self._most)
+
+
+def _by_date(standings: Sequence[Standing], scale: _Scale) -> Chart:
     names = [f"#{one.record.ref}" for one in standings]
     points, ends, public = [], [], []
     for index, one in enumerate(standings):
         public.append((float(index), one.record.public or 0.0))
-        if one.gap is not None:
-            points.append((float(index), one.record.cv_accuracy or 0.0))
-            ends.append(_band(one.record.cv_accuracy or 0.0, one))
+        if one.gap is not None and one.cv is not None:
+            points.append((float(index), one.cv[0]))
+            ends.append(scale.band(one.cv[0], one))
     return charts.plot(
         "Scores by date",
         Axis("submission, by date", names=names),
-        Axis("accuracy", limits=_SHARE),
+        Axis(scale.name, limits=scale.limits),
         [Series("CV, with 95 % of the noise", points, ends), Series("public", public)],
         note="Where the public score is within the noise, chance explains its distance from CV.",
     )
 
 
-def _against(standings: Sequence[Standing]) -> Chart:
-    points = [(one.record.cv_accuracy or 0.0, one.record.public or 0.0) for one in standings]
-    ends = [_band(one.record.public or 0.0, one) for one in standings]
+def _against(standings: Sequence[Standing], scale: _Scale) -> Chart:
+    points = [(one.cv[0] if one.cv else 0.0, one.record.public or 0.0) for one in standings]
+    ends = [scale.band(one.record.public or 0.0, one) for one in standings]
     names = [f"#{one.record.ref}" for one in standings]
     return charts.plot(
         "CV against public score",
-        Axis("CV accuracy", limits=_SHARE),
-        Axis("public score", limits=_SHARE),
+        Axis(f"CV {scale.name}", limits=scale.limits),
+        Axis("public score", limits=scale.limits),
         [Series("", points, ends, names, is_named=True)],
         note="With 95 % of the noise; on the broken line both are equal.",
         equal=True,
     )
 
 
-def _band(score: float, one: Standing) -> tuple[float, float]:
-    half = _Z95 * (one.gap.sd if one.gap else 0.0)
-    return max(score - half, 0.0), min(score + half, 1.0)
-
-
-def draw_strips(standings: Sequence[Standing]) -> list[str]:
+def draw_strips(summary: Summary) -> list[str]:
     """Draw each submission as a line of text: CV, its noise, and the public score.
 
     Args:
-        standings: Ours, the oldest first; those without a public score are left out.
+        summary: Our submissions; those without a public score are left out.
 
     Returns:
         Lines of at most 72 signs, the scale first; none if there is nothing to draw.
     """
-    shown = [one for one in standings if one.record.public is not None]
+    least, most = limits(summary.metric)
+    shown = [one for one in summary.standings if one.record.public is not None]
     if not shown:
         return []
     values = []
     for one in shown:
         values.append(one.record.public or 0.0)
-        if one.record.cv_accuracy is not None and one.gap is not None:
+        if one.cv is not None and one.gap is not None:
             half = _Z95 * one.gap.sd
-            values += [one.record.cv_accuracy - half, one.record.cv_accuracy + half]
-    low, high = max(0.0, min(values)), min(1.0, max(values))
+            values += [one.cv[0] - half, one.cv[0] + half]
+    low, high = max(least, min(values)), min(most, max(values))
     if high - low < 1e-4:
-        high = min(1.0, high + 5e-5)
-        low = max(0.0, high - 1e-4)
+        high = min(most, high + 5e-5)
+        low = max(least, high - 1e-4)
     name = max(len(str(one.record.ref)) for one in shown) + 1
     lines = [f"{'':>{name}}  {low:<{_STRIP // 2}.4f}{high:>{_STRIP - _STRIP // 2}.4f}"]
 
@@ -166,7 +185,7 @@ def draw_strips(standings: Sequence[Standing]) -> list[str]:
 
     for one in shown:
         strip = [" "] * _STRIP
-        cv, public = one.record.cv_accuracy, one.record.public or 0.0
+        cv, public = one.cv[0] if one.cv else None, one.record.public or 0.0
         if cv is not None and one.gap is not None:
             half = _Z95 * one.gap.sd
             for place in range(column(cv - half), column(cv + half) + 1):
@@ -196,7 +215,8 @@ def _title(one: Difference) -> str:
     cut = f", {_MOST_IMAGES} shown" if len(one.changes) > _MOST_IMAGES else ""
     return (
         f"against #{one.record.ref or '?'}{score}: {len(one.changes)} images{cut}, "
-        f"public score changes by at most {one.largest:.5f}   (id: before→now)"
+        f"{'' if one.largest is None else f'public score changes by at most {one.largest:.5f}   '}"
+        "(id: before→now)"
     )
 
 

@@ -11,8 +11,8 @@ from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.workspace import Workspace
 from submissions.lattice import count_errors
 from submissions.ledger import Record
-from submissions.noise import Interval, predict, public_rows
-from submissions.sending import About, sent_copy
+from submissions.noise import Band, Interval, predict, predict_by_error, public_rows
+from submissions.sending import About, cv_of, sent_copy
 from submissions.validation import SubmissionFile
 
 
@@ -43,6 +43,8 @@ class Difference:
         rows: Public rows, m.
         low: Lowest public score the new one can have, 0 to 1; None if the earlier has none.
         high: Highest public score.
+        is_accuracy: Whether the score is the share of right labels, of which a changed label moves
+            at most one in m.
     """
 
     record: Record
@@ -50,10 +52,16 @@ class Difference:
     rows: int
     low: float | None
     high: float | None
+    is_accuracy: bool = True
 
     @property
-    def largest(self) -> float:
-        """Largest change of the public score: all rows that differ are public, min(d, m) / m."""
+    def largest(self) -> float | None:
+        """Largest change of the public score: all rows that differ are public, min(d, m) / m.
+
+        None where the score is no accuracy.
+        """
+        if not self.is_accuracy:
+            return None
         return min(len(self.changes), self.rows) / self.rows
 
 
@@ -66,21 +74,24 @@ class Forecast:
         differences: Against each earlier submission whose predictions are known, newest first.
         unknown: Earlier submissions whose predictions are not known (made elsewhere).
         interval: From CV and its noise; None without a CV score.
-        low: Lowest score that all earlier scores allow.
+        low: Lowest score that all earlier scores allow; None where the score is no accuracy.
         high: Highest.
+        metric: What the competition is scored by; None where nobody said: accuracy.
     """
 
     rows: int
     differences: tuple[Difference, ...]
     unknown: int
-    interval: Interval | None
-    low: float
-    high: float
+    interval: Interval | Band | None
+    low: float | None
+    high: float | None
+    metric: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a dictionary that JSON can hold."""
         return {
             "public_rows": self.rows,
+            "metric": self.metric,
             "interval": [self.interval.low, self.interval.high] if self.interval else None,
             "bounds": [self.low, self.high],
             "earlier_unknown": self.unknown,
@@ -104,6 +115,7 @@ def forecast(
     earlier: Sequence[Record],
     workspace: Workspace,
     share: float,
+    metric: str | None = None,
 ) -> Forecast:
     """Tell what can be told before sending.
 
@@ -113,8 +125,10 @@ def forecast(
         earlier: What was submitted before, the oldest first.
         workspace: Where the earlier predictions are kept.
         share: Part of the test rows that is public, above 0 to 1.
+        metric: What the competition is scored by; None for accuracy.
     """
     rows = public_rows(len(submission.ids), share)
+    is_accuracy = metric == "accuracy" or (metric is None and not submission.values)
     differences = []
     unknown = 0
     for record in reversed(earlier):
@@ -124,19 +138,27 @@ def forecast(
         if labels is None:
             unknown += 1
             continue
-        differences.append(_difference(submission, record, labels, rows))
+        differences.append(_difference(submission, record, labels, rows, is_accuracy))
     lows = [one.low for one in differences if one.low is not None]
     highs = [one.high for one in differences if one.high is not None]
-    interval = None
-    if about.cv_accuracy is not None and about.cv_rows and not submission.values:
-        interval = predict(about.cv_accuracy, about.cv_accuracy_se, about.cv_rows, rows)
-    return Forecast(
-        rows, tuple(differences), unknown, interval, max(lows, default=0.0), min(highs, default=1.0)
-    )
+    interval: Interval | Band | None = None
+    cv = cv_of(about, metric)
+    if cv is not None and about.cv_rows:
+        value, se = cv
+        if is_accuracy:
+            interval = predict(value, se, about.cv_rows, rows)
+        elif metric is not None and se is not None:
+            interval = predict_by_error(metric, value, se, about.cv_rows, rows)
+    low, high = (max(lows, default=0.0), min(highs, default=1.0)) if is_accuracy else (None, None)
+    return Forecast(rows, tuple(differences), unknown, interval, low, high, metric)
 
 
 def _difference(
-    submission: SubmissionFile, record: Record, labels: Sequence[str], rows: int
+    submission: SubmissionFile,
+    record: Record,
+    labels: Sequence[str],
+    rows: int,
+    is_accuracy: bool,
 ) -> Difference:
     changes = tuple(
         Change(row, key, before, now)
@@ -147,7 +169,7 @@ def _difference(
     )
     low = high = None
     # What labels that change can bring is known of accuracy alone.
-    if record.public_score is not None and not submission.values:
+    if record.public_score is not None and is_accuracy:
         most = min(len(changes), rows)
         errors = count_errors(record.public_score, rows)
         if errors is None:
@@ -156,7 +178,7 @@ def _difference(
         else:
             low = 1 - min(rows, errors + most) / rows
             high = 1 - max(0, errors - most) / rows
-    return Difference(record, changes, rows, low, high)
+    return Difference(record, changes, rows, low, high, is_accuracy)
 
 
 def _kept(workspace: Workspace, record: Record, submission: SubmissionFile) -> list[str] | None:

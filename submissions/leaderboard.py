@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.kaggle_service.transport import CallError, clean
 from submissions.lattice import count_errors, find_rows
 from submissions.ledger import Record
-from submissions.noise import Correlation, Gap, correlate, gap
+from submissions.noise import Correlation, Gap, correlate, gap, gap_by_error
+from submissions.sending import cv_of
 
 _LARGEST = 200_000_000
 
@@ -30,17 +32,19 @@ class Board:
     teams: tuple[str, ...]
     scores: tuple[str | None, ...]
 
-    def place(self, score: float, team: str) -> tuple[int, int]:
+    def place(self, score: float, team: str, metric: str | None = None) -> tuple[int, int]:
         """Return the rank that a team has with a score, from 1, and how many teams there are.
 
         Args:
-            score: The public score; higher is better.
+            score: The public score.
             team: The team that has it; its own line on the board does not count against it.
+            metric: What the score is, which says whether more is better; None for accuracy.
         """
+        sign = 1 if higher_is_better(metric) else -1
         others = [
             given for name, given in zip(self.teams, self.scores, strict=True) if name != team
         ]
-        better = sum(float(given) > score for given in others if given is not None)
+        better = sum(sign * float(given) > sign * score for given in others if given is not None)
         return 1 + better, len(others) + 1
 
 
@@ -50,11 +54,14 @@ class Standing:
 
     Args:
         record: Its row in the ledger.
+        cv: The out-of-fold value of what the competition is scored by, and its standard error;
+            None where it is not known.
         gap: Public against CV score; None where one of them is not known.
         errors: Its public score as a count; None where the lattice does not allow it.
     """
 
     record: Record
+    cv: tuple[float, float | None] | None
     gap: Gap | None
     errors: int | None
 
@@ -70,6 +77,7 @@ class Summary:
         best: The best public score's submission; None before there is one.
         correlation: Of CV and public score; None with fewer than three.
         teams: Teams on the board; None where it was not read.
+        metric: What the competition is scored by; None where nobody said: accuracy.
     """
 
     standings: tuple[Standing, ...]
@@ -78,6 +86,12 @@ class Summary:
     best: Record | None
     correlation: Correlation | None
     teams: int | None
+    metric: str | None = None
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether a score is a share of right labels, and so a count of errors."""
+        return self.metric in (None, "accuracy")
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a dictionary that JSON can hold."""
@@ -87,12 +101,15 @@ class Summary:
                 one.record.to_json()
                 | {
                     "errors": one.errors,
+                    "cv": one.cv[0] if one.cv else None,
+                    "cv_se": one.cv[1] if one.cv else None,
                     "gap": one.gap.value if one.gap else None,
                     "gap_sd": one.gap.sd if one.gap else None,
                     "gap_within_noise": one.gap.within if one.gap else None,
                 }
                 for one in self.standings
             ],
+            "metric": self.metric,
             "public_rows": self.rows,
             "best": self.best.to_json() if self.best else None,
             "rank_correlation": None
@@ -139,51 +156,62 @@ def read_board(content: bytes) -> Board:
     return Board(teams, scores)
 
 
-def summarise(records: Sequence[Record], board: Board | None, expected: int) -> Summary:
+def summarise(
+    records: Sequence[Record], board: Board | None, expected: int, metric: str | None = None
+) -> Summary:
     """Put our submissions and the board together.
 
     Args:
         records: Ours, the oldest first; those that never arrived are left out.
         board: The public leaderboard; None where it was not read.
         expected: Public rows that the public share gives.
+        metric: What the competition is scored by; None for accuracy.
     """
+    is_accuracy = metric in (None, "accuracy")
     shown = [record for record in records if record.state != "failed"]
     ours = [record.public_score for record in shown if record.public_score is not None]
-    theirs = [score for score in board.scores if score is not None] if board else []
-    rows = find_rows([*ours, *theirs], expected)
-    if rows is None and board is not None:
+    told = [] if board is None else board.scores
+    theirs = [score for score in told if score is not None and not score.startswith("-")]
+    rows = find_rows([*ours, *theirs], expected) if is_accuracy else None
+    if rows is None and is_accuracy and board is not None:
         rows = find_rows(ours, expected)  # a board may hold scores of an older public part
-    standings = tuple(_standing(record, rows, expected) for record in shown)
+    standings = tuple(_standing(record, rows, expected, metric) for record in shown)
     scored = [record for record in shown if record.public is not None]
     pairs = [
-        (record.cv_accuracy, record.public)
-        for record in scored
-        if record.cv_accuracy is not None and record.public is not None
+        (one.cv[0], one.record.public)
+        for one in standings
+        if one.cv is not None and one.record.public is not None
     ]
+    sign = 1 if higher_is_better(metric) else -1
     return Summary(
         standings=standings,
         rows=rows if ours else None,
         expected=expected,
-        best=max(scored, key=lambda record: record.public or 0.0, default=None),
+        best=max(scored, key=lambda record: sign * (record.public or 0.0), default=None),
         correlation=correlate([cv for cv, _ in pairs], [public for _, public in pairs]),
         teams=len(board.teams) if board else None,
+        metric=metric,
     )
 
 
-def _standing(record: Record, rows: int | None, expected: int) -> Standing:
-    public, found = record.public, None
-    if public is not None and record.cv_accuracy is not None:
-        found = gap(record.cv_accuracy, record.cv_accuracy_se, public, rows or expected)
+def _standing(record: Record, rows: int | None, expected: int, metric: str | None) -> Standing:
+    public, found, cv = record.public, None, cv_of(record, metric)
+    if public is not None and cv is not None:
+        value, se = cv
+        if metric in (None, "accuracy"):
+            found = gap(value, se, public, rows or expected)
+        elif se is not None and record.cv_rows:
+            found = gap_by_error(value, se, record.cv_rows, public, expected)
     errors = None
     if record.public_score is not None and rows is not None:
         errors = count_errors(record.public_score, rows)
-    return Standing(record, found, errors)
+    return Standing(record, cv, found, errors)
 
 
 def _number(given: str) -> str | None:
     """Return a score that is a number as its text; None for `nan` and the like."""
     text = given.strip()
-    return text if re.fullmatch(r"\d{1,9}(\.\d{1,12})?", text) else None
+    return text if re.fullmatch(r"-?\d{1,9}(\.\d{1,12})?", text) else None
 
 
 def _broken(why: str) -> CallError:

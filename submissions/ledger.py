@@ -52,6 +52,9 @@ class Record:
         cv_log_loss: Out-of-fold log-loss.
         cv_log_loss_se: Its standard error.
         cv_rows: Training rows behind them.
+        metric: What the competition was scored by, one of `names.METRICS`; None where nobody said.
+        cv_metric: Its out-of-fold value.
+        cv_metric_se: Its standard error.
         rows: Test rows predicted.
         data_digest: The digest of the data the blend was made from.
         created: When the row was written, ISO 8601, UTC, this machine's clock.
@@ -84,6 +87,9 @@ class Record:
     cv_log_loss: float | None = None
     cv_log_loss_se: float | None = None
     cv_rows: int | None = None
+    metric: str | None = None
+    cv_metric: float | None = None
+    cv_metric_se: float | None = None
     rows: int | None = None
     data_digest: str | None = None
     created: str = ""
@@ -170,6 +176,14 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "DROP TABLE submissions",
             "ALTER TABLE doubted RENAME TO submissions",
             "CREATE INDEX submissions_by_digest ON submissions (service, competition, digest)",
+        ),
+    ),
+    (
+        "what it is scored by",
+        (
+            "ALTER TABLE submissions ADD COLUMN metric TEXT",
+            "ALTER TABLE submissions ADD COLUMN cv_metric REAL",
+            "ALTER TABLE submissions ADD COLUMN cv_metric_se REAL",
         ),
     ),
     ("kernels", ("ALTER TABLE submissions ADD COLUMN kernel TEXT",)),

@@ -37,6 +37,21 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """Where a score that is no count of errors will lie with 95 % probability.
+
+    Args:
+        low: The lowest score.
+        high: The highest score.
+        rows: Rows that it is taken on.
+    """
+
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """A public score against the CV score.
 
@@ -107,6 +122,42 @@ def predict(accuracy: float, se: float | None, rows: int, future: int) -> Interv
     ahead = stats.betabinom(future, wrong + 0.5, effective - wrong + 0.5)
     low, high = ahead.ppf(0.025), ahead.ppf(0.975)
     return Interval(int(low), int(high), future)
+
+
+def predict_by_error(metric: str, value: float, se: float, rows: int, future: int) -> Band:
+    """Predict a metric on other rows from its CV value and standard error.
+
+    The value on m rows has the variance se² n / m, since standard errors go with 1 / sqrt(rows);
+    the CV value's own is added, and the sum taken for normal.
+
+    Args:
+        metric: One of `names.METRICS`; bounds what is possible.
+        value: CV value.
+        se: Its standard error, by formula or by bootstrap.
+        rows: Rows behind it, n.
+        future: Rows of the score to predict, m.
+    """
+    half = _Z95 * se * math.sqrt(1 + rows / future)
+    least, most = limits(metric)
+    return Band(max(value - half, least), min(value + half, most), future)
+
+
+def gap_by_error(value: float, se: float, rows: int, public: float, future: int) -> Gap:
+    """Compare a public score with the CV value of the same metric; arguments as above.
+
+    Args:
+        value: CV value.
+        se: Its standard error.
+        rows: Rows behind it, n.
+        public: Public score.
+        future: Public rows, m.
+    """
+    return Gap(public - value, se * math.sqrt(1 + rows / future))
+
+
+def limits(metric: str | None) -> tuple[float, float]:
+    """Return the least and the largest value that a metric can have."""
+    return {"log-loss": (0.0, math.inf), "qwk": (-1.0, 1.0)}.get(metric or "", (0.0, 1.0))
 
 
 def gap(accuracy: float, se: float | None, public: float, future: int) -> Gap:

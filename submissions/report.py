@@ -8,6 +8,7 @@ from pathlib import Path
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.records.metric import kept_metric, scored
 from kaggle_digits.shell.report.parts import Facts, Part, Section, Subject, Table, Text
 from submissions import api
 from submissions.api import SHARE
@@ -66,9 +67,9 @@ def _state(
     subject: Subject, path: Path, records: Sequence[Record], parts: list[Part]
 ) -> tuple[str, str | None]:
     """Add the forecast of what is ready to be sent; return its state, and what to call for it."""
-    dataset = subject.data()
+    dataset, metric = subject.data(), kept_metric(subject.workspace)
     try:
-        submission = validate(read_file(path), str(path), dataset)
+        submission = validate(read_file(path), str(path), scored(dataset, metric))
     except DataError as error:
         parts.append(Text(error.message, is_warning=True))
         return "not valid", "blend"
@@ -83,7 +84,8 @@ def _state(
             f", public score {last.public_score}" if last.public_score else ""
         ), None
     earlier = [record for record in records if record.state != "failed"]
-    ahead = forecast(submission, read_about(path, submission), earlier, subject.workspace, SHARE)
+    about = read_about(path, submission)
+    ahead = forecast(submission, about, earlier, subject.workspace, SHARE, metric or about.metric)
     parts.append(Text("The submission that is ready has not been sent. What it can bring:"))
     parts.append(Facts(forecast_facts(ahead)))
     header_and_rows = forecast_rows(ahead)

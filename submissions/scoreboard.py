@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.competition import Competition, read_labels
 from kaggle_digits.ground.errors import DataError, shorten
+from kaggle_digits.ground.figures import Figure, higher_is_better
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
@@ -57,6 +58,40 @@ def score(ids: Sequence[str], labels: Sequence[str], truth: Mapping[str, str]) -
     """
     errors = sum(truth[key] != label for key, label in zip(ids, labels, strict=True))
     return LocalScore(rows=len(ids), errors=errors)
+
+
+def figure_of(
+    metric: str,
+    competition: Competition,
+    labels: Sequence[str],
+    values: Sequence[Sequence[float]],
+    truth: Sequence[str],
+) -> Figure:
+    """Judge a submission by a metric, as Kaggle would.
+
+    Args:
+        metric: One of `names.METRICS`.
+        competition: Gives the classes, and the columns of values.
+        labels: n predicted classes.
+        values: Where probabilities are submitted, those of the form's columns, n rows; else none.
+        truth: n true classes.
+    """
+    import numpy as np
+
+    from kaggle_digits.core.metrics import figure
+
+    place = {label: index for index, label in enumerate(competition.classes)}
+    wanted = np.array([place[label] for label in truth])
+    named = np.array([place[label] for label in labels])
+    if values:
+        probabilities = np.zeros((len(wanted), len(place)))
+        columns = [place[label] for _, label in competition.form.values]
+        probabilities[:, columns] = np.array(values)
+        if len(columns) == 1:
+            probabilities[:, 1 - columns[0]] = 1 - probabilities[:, columns[0]]
+    else:
+        probabilities = np.eye(len(place))[named]
+    return figure(metric, probabilities, wanted, named)
 
 
 def find_truth(path: Path | None, dataset: Dataset) -> Mapping[str, str] | None:
@@ -106,6 +141,7 @@ class LocalScoreboard:
         truth: The class of each test id; None where only what was scored before is asked for.
         public_share: Part of the rows that is public, above 0 to 1.
         form: The competition's form; None for one of labels.
+        metric: What is scored, with the form; None for accuracy.
     """
 
     name = "local"
@@ -118,15 +154,17 @@ class LocalScoreboard:
         truth: Mapping[str, str] | None,
         public_share: float,
         form: Competition | None = None,
+        metric: str | None = None,
     ) -> None:
         self._form = form
+        self._metric = metric
         self.competition = competition
         self.patience = Patience(timeout=1.0, wait=0.001)
         self._folder = workspace.submissions / "scoreboard"
         self._workspace = workspace
         self._truth = truth
         self._share = public_share
-        self._uploads: list[tuple[str, dict[str, str]]] = []
+        self._uploads: list[tuple[str, dict[str, str], dict[str, list[float]]]] = []
 
     def limits(self) -> Limits:
         """Tell that there is no limit."""
@@ -161,8 +199,13 @@ class LocalScoreboard:
         Raises:
             DataError: It is no submission.
         """
-        read = read_labels if self._form is None else self._form.answers
-        self._uploads.append((file_name, read(content, file_name)))
+        values: dict[str, list[float]] = {}
+        if self._form is not None and self._form.form.values:
+            values = self._form.read_values(content, file_name)
+            labels = self._form.most_probable(values)
+        else:
+            labels = read_labels(content, file_name)
+        self._uploads.append((file_name, labels, values))
         return str(len(self._uploads) - 1)
 
     def create(self, upload: str, message: str) -> int:
@@ -173,12 +216,10 @@ class LocalScoreboard:
         """
         if self._truth is None:
             raise CallError("The local scoreboard has no truth to score by.", mend="Give --truth.")
-        file_name, labels = self._uploads[int(upload)]
+        file_name, labels, values = self._uploads[int(upload)]
         public, private = split_public(list(self._truth), self._share)
         scores = {
-            name: f"{score(part, [labels[key] for key in part], self._truth).accuracy:.5f}"
-            if part
-            else None
+            name: f"{self._score(part, labels, values, self._truth):.5f}" if part else None
             for name, part in (("public_score", public), ("private_score", private))
         }
         with self._workspace.lock(self._folder):
@@ -195,7 +236,8 @@ class LocalScoreboard:
         if not self._entries():
             return None
         out = io.BytesIO()
-        rows = sorted(self._entries(), key=lambda one: -float(one["public_score"]))
+        sign = -1 if higher_is_better(self._metric) else 1
+        rows = sorted(self._entries(), key=lambda one: sign * float(one["public_score"]))
         lines = ["Rank,TeamId,TeamName,LastSubmissionDate,Score"] + [
             f"{rank},{one['ref']},local {one['ref']},{one['date']},{one['public_score']}"
             for rank, one in enumerate(rows, start=1)
@@ -203,6 +245,20 @@ class LocalScoreboard:
         with zipfile.ZipFile(out, "w") as archive:
             archive.writestr("board.csv", "\n".join(lines) + "\n")
         return out.getvalue()
+
+    def _score(
+        self,
+        ids: Sequence[str],
+        labels: Mapping[str, str],
+        values: Mapping[str, Sequence[float]],
+        truth: Mapping[str, str],
+    ) -> float:
+        named = [labels[key] for key in ids]
+        if self._metric in (None, "accuracy") or self._form is None:
+            return score(ids, named, truth).accuracy
+        told = [values[key] for key in ids] if values else []
+        wanted = [truth[key] for key in ids]
+        return figure_of(self._metric, self._form, named, told, wanted).value
 
     def _state(self) -> dict[str, list[dict[str, Any]]]:
         path = self._folder / "scores.json"
@@ -246,7 +302,7 @@ def _build(values: object) -> dict[str, list[dict[str, Any]]]:
             entry.text(name)
         for name in ("public_score", "private_score"):
             score = entry.text_or_none(name)
-            if score is not None and not re.fullmatch(r"\d+(\.\d+)?", score):
+            if score is not None and not re.fullmatch(r"-?\d+(\.\d+)?", score):
                 raise FormError(f"{name} is {score!r}; expected a score")
         entry.text("public_score")
     return {name: [entry.all() for entry in entries] for name, entries in found.items()}

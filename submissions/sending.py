@@ -21,7 +21,7 @@ from typing import Protocol
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import InUseError, ReadOnlyError
-from kaggle_digits.ground.figures import accuracy_text
+from kaggle_digits.ground.figures import Figure, accuracy_text
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
@@ -29,6 +29,7 @@ from kaggle_digits.kaggle_service.client import Limits, Sent
 from kaggle_digits.kaggle_service.code_submissions import WRITTEN
 from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
 from submissions.ledger import Ledger, Record, minute
+from submissions.sameness import find_same
 from submissions.validation import SubmissionFile
 
 _ATTEMPTS = 3
@@ -87,7 +88,8 @@ class About:
         cv_rows: Training rows behind these figures.
         data_digest: Of the data the blend was made from.
         metric: What the competition is scored by, where it was said.
-        cv_metric: Its out-of-fold figure.
+        cv_metric: Its out-of-fold figure; with standard error.
+        cv_metric_se: As above.
     """
 
     method: str | None = None
@@ -100,6 +102,7 @@ class About:
     data_digest: str | None = None
     metric: str | None = None
     cv_metric: float | None = None
+    cv_metric_se: float | None = None
 
     def __str__(self) -> str:
         """Return it as a submission's message shows it."""
@@ -109,9 +112,27 @@ class About:
         if self.cv_accuracy is not None:
             figure = accuracy_text(self.cv_accuracy, self.cv_accuracy_se, self.cv_rows, 5)
             parts.append(f"CV {figure}")
-        if self.cv_metric is not None:
+        if self.cv_metric is not None and self.metric != "accuracy":
             parts.append(f"{self.metric} {self.cv_metric:.5f}")
         return ", ".join(parts)
+
+
+def cv_of(one: About | Record, metric: str | None) -> tuple[float, float | None] | None:
+    """Return the out-of-fold value of a metric with its standard error; None if not known.
+
+    Args:
+        one: A submission, or what `blend` says of it.
+        metric: One of `names.METRICS`; None for the usual one, accuracy.
+    """
+    if metric in (None, "accuracy"):
+        value, se = one.cv_accuracy, one.cv_accuracy_se
+    elif metric == "log-loss":
+        value, se = one.cv_log_loss, one.cv_log_loss_se
+    else:
+        value, se = one.cv_metric, one.cv_metric_se
+        if one.metric != metric:  # of a blend that was made before this was said
+            return None
+    return None if value is None else (value, se)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +170,9 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
             return About()
         # The service's labels are not corrected, so that figures on train.csv's own are compared.
         figures = fields.within("labels") if "labels" in fields else fields
+        # Blends of corrected labels from before this was told have it in one place alone.
+        held = figures if "metric" in figures else fields
+        metric = Figure.from_json(held.within("metric")) if "metric" in held else None
         return About(
             method=fields.text("method"),
             members=tuple(fields.texts("members")),
@@ -158,8 +182,9 @@ def read_about(path: Path, submission: SubmissionFile) -> About:
             cv_log_loss_se=figures.number("oof_log_loss_se"),
             cv_rows=figures.whole("rows"),
             data_digest=fields.text("data_digest"),
-            metric=fields.within("metric").text("name") if "metric" in fields else None,
-            cv_metric=fields.within("metric").number("value") if "metric" in fields else None,
+            metric=None if metric is None else metric.name,
+            cv_metric=None if metric is None else metric.value,
+            cv_metric_se=None if metric is None else metric.se,
         )
 
     return read_artefact(account, build, "what `blend` writes", "Call `kaggle-digits blend` again.")
@@ -242,25 +267,6 @@ def settle(service: Service, ledger: Ledger, listed: Sequence[Sent], progress: P
             progress.say(f"submission {record.id} never arrived")
 
 
-def find_same(ledger: Ledger, service: Service, submission: SubmissionFile) -> Record | None:
-    """Return a submission of the same content that the service has, from here or elsewhere.
-
-    A kernel's version is the same as itself alone, and as a file that has the bytes it wrote.
-    """
-    digest = submission.digest
-    for record in reversed(ledger.all(service.name, service.competition)):
-        if record.state != "failed" and (
-            record.digest == digest
-            or f"{digest[:12]}-" in f"{record.message} {record.file_name}"
-            or (
-                record.file_sha256 == submission.sha256
-                and (record.kernel is None) != (submission.kernel is None)
-            )
-        ):
-            return record
-    return None
-
-
 def submit(
     service: Service,
     ledger: Ledger,
@@ -323,6 +329,9 @@ def submit(
             cv_log_loss=about.cv_log_loss,
             cv_log_loss_se=about.cv_log_loss_se,
             cv_rows=about.cv_rows,
+            metric=about.metric,
+            cv_metric=about.cv_metric,
+            cv_metric_se=about.cv_metric_se,
             rows=len(submission.ids),
             data_digest=about.data_digest,
             listed_before=len(listed),

@@ -7,11 +7,12 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
-from kaggle_digits.ground.figures import accuracy_text
-from submissions.forecast import Forecast
+from kaggle_digits.ground.figures import accuracy_text, higher_is_better
+from submissions.forecast import Difference, Forecast
 from submissions.lattice import count_errors
 from submissions.leaderboard import Standing, Summary
 from submissions.ledger import Record, minute
+from submissions.noise import Band
 
 _LAST = 18  # signs that a table's last column is folded to before others give way
 _FORMULA = ("=", "+", "-", "@", "\t")
@@ -30,13 +31,13 @@ def ledger_rows(records: Sequence[Record], width: int) -> list[list[str]]:
         "where": [record.service for record in records],
         "state": [record.state for record in records],
         "blend": [blend_of(record) for record in records],
-        "CV": [cv_of(record) for record in records],
+        "CV": [cv_text(record) for record in records],
         "log-loss": [with_noise(record.cv_log_loss, record.cv_log_loss_se) for record in records],
         "public": [record.public_score or "-" for record in records],
         "rank": [place_of(record) for record in records],
         "message": [record.error or _words(record) for record in records],
     }
-    short = [with_noise(record.cv_accuracy, None) for record in records]
+    short = [cv_text(record, short=True) for record in records]
     spare = (("log-loss", None), ("where", None), ("CV", short), ("rank", None), ("blend", None))
     return _fitted(columns, width, spare)
 
@@ -55,7 +56,10 @@ def board_rows(summary: Summary, width: int) -> list[list[str]]:
         "date (UTC)": [minute(record.when) for record in records],
         "ref": [str(record.ref or "-") for record in records],
         "blend": [blend_of(record) for record in records],
-        "CV": [cv_of(record) for record in records],
+        f"CV {summary.metric}" if summary.metric else "CV": [
+            _accuracy(one.record) if summary.is_accuracy else with_noise(*(one.cv or (None, None)))
+            for one in ours
+        ],
         "public": [record.public_score or record.state for record in records],
         "errors": ["-" if one.errors is None else str(one.errors) for one in ours],
         "gap": [f"{one.gap.value:+.5f}" if one.gap else "-" for one in ours],
@@ -64,12 +68,12 @@ def board_rows(summary: Summary, width: int) -> list[list[str]]:
         "top": [f"{record.share:.1%}" if record.share is not None else "-" for record in records],
         "": ["best" if record.id == best else record.error or "" for record in records],
     }
-    short = [with_noise(record.cv_accuracy, None) for record in records]
+    short = [with_noise(one.cv[0] if one.cv else None, None) for one in ours]
     spare = (
         ("blend", None),
         ("top", None),
         ("errors", None),
-        ("CV", short),
+        (list(columns)[3], short),
         ("rank", None),
         ("noise", None),
     )
@@ -86,6 +90,12 @@ def board_facts(summary: Summary) -> dict[str, str]:
         facts["best so far"] = f"{best.public_score} (#{best.ref}{place}{top})"
     if summary.rows is not None:
         facts["public part"] = f"{summary.rows:,} rows; one error is {1 / summary.rows:.6f}"
+    elif best is not None and not summary.is_accuracy:
+        better = "higher" if higher_is_better(summary.metric) else "lower"
+        facts["public part"] = (
+            f"about {summary.expected:,} rows; the noise is CV's standard error on so many rows, "
+            f"and CV's own; {better} is better"
+        )
     elif best is not None:
         facts["public part"] = f"about {summary.expected:,} rows; the scores fit no count of errors"
     rho = summary.correlation
@@ -109,7 +119,7 @@ def forecast_rows(forecast: Forecast) -> list[list[str]]:
                 f"#{one.record.ref or '?'}",
                 one.record.public_score or "-",
                 str(len(one.changes)),
-                f"±{one.largest:.5f}",
+                "-" if one.largest is None else f"±{one.largest:.5f}",
                 bounds,
             ]
         )
@@ -119,15 +129,20 @@ def forecast_rows(forecast: Forecast) -> list[list[str]]:
 def forecast_facts(forecast: Forecast) -> dict[str, str]:
     """Return the facts below the table of `submit --forecast`."""
     facts = {}
-    if forecast.interval is not None:
-        one = forecast.interval
+    one = forecast.interval
+    if isinstance(one, Band):
+        facts["forecast"] = (
+            f"public {forecast.metric} {one.low:.5f} to {one.high:.5f} with 95 % (from CV and its "
+            f"standard error, on {one.rows:,} rows)"
+        )
+    elif one is not None:
         facts["forecast"] = (
             f"public score {one.low:.5f} to {one.high:.5f} with 95 % (from CV: {one.low_errors} to "
             f"{one.high_errors} errors on {one.rows:,} rows)"
         )
     else:
         facts["forecast"] = "no interval: this file has no CV score"
-    if forecast.low > 0 or forecast.high < 1:
+    if forecast.low is not None and (forecast.low > 0 or (forecast.high or 0.0) < 1):
         facts["bounds"] = f"{forecast.low:.5f} to {forecast.high:.5f}, from earlier public scores"
     if forecast.unknown:
         facts["not compared"] = f"{forecast.unknown} made elsewhere, whose predictions are not here"
@@ -137,11 +152,16 @@ def forecast_facts(forecast: Forecast) -> dict[str, str]:
 def forecast_lines(forecast: Forecast) -> list[str]:
     """Return the forecast as it is said before sending; the ten newest comparisons at most."""
     lines = [
-        f"against #{one.record.ref or '?'}: {len(one.changes)} rows differ, public score changes "
-        f"by at most {one.largest:.5f}"
+        f"against #{one.record.ref or '?'}: {len(one.changes)} rows differ{_at_most(one)}"
         for one in forecast.differences[:10]
     ]
     return lines + [f"{name}: {fact}" for name, fact in forecast_facts(forecast).items()]
+
+
+def _at_most(one: Difference) -> str:
+    if one.largest is None:
+        return ""
+    return f", public score changes by at most {one.largest:.5f}"
 
 
 def score_text(record: Record, forecast: Forecast) -> str:
@@ -149,13 +169,14 @@ def score_text(record: Record, forecast: Forecast) -> str:
     if record.public_score is None:
         return "-"
     text = record.public_score
-    errors = count_errors(record.public_score, forecast.rows)
+    is_accuracy = forecast.low is not None
+    errors = count_errors(record.public_score, forecast.rows) if is_accuracy else None
     if errors is not None:
         text += f" ({errors} errors on {forecast.rows:,} rows)"
     one = forecast.interval
     if one is not None and record.public is not None:
         # Half a count: the score's last decimal may be cut.
-        half = 0.5 / one.rows
+        half = 0.5 / one.rows if is_accuracy else 0.0
         inside = one.low - half <= record.public <= one.high + half
         text += ", inside the forecast" if inside else ", outside the forecast"
     return text
@@ -237,7 +258,20 @@ def blend_of(record: Record) -> str:
     return f"{record.method} of {len(record.members)}"
 
 
-def cv_of(record: Record) -> str:
+def cv_text(record: Record, *, short: bool = False) -> str:
+    """Return what a submission was to score, out-of-fold, by the metric that was said then.
+
+    Args:
+        record: The submission.
+        short: Leave out the standard error, or what bounds the error.
+    """
+    if record.metric is not None and record.metric != "accuracy":
+        told = with_noise(record.cv_metric, None if short else record.cv_metric_se)
+        return f"{record.metric} {told}"
+    return with_noise(record.cv_accuracy, None) if short else _accuracy(record)
+
+
+def _accuracy(record: Record) -> str:
     """Return the out-of-fold accuracy with its standard error, or what bounds its error."""
     if record.cv_accuracy is None:
         return "-"
@@ -257,7 +291,7 @@ def place_of(record: Record) -> str:
 
 
 def noise_of(standing: Standing) -> str:
-    """Return whether the gap is within the binomial noise."""
+    """Return whether the gap is within the noise."""
     if standing.gap is None:
         return "-"
     return f"{'within' if standing.gap.within else 'beyond'} ±{1.96 * standing.gap.sd:.5f}"

@@ -8,10 +8,9 @@ tuned.best[0].log_loss, tuned.best[0].log_loss_se
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.place import Place
@@ -19,151 +18,15 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.ground.config import Preset, load_portfolio
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.durations import duration
-from kaggle_digits.ground.events import Event, known
-from kaggle_digits.ground.figures import FIGURES, accuracy_text
 from kaggle_digits.ground.files import require_output
 from kaggle_digits.ground.workspace import Workspace
-from kaggle_digits.records.ranking import Ranked, ranking_path
-from kaggle_digits.shell.display import Rows, Shown
+from kaggle_digits.records.ranking import ranking_path
+from tuning.results import Study, Tuned
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kaggle_digits.engine import Resources
-    from tuning.importance import Importances
     from tuning.search import Found
     from tuning.study import Trial
-
-_SHOWN = 5
-_HEADER = ("place", "trial", "log-loss", "accuracy", "folds", "values")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Tuned(Shown):
-    """What a search has come to.
-
-    Args:
-        trials: All trials that have ended, in order, those of earlier calls too.
-        best: The distinct configurations of `best.json`, from best to worst.
-        rejected: Configurations that were drawn and not tried: too dear, or seen before.
-        raced: How many of the best come from the race.
-        strategy: Which oracle proposed.
-        path: `best.json`.
-        written: What was written besides: name and path.
-        seconds: Time the study has taken, over all calls.
-    """
-
-    trials: tuple[Trial, ...]
-    best: tuple[Ranked, ...]
-    rejected: int
-    raced: int
-    strategy: str
-    path: Path
-    written: Mapping[str, Path]
-    seconds: float
-
-    @property
-    def completed(self) -> int:
-        """Trials that have a score."""
-        return sum(trial.log_loss is not None for trial in self.trials)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The ranked configurations as a table, a row each, the best first."""
-        return _frame(self.best)
-
-    def facts(self) -> Mapping[str, str]:
-        """Return trials, the best one's figures, and the time."""
-        best = self.best[0]
-        flattered = (
-            f"on the race's {best.rows} rows" if best.folds
-            else "on its held-out rows (the best of several: flattered)"
-        )  # fmt: skip
-        return {
-            "trials": f"{self.completed} completed of {len(self.trials)}; "
-            f"{self.rejected} configurations rejected (too dear, or tried before)",
-            "best": f"log-loss {best.log_loss:.4f} ± {best.log_loss_se:.4f}, accuracy "
-            f"{accuracy_text(best.accuracy, best.accuracy_se, best.rows)} {flattered}",
-            "searched for": duration(self.seconds),
-        }
-
-    def event(self, preset: str, seed: int) -> Event:
-        """Return what trackers are told: the best one's figures, and each trial's.
-
-        Args:
-            preset: What was searched by.
-            seed: Likewise.
-        """
-        best = self.best[0]
-        return Event(
-            step="tune",
-            name="tune",
-            parameters={"preset": preset, "seed": seed, "strategy": self.strategy,
-                        "trials": len(self.trials)},
-            scores={"completed": self.completed, **_scores(best)},
-            artefacts={"configurations": self.path, **self.written},
-            parts=tuple(
-                Event(
-                    step="trial",
-                    name=trial.name,
-                    parameters=trial.config.to_json()
-                    | {"epochs": trial.epochs, "state": trial.state},
-                    scores=_scores(trial) | {"seconds": trial.seconds},
-                )
-                for trial in self.trials
-            ),
-        )  # fmt: skip
-
-    def table(self) -> Rows:
-        """Return the best few."""
-        return [_HEADER, *(_row(place, one) for place, one in enumerate(self.best[:_SHOWN], 1))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Study(Shown):
-    """A study as it is, whether a search is at work on it or not.
-
-    Args:
-        settings: What decides its trials, the data included.
-        heading: Its settings in one line.
-        trials: All trials, in order, whatever their state.
-        best: The best trial; None before one is completed.
-        importances: Which values mattered; None where the trials are too few to tell.
-        written: What was written: name and path.
-    """
-
-    settings: Mapping[str, Any]
-    heading: str
-    trials: tuple[Trial, ...]
-    best: Ranked | None
-    importances: Importances | None
-    written: Mapping[str, Path]
-
-    def facts(self) -> Mapping[str, str]:
-        """Return the settings, the best trial, and how far importances can be relied on."""
-        from tuning.showing import values
-
-        facts = {"study": self.heading}
-        if self.best is not None:
-            facts["best trial"] = (
-                f"{self.best.trial}: log-loss {self.best.log_loss:.4f} ± "
-                f"{self.best.log_loss_se:.4f}, {values(self.best.config)}"
-            )
-        found = self.importances
-        if found is not None:
-            facts["importances"] = (
-                "drop of the out-of-bag R² of a random forest on log(log-loss) when a value is "
-                f"permuted; R² {found.fit:.2f} on {found.trials} trials"
-                + ("; too little to rely on" if found.is_weak else "")
-            )
-        return facts
-
-    def table(self) -> Rows:
-        """Return the trials."""
-        from tuning.showing import table
-
-        return table(self.trials)
 
 
 def tune(
@@ -181,6 +44,8 @@ def tune(
     race: int | None = None,
     diverse: bool | None = None,
     rare: str | None = None,
+    metric: str | None = None,
+    class_weights: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -211,6 +76,10 @@ def tune(
         diverse: Order the best by what each adds to the average of those before it, not by rank
             alone; None for as in the preset.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
+        metric: What the competition is scored by, one of `names.METRICS`; trials are ranked by it,
+            where it is accuracy by log-loss. None for what the workspace keeps, at first log-loss.
+        class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for all
+            the same, or what a space file says.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
         cluster: Address of a Ray cluster; None for this machine alone.
@@ -234,6 +103,8 @@ def tune(
     started = time.monotonic() if started is None else started
     _require_outputs(export, plot)
     names.require_known("strategy", strategy, names.STRATEGIES)
+    if class_weights is not None:
+        names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
     if rare is not None:
         names.require_known("rare", rare, names.RARE)
     for name, given, least in (
@@ -263,6 +134,8 @@ def tune(
             race=race,
             diverse=diverse,
             rare=rare,
+            metric=metric,
+            class_weights=class_weights,
             resources=resources,
             tensorboard=tensorboard,
             fresh=fresh,
@@ -307,7 +180,7 @@ def show(
     from tuning.importance import importances
     from tuning.selection import ranked
 
-    study = studies.Study(workspace)
+    study = studies.StudyOnDisk(workspace)
     settings = study.settings()
     trials = study.trials()
     best = ranked(trials, 1)
@@ -337,24 +210,32 @@ def _search(
     race: int | None,
     diverse: bool | None,
     rare: str | None,
+    metric: str | None,
+    class_weights: str | None,
     resources: Resources,
     tensorboard: bool,
     fresh: bool,
     keep_other: bool,
 ) -> Found:
+    from kaggle_digits.records.metric import keep_metric, settle_metric
     from tuning.board import log_trial
     from tuning.budget import SearchTime
     from tuning.coordination import Goals
     from tuning.narrowing import read_space
     from tuning.search import SearchSettings, search
     from tuning.space import Space
-    from tuning.study import COMPLETED
-    from tuning.study import Study as StudyOnDisk
+    from tuning.study import COMPLETED, StudyOnDisk
     from tuning.succession import succeeding
 
     searched = read_space(space) if space is not None else Space()
     dataset = place.data()
+    scored_by = settle_metric(place.workspace, metric, dataset, fresh=fresh)
     planes = dataset.competition.planes
+    searched = searched if planes == 1 else searched.in_colour()
+    well_tried = load_portfolio(planes) if portfolio else []
+    if class_weights is not None:
+        searched = searched.fixed("class_weights", class_weights)
+        well_tried = [replace(config, class_weights=class_weights) for config in well_tried]
     passes = max_epochs or preset.trial_passes(len(dataset.images))
     wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
     racers = preset.top_k + 2 if race is None else race
@@ -368,8 +249,9 @@ def _search(
         seed=seed,
         strategy=strategy,
         folds=folds,
-        space=searched if planes == 1 else searched.in_colour(),
-        portfolio=tuple(load_portfolio(planes)) if portfolio else (),
+        space=searched,
+        portfolio=tuple(well_tried),
+        metric=scored_by if scored_by in names.RANKING else None,
     )
     logs = place.workspace.tuning / "tensorboard"
     with succeeding(
@@ -383,6 +265,7 @@ def _search(
         def watch(trial: Trial) -> None:
             if trial.state == COMPLETED:
                 settle()
+                keep_metric(place.workspace, scored_by)
             if tensorboard:
                 log_trial(trial, logs)
 
@@ -415,7 +298,7 @@ def _written(
     if export is None and plot is None and not tensorboard:
         return {}
     from tuning import board, plotting, showing
-    from tuning.study import Study as StudyOnDisk
+    from tuning.study import StudyOnDisk
 
     study = StudyOnDisk(workspace)
     trials = study.trials()
@@ -431,39 +314,3 @@ def _written(
             board.log_trial(trial, logs)
         written["TensorBoard logs in"] = logs
     return written
-
-
-def _scores(judged: Ranked | Trial) -> dict[str, float]:
-    return known({name: getattr(judged, name) for name in FIGURES})
-
-
-def _row(place: int, entry: Ranked) -> tuple[str, ...]:
-    from tuning.showing import values
-
-    return (
-        str(place),
-        str(entry.trial),
-        f"{entry.log_loss:.4f} ± {entry.log_loss_se:.4f}",
-        accuracy_text(entry.accuracy, entry.accuracy_se, entry.rows),
-        str(entry.folds or "-"),
-        values(entry.config),
-    )
-
-
-def _frame(best: tuple[Ranked, ...]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        [
-            {
-                "trial": one.trial,
-                "log_loss": one.log_loss,
-                "log_loss_se": one.log_loss_se,
-                "accuracy": one.accuracy,
-                "accuracy_se": one.accuracy_se,
-                "rows": one.rows,
-                **one.config.to_json(),
-            }
-            for one in best
-        ]
-    )

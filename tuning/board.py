@@ -15,6 +15,7 @@ from tuning.study import COMPLETED, Trial
 
 _LOG_LOSS = "held-out/log_loss"
 _ACCURACY = "held-out/accuracy"
+_METRIC = "held-out/metric"
 _TRAINING = "training/loss"
 
 
@@ -43,12 +44,16 @@ def log_trial(trial: Trial, folder: Path) -> None:
             api.Metric(_LOG_LOSS, display_name="log-loss"),
             api.Metric(_ACCURACY, display_name="accuracy"),
         ]
+        if trial.metric is not None:
+            metrics.insert(0, api.Metric(_METRIC, display_name=trial.metric.name))
         writer.add_event(_event(api.hparams_config_pb([api.HParam(n) for n in values], metrics)))
         writer.add_event(_event(api.hparams_pb(values, trial_id=f"{trial.number:04d}")))
         for epoch, loss in enumerate(trial.history):
             writer.add_event(_event(_scalar(_TRAINING, loss), epoch))
         writer.add_event(_event(_scalar(_LOG_LOSS, trial.log_loss or 0.0)))
         writer.add_event(_event(_scalar(_ACCURACY, trial.accuracy or 0.0)))
+        if trial.metric is not None:
+            writer.add_event(_event(_scalar(_METRIC, trial.metric.value)))
         writer.close()
 
 

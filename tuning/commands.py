@@ -18,6 +18,7 @@ from kaggle_digits.shell.command import (
 )
 from kaggle_digits.shell.console import Outcome
 from tuning import api
+from tuning.results import Study, Tuned
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -73,6 +74,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
 )
+@click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by: auc, macro-f1 and qwk rank the trials themselves, for "
+    "accuracy log-loss does. Default: as the workspace keeps it; at first log-loss.",
+)
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="As in cv-train, for all trials.",
+)
 @resource_options("Trials trained at a time.  [default: 1, with all cores]")
 @click.option("--show", is_flag=True, help="Show the study as it is; train nothing.")
 @click.option(
@@ -102,6 +114,8 @@ def tune(
     race: int | None = None,
     diverse: bool | None = None,
     rare: str | None = None,
+    metric: str | None = None,
+    class_weights: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -112,10 +126,10 @@ def tune(
 ) -> Outcome:
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
-    Trials share rows, seed and fixed epochs, and are scored by log-loss on rows held out; then the
-    best race on common folds. best.json holds the ranked distinct configurations. The search ends
-    when its trials are done, its time is over, or 3 trials in a row fail. Called again, it goes on
-    from the last epoch; a finished search runs nothing.
+    Trials share rows, seed and fixed epochs, and are scored on rows held out, by log-loss or by
+    --metric; then the best race on common folds. best.json holds the ranked distinct
+    configurations. The search ends when its trials are done, its time is over, or 3 trials in a row
+    fail. Called again, it goes on from the last epoch; a finished search runs nothing.
     """
     if session.fresh and show:
         raise ConfigurationError(
@@ -124,7 +138,8 @@ def tune(
         )
     searches = (
         space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
-        strategy != "hyperband", not portfolio, diverse is not None, session.fresh,
+        metric, class_weights, strategy != "hyperband", not portfolio, diverse is not None,
+        session.fresh,
     )  # fmt: skip
     if (export is not None or plot is not None) and not any(
         one not in (None, False) for one in searches
@@ -150,6 +165,8 @@ def tune(
         race=race,
         diverse=diverse,
         rare=rare,
+        metric=metric,
+        class_weights=class_weights,
         workers=workers,
         threads=threads,
         cluster=cluster,
@@ -171,6 +188,7 @@ def tune(
             "best_log_loss": best.log_loss,
             "best_log_loss_se": best.log_loss_se,
             "best_accuracy": best.accuracy,
+            "best_metric": None if best.metric is None else best.metric.to_json(),
             "configurations": [entry.config.to_json() for entry in found.best],
             "seconds": round(session.seconds, 1),
         }
@@ -182,7 +200,7 @@ def tune(
     )
 
 
-def _show(session: Session, study: api.Study) -> Outcome:
+def _show(session: Session, study: Study) -> Outcome:
     drawing = []
     found = study.importances
     if found is not None:
@@ -207,9 +225,9 @@ def _show(session: Session, study: api.Study) -> Outcome:
     )
 
 
-def _written(found: api.Tuned | api.Study) -> dict[str, dict[str, str]]:
+def _written(found: Tuned | Study) -> dict[str, dict[str, str]]:
     return {"written": _paths(found)} if found.written else {}
 
 
-def _paths(found: api.Tuned | api.Study) -> dict[str, str]:
+def _paths(found: Tuned | Study) -> dict[str, str]:
     return {name: str(path) for name, path in found.written.items()}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kaggle_digits.core.metrics import dealt
+from kaggle_digits.core.metrics import judged as judge
 from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import TrainingError
@@ -22,7 +24,7 @@ from tuning.proposals import Proposer
 from tuning.racing import FIRST_TEST, Race, has_raced
 from tuning.scoring import Result, Splits, Unit
 from tuning.selection import ranked
-from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 MOST_FAILURES_IN_A_ROW = 3
 KEPT = 20
@@ -57,11 +59,12 @@ class Coordinator:
         time: The time.
         progress: Told of every trial.
         watcher: Told of every trial that has ended.
+        metric: What trials are ranked by, one of `names.RANKING`; None for log-loss.
     """
 
     def __init__(
         self,
-        study: Study,
+        study: StudyOnDisk,
         past: list[Trial],
         make_proposer: Callable[[list[Trial]], Proposer],
         splits: Splits,
@@ -71,6 +74,7 @@ class Coordinator:
         time: SearchTime,
         progress: Progress,
         watcher: Callable[[Trial], None] | None = None,
+        metric: str | None = None,
     ) -> None:
         self.time = time
         self.fault: TrainingError | None = None
@@ -86,6 +90,7 @@ class Coordinator:
         self._goals = goals
         self._progress = progress
         self._watcher = watcher
+        self._metric = metric
         self._under_way: set[str] = set()
         self._race: Race | None = None
         self._race_is_done = False
@@ -219,6 +224,7 @@ class Coordinator:
             self._epochs,
             _REPEATS_WITH_TIME if self.time.is_limited else 1,
             progress,
+            self._metric,
         )
 
     def _turn(self) -> bool:
@@ -252,7 +258,9 @@ class Coordinator:
         if result.held_out is None:
             trial = trial.failed(result.reason, result.seconds)
         else:
-            judged = score(result.held_out, self._labels[self._splits.trial_rows])
+            labels = self._labels[self._splits.trial_rows]
+            judged = score(result.held_out, labels)
+            metric = self._metric
             self._study.put_predictions(trial.number, result.held_out)
             trial = replace(
                 trial,
@@ -265,6 +273,9 @@ class Coordinator:
                 seconds=round(result.seconds, 1),
                 history=result.history,
                 threads=result.threads,
+                metric=None
+                if metric is None
+                else judge(metric, result.held_out, labels, dealt(len(labels))),
             )
         self._study.put(trial)
         self._trials[trial.number] = trial

@@ -1,10 +1,11 @@
 """Which of the searched values matter: permutation importances of a random forest on the trials.
 
-A forest of 200 trees is fitted to the logarithm of the completed trials' log-losses, the epochs
-being one more feature (hyperband's rounds differ in them). A feature's importance is the drop of
-the out-of-bag R² when its column is permuted (Breiman 2001, "Random Forests"): 0 for a feature
-without influence, below 0 by chance. It says what mattered among the trials made, not what would
-matter elsewhere in the space, and with few trials it says little: `Importances.is_weak`.
+A forest of 200 trees is fitted to the logarithm of the completed trials' log-losses (of what a
+metric that ranks lacks of 1), the epochs being one more feature (hyperband's rounds differ in
+them). A feature's importance is the drop of the out-of-bag R² when its column is permuted (Breiman
+2001, "Random Forests"): 0 for a feature without influence, below 0 by chance. It says what mattered
+among the trials made, not what would matter elsewhere in the space, and with few trials it says
+little: `Importances.is_weak`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def importances(trials: Sequence[Trial]) -> Importances | None:
     if not names:
         return None
     features = np.array([[_number(row[name], rows, name) for name in names] for row in rows])
-    losses = np.log(np.maximum([trial.log_loss or 0.0 for trial in done], 1e-9))
+    losses = np.log(np.maximum([trial.loss or 0.0 for trial in done], 1e-9))
     return _permuted(names, features, losses)
 
 

@@ -15,6 +15,7 @@ from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.parts import Chart, Table
+from tuning.showing import metric_of
 from tuning.study import Trial
 
 _LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -25,13 +26,13 @@ _NEAR = 0.045
 """Texts beside an axis that are nearer than this to each other would overlap."""
 
 _LEGEND = (
-    "A line is a trial: blue the best tenth, green the better half. Log-loss at the right, lower "
-    "is better."
+    "A line is a trial: blue the best tenth, green the better half. At the right is what ranks "
+    "them, lower is better."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ParallelAxis:
     """One vertical axis.
 
     Args:
@@ -60,19 +61,20 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ParallelPlot:
     """All of the plot.
 
     Args:
-        axes: From left to right; the last is the log-loss, better below.
+        axes: From left to right; the last is the log-loss, or what a metric that ranks lacks
+            of 1: better below.
         lines: From the worst to the best, so that the best are drawn on top.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[ParallelAxis, ...]
     lines: tuple[Line, ...]
 
 
-def figure(trials: Sequence[Trial]) -> Figure:
+def figure(trials: Sequence[Trial]) -> ParallelPlot:
     """Lay out the completed trials.
 
     Raises:
@@ -84,13 +86,17 @@ def figure(trials: Sequence[Trial]) -> Figure:
             f"A plot needs two completed trials or more; the study has {len(done)}.",
             mend="Call `kaggle-digits tune` with more --trials first.",
         )
+    metric = metric_of(done)
+    result = _RESULT if metric is None else f"1 - {metric}"
     rows: list[dict[str, Any]] = [
-        asdict(trial.config) | {"epochs": trial.epochs, _RESULT: trial.log_loss} for trial in done
+        asdict(trial.config) | {"epochs": trial.epochs, result: trial.loss} for trial in done
     ]
-    names = [name for name in rows[0] if len({row[name] for row in rows}) > 1 or name == _RESULT]
+    names = [name for name in rows[0] if len({row[name] for row in rows}) > 1 or name == result]
     # Log-losses spread over decades; the good ones would lie on each other.
-    scales = {name: _Scale(name, [row[name] for row in rows]) for name in names}
-    order = sorted(range(len(done)), key=lambda index: -rows[index][_RESULT])
+    scales = {
+        name: _Scale(name, [row[name] for row in rows], is_result=name == result) for name in names
+    }
+    order = sorted(range(len(done)), key=lambda index: -rows[index][result])
     lines = tuple(
         Line(
             label=f"trial {done[index].number}: "
@@ -103,7 +109,7 @@ def figure(trials: Sequence[Trial]) -> Figure:
         )
         for place, index in enumerate(order)
     )
-    return Figure(tuple(Axis(name, scales[name].ticks()) for name in names), lines)
+    return ParallelPlot(tuple(ParallelAxis(name, scales[name].ticks()) for name in names), lines)
 
 
 def require_plot(path: Path) -> Path:
@@ -168,18 +174,18 @@ def coordinates(trials: Sequence[Trial]) -> Chart:
 class _Scale:
     """Places values on an axis: names and small sets evenly, ranges by their (log of) value."""
 
-    def __init__(self, name: str, values: Sequence[Any]) -> None:
+    def __init__(self, name: str, values: Sequence[Any], *, is_result: bool) -> None:
         import math
 
         distinct = sorted(set(values))
-        self._evenly = len(distinct) <= _MOST_TICKS and name != _RESULT
+        self._evenly = len(distinct) <= _MOST_TICKS and not is_result
         if self._evenly or isinstance(distinct[0], str):
             self._evenly = True
             self._places = {
                 value: index / max(1, len(distinct) - 1) for index, value in enumerate(distinct)
             }
             return
-        is_log = name in (*_LOGARITHMIC, _RESULT) and distinct[0] > 0
+        is_log = (is_result or name in _LOGARITHMIC) and distinct[0] > 0
         self._of = (lambda value: math.log10(value)) if is_log else float
         self._back = (lambda place: 10.0**place) if is_log else float
         self._low, self._high = self._of(distinct[0]), self._of(distinct[-1])

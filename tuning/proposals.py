@@ -17,12 +17,12 @@ from tuning.oracles import EPOCHS, OBJECTIVE, ProposalSettings, make_oracle
 from tuning.study import COMPLETED, FAILED, RUNNING, Trial
 
 _WORST = 1e6
-"""The log-loss a failed trial has in hyperband's eyes; with a failure left out, a round would never
+"""The loss a failed trial has in hyperband's eyes; with a failure left out, a round would never
 have the trials it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProposalLimits:
     """What bounds a search's proposals.
 
     Args:
@@ -48,7 +48,7 @@ class Proposer:
     """
 
     def __init__(
-        self, settings: ProposalSettings, limits: Limits, past: Iterable[Trial] = ()
+        self, settings: ProposalSettings, limits: ProposalLimits, past: Iterable[Trial] = ()
     ) -> None:
         self._settings = settings
         self._limits = limits
@@ -71,7 +71,7 @@ class Proposer:
 
     @property
     def rejected(self) -> int:
-        """Configurations that were drawn and not tried: too dear, or seen before."""
+        """Configurations that were drawn and not tried: too costly, or seen before."""
         return int(self._oracle.rejected)
 
     def propose(self) -> Trial | None:
@@ -96,12 +96,12 @@ class Proposer:
     def tell(self, trial: Trial) -> None:
         """Tell the oracle what came of a trial."""
         made = self._trials[trial.number]
-        log_loss = trial.log_loss
-        if log_loss is None and self._hyperband:
-            log_loss = _WORST
-        if log_loss is not None:
-            self._oracle.update_trial(made.trial_id, {OBJECTIVE: log_loss})
-        made.status = "FAILED" if log_loss is None else "COMPLETED"
+        loss = trial.loss
+        if loss is None and self._hyperband:
+            loss = _WORST
+        if loss is not None:
+            self._oracle.update_trial(made.trial_id, {OBJECTIVE: loss})
+        made.status = "FAILED" if loss is None else "COMPLETED"
         self._oracle.end_trial(made)
 
     def _restore(self, trial: Trial) -> None:

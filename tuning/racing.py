@@ -6,6 +6,10 @@ A racer leaves when mean(d) / (sd(d) / sqrt(n)) exceeds the normal quantile of 1
 left - 1): a one-sided paired t-test at the level of 1 %, divided by the number of comparisons. From
 the second round on, because the rows of one round share one network a racer.
 
+Where a metric ranks that is no mean over rows, a racer is behind by what its metric falls short of
+the leader's, on all rows so far, and the standard error is that of this difference over bootstrap
+samples of the rows; the rest is the same.
+
 Sources: Maron & Moore 1994, "Hoeffding Races" (racing; its bound needs bounded losses, log-loss has
 none); Birattari et al. 2002, "A Racing Algorithm for Configuring Metaheuristics" (paired
 comparisons on common instances); López-Ibáñez et al. 2016, "The irace package" (the t-test).
@@ -14,13 +18,15 @@ comparisons on common instances); López-Ibáñez et al. 2016, "The irace packag
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kaggle_digits.core.metrics import dealt, honest_answers, judged, measure, samples
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.records.ranking import Ranked
@@ -31,15 +37,17 @@ _LEVEL = 0.01
 FIRST_TEST = 2
 
 
-def row_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def row_scores(probabilities: np.ndarray, labels: np.ndarray, *, whole: bool = False) -> np.ndarray:
     """Return each row's log-loss in nats and whether it is right, float32 [2, rows].
 
     Args:
         probabilities: Softmax [rows, classes].
         labels: int [rows], class indices.
+        whole: Return the probabilities after these two, float32 [2 + classes, rows].
     """
     right = probabilities.argmax(axis=1) == labels
-    return np.stack([row_losses(probabilities, labels), right]).astype(np.float32)
+    more = probabilities.T if whole else ()
+    return np.stack([row_losses(probabilities, labels), right, *more]).astype(np.float32)
 
 
 def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -51,16 +59,64 @@ def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
     Returns:
         By racer that falls behind: how many standard errors it is behind.
     """
+
+    def behind(name: str, leader: str) -> tuple[float, float]:
+        difference = losses[name].astype(np.float64) - losses[leader]
+        rows = len(difference)
+        error = float(difference.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
+        return float(difference.mean()), error
+
+    return _fallen({name: float(own.mean()) for name, own in losses.items()}, behind)
+
+
+def fallen_behind_by(
+    metric: str, probabilities: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, float]:
+    """Return the racers whose metric is worse than the leader's beyond chance.
+
+    Args:
+        metric: One of `names.RANKING`.
+        probabilities: By racer: float [rows, classes], of the same rows in the same order.
+        labels: int64 [rows], class indices of these rows.
+
+    Returns:
+        As `fallen_behind`.
+    """
+    folds = dealt(len(labels))
+    named = {
+        name: honest_answers(metric, own, labels, folds) for name, own in probabilities.items()
+    }
+
+    def loss(name: str, some: np.ndarray) -> float:
+        answers = named[name]
+        chosen = None if answers is None else answers[some]
+        value = measure(metric, probabilities[name][some], labels[some], chosen)
+        return -value if higher_is_better(metric) else value
+
+    everything, drawn = np.arange(len(labels)), samples(len(labels))
+
+    def behind(name: str, leader: str) -> tuple[float, float]:
+        apart = [loss(name, some) - loss(leader, some) for some in drawn]
+        return loss(name, everything) - loss(leader, everything), float(np.std(apart, ddof=1))
+
+    return _fallen({name: loss(name, everything) for name in probabilities}, behind)
+
+
+def _fallen(
+    losses: Mapping[str, float], behind: Callable[[str, str], tuple[float, float]]
+) -> dict[str, float]:
+    """Return who is behind the leader beyond chance; `behind` tells by how much, with its error."""
     if len(losses) < 2:
         return {}
-    leader = min(losses, key=lambda name: float(losses[name].mean()))
+    leader = min(losses, key=lambda name: losses[name])
     limit = statistics.NormalDist().inv_cdf(1 - _LEVEL / (len(losses) - 1))
     found = {}
-    for name, own in losses.items():
-        difference = own.astype(np.float64) - losses[leader]
-        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        if name != leader and error > 0 and difference.mean() / error > limit:
-            found[name] = float(difference.mean() / error)
+    for name in losses:
+        if name == leader:
+            continue
+        difference, error = behind(name, leader)
+        if error > 0 and difference / error > limit:
+            found[name] = difference / error
     return found
 
 
@@ -81,6 +137,7 @@ class Race:
         epochs: Passes over a round's training rows.
         repeats: How many times all folds are walked through, each time by another partition.
         progress: Told of those that leave.
+        metric: What places them, one of `names.RANKING`; None for log-loss.
     """
 
     def __init__(
@@ -92,7 +149,9 @@ class Race:
         epochs: int,
         repeats: int,
         progress: Progress,
+        metric: str | None = None,
     ) -> None:
+        self._metric = metric
         self._entries = {entry.config.digest: entry for entry in entries}
         self._folder = folder
         self._splits = splits
@@ -143,7 +202,8 @@ class Race:
             self._progress.say(f"race: {unit.name} failed: {result.reason}")
         else:
             _, held_out = self._splits.race(number)
-            scores = row_scores(result.held_out, self._labels[held_out])
+            whole = self._metric is not None
+            scores = row_scores(result.held_out, self._labels[held_out], whole=whole)
             write_array(self._path(digest, number, "npy"), scores)
             self._scores[digest, number] = scores
         self._settle()
@@ -163,24 +223,24 @@ class Race:
                 continue
             losses, right = rows[0].astype(np.float64), rows[1].astype(np.float64)
             root = np.sqrt(len(losses))
+            metric = self._metric
+            labels = self._labels[self._judged(rounds)]
             placed.append(
-                (
-                    -rounds,
-                    float(losses.mean()),
-                    Ranked(
-                        config=entry.config,
-                        trial=entry.trial,
-                        log_loss=float(losses.mean()),
-                        accuracy=float(right.mean()),
-                        log_loss_se=float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
-                        accuracy_se=float(np.sqrt(right.mean() * (1 - right.mean())) / root),
-                        rows=len(losses),
-                        folds=rounds,
-                    ),
+                Ranked(
+                    config=entry.config,
+                    trial=entry.trial,
+                    log_loss=float(losses.mean()),
+                    accuracy=float(right.mean()),
+                    log_loss_se=float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
+                    accuracy_se=float(np.sqrt(right.mean() * (1 - right.mean())) / root),
+                    rows=len(losses),
+                    folds=rounds,
+                    metric=None
+                    if metric is None
+                    else judged(metric, rows[2:].T, labels, dealt(len(labels))),
                 )
             )
-        placed.sort(key=lambda item: item[:2])
-        return [entry for *_, entry in placed]
+        return sorted(placed, key=lambda one: (-one.folds, one.loss))
 
     def _settle(self) -> None:
         """Close rounds that are complete, and let those that have fallen behind leave."""
@@ -192,13 +252,21 @@ class Race:
                     self._leave(digest, self._round, "failed")
             self._round += 1
             if self._round >= FIRST_TEST and len(self._running) > 1:
-                losses = {}
-                for digest in self._running:
-                    rows = self._rows(digest, self._round)
-                    if rows is not None:
-                        losses[digest] = rows[0]
-                for digest, errors in fallen_behind(losses).items():
+                for digest, errors in self._fallen_behind().items():
                     self._leave(digest, self._round, f"{errors:.1f} standard errors behind")
+
+    def _fallen_behind(self) -> dict[str, float]:
+        found = {digest: self._rows(digest, self._round) for digest in self._running}
+        rows = {digest: own for digest, own in found.items() if own is not None}
+        if self._metric is None:
+            return fallen_behind({digest: own[0] for digest, own in rows.items()})
+        labels = self._labels[self._judged(self._round)]
+        told = {digest: own[2:].T for digest, own in rows.items()}
+        return fallen_behind_by(self._metric, told, labels)
+
+    def _judged(self, rounds: int) -> np.ndarray:
+        """Return the rows that so many rounds are judged on, ascending, int64."""
+        return np.unique(np.concatenate([self._splits.race(one)[1] for one in range(rounds)]))
 
     def _leave(self, digest: str, rounds: int, why: str) -> None:
         self._running.remove(digest)
@@ -207,13 +275,13 @@ class Race:
         self._progress.say(f"race: trial {trial} leaves after {rounds} rounds: {why}")
 
     def _rows(self, digest: str, rounds: int) -> np.ndarray | None:
-        """Return a racer's scores in its first rounds by row, means over repeats, [2, rows]."""
+        """Return a racer's scores in its first rounds by row, means over repeats, [k, rows]."""
         parts = [self._scores.get((digest, number)) for number in range(rounds)]
         known = [part for part in parts if part is not None]
         if not known or len(known) < len(parts):
             return None
         size = len(self._labels)
-        total, count = np.zeros((2, size)), np.zeros(size)
+        total, count = np.zeros((len(known[0]), size)), np.zeros(size)
         for number, part in enumerate(known):
             _, held_out = self._splits.race(number)
             total[:, held_out] += part
@@ -225,10 +293,15 @@ class Race:
             for number in range(self._rounds):
                 scores = read_array(self._path(digest, number, "npy"))
                 rows = len(self._splits.race(number)[1])
-                if scores is not None and scores.shape == (2, rows):
+                if scores is not None and self._is_whole(scores, rows):
                     self._scores[digest, number] = scores
                 elif self._path(digest, number, "json").exists():
                     self._scores[digest, number] = None
+
+    def _is_whole(self, scores: np.ndarray, rows: int) -> bool:
+        if scores.ndim != 2 or scores.shape[1] != rows:
+            return False
+        return len(scores) == 2 if self._metric is None else len(scores) > 2
 
     def _unit(self, config: TrainingConfig) -> Unit:
         trial = self._entries[config.digest].trial

@@ -13,8 +13,8 @@ from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import Chart, Facts, Part, Section, Subject, Table, Text
 from tuning.importance import importances
 from tuning.plotting import coordinates, figure
-from tuning.showing import table
-from tuning.study import COMPLETED, Study, Trial
+from tuning.showing import metric_of, ranking_of, ranking_text, table
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 _FEWEST = 2
 
@@ -25,7 +25,7 @@ def search(subject: Subject) -> Section:
     Raises:
         ArtefactError: The study is broken.
     """
-    study = Study(subject.workspace)
+    study = StudyOnDisk(subject.workspace)
     if not study.is_there():
         missing = subject.missing("No search has been made here.", "run")
         # Members may have been trained by configurations of one's own.
@@ -39,10 +39,10 @@ def search(subject: Subject) -> Section:
         "trials": f"{len(trials)}, of which {len(done)} completed",
         "time": duration(seconds),
     }
-    best = min(done, key=lambda trial: trial.log_loss or 0.0, default=None)
+    best = min(done, key=lambda trial: trial.loss or 0.0, default=None)
     if best is not None:
         facts["best trial"] = (
-            f"{best.number}: log-loss {best.log_loss:.4f} ± {best.log_loss_se or 0:.4f}, accuracy "
+            f"{best.number}: {ranking_text(best, noise=True)}, accuracy "
             + accuracy_text(best.accuracy or 0.0, best.accuracy_se, best.rows)
         )
     parts: list[Part] = [Facts(facts)]
@@ -52,7 +52,10 @@ def search(subject: Subject) -> Section:
         parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
     header, *rows = table(trials)
     parts.append(Table("Trials", header, rows))
-    words = f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}"
+    asked = f" --metric {settings['metric']}" if "metric" in settings else ""
+    words = (
+        f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}{asked}"
+    )
     return Section(
         parts,
         top={"search": f"{counted(len(done), 'trial')} in {duration(seconds)}"},
@@ -62,22 +65,32 @@ def search(subject: Subject) -> Section:
 
 
 def _over_time(done: Sequence[Trial]) -> Chart:
-    points = [(float(trial.number), trial.log_loss or 0.0) for trial in done]
-    best, lowest = [], float("inf")
-    for number, loss in points:
-        lowest = min(lowest, loss)
-        best.append((number, lowest))
-    half = [1.96 * (trial.log_loss_se or 0.0) for trial in done]
-    ends = [
-        (max(loss - by, loss / 10), loss + by) for (_, loss), by in zip(points, half, strict=True)
+    ranked = [ranking_of(trial) for trial in done]
+    metric = metric_of(done)
+    points = [
+        (float(trial.number), value) for trial, (_, value, _) in zip(done, ranked, strict=True)
     ]
+    better = min if metric is None else max
+    best, leading = [], points[0][1]
+    for number, value in points:
+        leading = better(leading, value)
+        best.append((number, leading))
+    ends = [_interval(*one) for one in ranked]
     return charts.plot(
         "Scores over time",
         Axis("trial", is_whole=True),
-        Axis("log-loss", is_log=True),
+        Axis(metric or "log-loss", is_log=metric is None),
         [Series("trial", points, ends), Series("best so far", best, is_line=True)],
-        note="Each dot is a trial with its 95 % interval; lower is better.",
+        note="Each dot is a trial with its 95 % interval; "
+        f"{'lower' if metric is None else 'higher'} is better.",
     )
+
+
+def _interval(name: str, value: float, se: float) -> tuple[float, float]:
+    by = 1.96 * se
+    if name == "log-loss":
+        return max(value - by, value / 10), value + by
+    return max(value - by, -1.0 if name == "qwk" else 0.0), min(value + by, 1.0)
 
 
 def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:

@@ -1,9 +1,10 @@
 """How a configuration is scored: on which rows, by which training jobs, with which seeds.
 
 A trial trains on a fixed stratified sample and is scored on a fixed holdout, or, with folds, on the
-out-of-fold rows of the sample. All trials share rows and seed, so they differ by configuration
-alone. The race has folds and seeds of its own, common to all racers. Predictions are calibrated by
-one temperature each before they are scored.
+out-of-fold rows of the sample. Rows of one group, or of one fold that the files give, stand on one
+side of every split, so that a search is not led by what only looks new. All trials share rows and
+seed, so they differ by configuration alone. The race has folds and seeds of its own, common to all
+racers. Predictions are calibrated by one temperature each before they are scored.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.calibration import best_temperature, temper
-from kaggle_digits.core.folds import holdout, rows_of_rare
+from kaggle_digits.core.folds import draw_folds, holdout, rows_of_rare
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.training import train
 from kaggle_digits.engine import Site
@@ -105,34 +106,57 @@ class Splits:
         labels: int64 [rows], class indices of the data.
         settings: What decides the rows.
         kept: The rows that can be used, int64; None for all.
+        together: int64 [rows], rows with equal numbers stand on one side of every split, those
+            with -1 on the training side; None where rows are free.
 
     Raises:
-        DataError: A class has too few rows for the folds.
+        DataError: A class has too few rows for the folds, or there are too few groups.
     """
 
     def __init__(
-        self, labels: np.ndarray, settings: ScoringSettings, kept: np.ndarray | None = None
+        self,
+        labels: np.ndarray,
+        settings: ScoringSettings,
+        kept: np.ndarray | None = None,
+        together: np.ndarray | None = None,
     ) -> None:
         self._labels = labels
         self._settings = settings
+        self._together = together
         held_out = settings.rows // 2
         # Rows of classes too rare to be spread are in every training part, and judged by none.
         kept = np.arange(len(labels)) if kept is None else kept
-        is_rare = rows_of_rare(labels[kept], max(2, settings.folds))
+        is_free = np.ones(len(kept), bool) if together is None else together[kept] >= 0
+        is_rare = ~is_free
+        is_rare[is_free] = rows_of_rare(labels[kept[is_free]], max(2, settings.folds))
         self._rare_rows, common = kept[is_rare], kept[~is_rare]
         train_rows, held_out_rows = (
-            common[part] for part in holdout(labels[common], settings.rows, held_out, settings.seed)
+            common[part]
+            for part in holdout(
+                labels[common],
+                settings.rows,
+                held_out,
+                settings.seed,
+                None if together is None else together[common],
+            )
         )
         if settings.folds:
             sample = np.sort(np.concatenate([train_rows, held_out_rows]))
             fewest = min(Counter(labels[sample].tolist()).values())
+            sides = self._sides(sample)
+            if sides < settings.folds:
+                raise DataError(
+                    f"Trials use rows of {sides} groups or folds of the data; {settings.folds} "
+                    f"folds need {settings.folds} or more.",
+                    mend=f"Give --folds {sides}, or leave it out.",
+                )
             if fewest < settings.folds:
                 raise DataError(
                     f"A class has {fewest} rows among the {len(sample)} that trials use; "
                     f"{settings.folds} folds need {settings.folds} or more.",
                     mend=f"Give --folds {fewest}." if fewest >= 2 else "Leave --folds out.",
                 )
-            splits = _folds(labels, sample, settings.folds, settings.seed)
+            splits = self._folds(sample, settings.folds, settings.seed)
         else:
             splits = [(train_rows, held_out_rows)]
         self.trial = [self._with_rare(split) for split in splits]
@@ -140,26 +164,47 @@ class Splits:
         others = np.setdiff1d(common, held_out_rows)
         wanted = settings.rows + held_out
         classes = len(np.unique(labels[common]))
-        if len(others) < wanted or np.sum(np.bincount(labels[others]) >= 2) < classes:
+        few = np.sum(np.bincount(labels[others]) >= 2) < classes
+        if len(others) < wanted or few or self._sides(others) < settings.race_folds:
             others = common
         if len(others) > wanted + held_out:
             chosen, _ = holdout(labels[others], wanted, held_out, settings.seed)
             others = others[chosen]
         self._race_rows = others
         self._partitions: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self.race_folds = min(settings.race_folds, min(Counter(labels[others].tolist()).values()))
+        self.race_folds = min(
+            settings.race_folds,
+            min(Counter(labels[others].tolist()).values()),
+            self._sides(others),
+        )
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: ScoringSettings) -> Self:
+        """Return the rows for a data set."""
+        return cls(dataset.labels, settings, dataset.kept, dataset.together)
+
+    def _sides(self, rows: np.ndarray) -> int:
+        """Return into how many parts rows can be split at most."""
+        return len(rows if self._together is None else np.unique(self._together[rows]))
 
     @property
     def trial_rows(self) -> np.ndarray:
         """The rows a trial's predictions are of, int64, in their order."""
         return np.concatenate([held_out for _, held_out in self.trial])
 
+    def _folds(
+        self, rows: np.ndarray, count: int, seed: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        groups = None if self._together is None else self._together[rows]
+        of_row = draw_folds(self._labels[rows], count, seed, groups)
+        return [(rows[of_row != fold], rows[of_row == fold]) for fold in range(count)]
+
     def race(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the training and the held-out rows of one of the race's rounds, int64."""
         repeat, fold = divmod(number, self.race_folds)
         if repeat not in self._partitions:
-            self._partitions[repeat] = _folds(
-                self._labels, self._race_rows, self.race_folds, self.race_seed(number)
+            self._partitions[repeat] = self._folds(
+                self._race_rows, self.race_folds, self.race_seed(number)
             )
         return self._with_rare(self._partitions[repeat][fold])
 
@@ -225,7 +270,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
 
 @lru_cache(maxsize=1)
 def _splits(dataset: Dataset, settings: ScoringSettings) -> Splits:
-    return Splits(dataset.labels, settings, dataset.kept)
+    return Splits.of(dataset, settings)
 
 
 def _calibrated(
@@ -255,16 +300,4 @@ def _jobs(unit: Unit, splits: Splits, settings: ScoringSettings) -> list[Trainin
             predict_test=False,
         )
         for fold, (train_rows, held_out_rows) in enumerate(parts)
-    ]
-
-
-def _folds(
-    labels: np.ndarray, rows: np.ndarray, count: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import StratifiedKFold
-
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    return [
-        (rows[train_rows], rows[held_out])
-        for train_rows, held_out in splitter.split(np.zeros(len(rows)), labels[rows])
     ]

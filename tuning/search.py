@@ -18,11 +18,11 @@ from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
 from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.oracles import ProposalSettings
-from tuning.proposals import Limits, Proposer
+from tuning.proposals import ProposalLimits, Proposer
 from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, score_unit
 from tuning.selection import diverse, ranked
-from tuning.showing import header, line
-from tuning.study import COMPLETED, Study, Trial
+from tuning.showing import header, line, ranking_text
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -38,6 +38,7 @@ class SearchSettings(ProposalSettings):
         max_megamacs: Largest cost of a network, millions of multiply-adds per image.
         folds: Folds a trial is scored on; 0 for one holdout.
         race_folds: Folds of the race; with three, a round has as many rows as a trial.
+        metric: What trials are ranked by, one of `names.RANKING`; None for log-loss.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class SearchSettings(ProposalSettings):
     max_megamacs: float
     folds: int = 0
     race_folds: int = 3
+    metric: str | None = None
 
     @property
     def scoring(self) -> ScoringSettings:
@@ -69,6 +71,9 @@ class SearchSettings(ProposalSettings):
                 "portfolio": " ".join(config.digest for config in self.portfolio),
             }
             | ({} if dataset.fixes is None else {"labels": dataset.fixes.account()})
+            # Left out where they say what studies did before they came.
+            | ({} if self.metric is None else {"metric": self.metric})
+            | ({} if dataset.together is None else {"split": "by group"})
             | self.space.settings()
         )
 
@@ -80,7 +85,7 @@ class Found:
     Args:
         trials: All trials that have ended, in order.
         best: The distinct configurations of `best.json`, from best to worst.
-        rejected: Configurations that were drawn and not tried: too dear, or seen before.
+        rejected: Configurations that were drawn and not tried: too costly, or seen before.
         raced: How many of the best come from the race.
         seconds: Time the study has taken, over all calls.
     """
@@ -95,7 +100,7 @@ class Found:
 def usual_resources(workers: int | None, threads: int | None, cluster: str | None) -> Resources:
     """Return what trials may use: one at a time with all cores, unless something else is said.
 
-    Proposals hang on what was learned before, so one trial at a time makes the best of each. More
+    Proposals depend on what was learned before, so one trial at a time makes the best of each. More
     workers share the cores.
     """
     if cluster is not None:
@@ -143,15 +148,15 @@ def search(
         OutOfTimeError: The time was over before any trial was completed.
     """
     require_rows_per_class(dataset, max(2, settings.folds), rare)
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     past = study.open(settings.to_json(dataset))
-    splits = Splits(dataset.labels, settings.scoring, dataset.kept)
+    splits = Splits.of(dataset, settings.scoring)
     shape = dataset.competition
 
     def make_proposer(trials: list[Trial]) -> Proposer:
         return Proposer(
             settings,
-            Limits(
+            ProposalLimits(
                 max_megamacs=settings.max_megamacs,
                 shape=(shape.height, shape.width, len(shape.classes), shape.planes),
                 trials=goals.trials,
@@ -163,7 +168,7 @@ def search(
     total = goals.trials if goals.trials is not None else max(1, round(search_time.deadline.left))
     unit = "trials" if goals.trials is not None else "s"
     with progress.task("tune", total, unit) as task:
-        table = _Table(progress, task, by_time=goals.trials is None)
+        table = _Table(progress, task, by_time=goals.trials is None, metric=settings.metric)
         coordinator = Coordinator(
             study,
             past,
@@ -175,6 +180,7 @@ def search(
             search_time,
             progress,
             lambda trial: table.add(trial, coordinator, watcher),
+            settings.metric,
         )
         table.begin(coordinator)
         with open_engine(dataset, workspace, resources, progress, search_time.deadline) as engine:
@@ -189,7 +195,7 @@ def search(
     if not best:
         raise _nothing(trials)
     if wants_diverse:
-        best = _diverse(best, study, dataset, splits)
+        best = _diverse(best, study, dataset, splits, settings.metric)
     write_ranking(ranking_path(workspace), best, dataset.digest, settings.seed)
     return Found(
         trials=trials,
@@ -239,7 +245,9 @@ def _work(
             return  # what is under way is not wanted any more
 
 
-def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits) -> list[Ranked]:
+def _diverse(
+    best: list[Ranked], study: StudyOnDisk, dataset: Dataset, splits: Splits, metric: str | None
+) -> list[Ranked]:
     labels = dataset.labels[splits.trial_rows]
     shape = (len(labels), len(dataset.competition.classes))
     predictions = {}
@@ -247,7 +255,7 @@ def _diverse(best: list[Ranked], study: Study, dataset: Dataset, splits: Splits)
         stored = study.predictions(entry.trial)
         if stored is not None and stored.shape == shape:  # else as one that was not kept
             predictions[entry.trial] = stored
-    return diverse(best, predictions, labels, len(best))
+    return diverse(best, predictions, labels, len(best), metric)
 
 
 def _nothing(trials: list[Trial]) -> KaggleDigitsError:
@@ -265,10 +273,13 @@ def _nothing(trials: list[Trial]) -> KaggleDigitsError:
 class _Table:
     """The live table: a row for each trial that ends, and the bar below."""
 
-    def __init__(self, progress: Progress, task: Task, *, by_time: bool) -> None:
+    def __init__(
+        self, progress: Progress, task: Task, *, by_time: bool, metric: str | None
+    ) -> None:
         self._progress = progress
         self._task = task
         self._by_time = by_time
+        self._metric = metric
         self._seconds = 0
         self._has_header = False
 
@@ -289,10 +300,8 @@ class _Table:
         best = ranked(finished, 1)
         if not self._has_header:
             self._has_header = True
-            self._progress.say(header())
-        self._progress.say(
-            line(trial, best[0].log_loss if best else None, coordinator.seconds_left)
-        )
+            self._progress.say(header(self._metric))
+        self._progress.say(line(trial, best[0] if best else None, coordinator.seconds_left))
         if self._by_time:
             spent = round(coordinator.time.spent) - self._seconds
             self._seconds += spent
@@ -305,4 +314,4 @@ class _Table:
 
 def _best_so_far(done: list[Trial]) -> str:
     best = ranked([trial for trial in done if trial.state == COMPLETED], 1)
-    return f"best log-loss {best[0].log_loss:.4f}" if best else ""
+    return f"best {ranking_text(best[0])}" if best else ""

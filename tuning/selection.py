@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kaggle_digits.core.calibration import best_temperature, temper
+from kaggle_digits.core.metrics import dealt, honest_answers, measure
 from kaggle_digits.core.predictions import row_losses
+from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.records.ranking import Ranked
 from tuning.study import Trial
 
@@ -16,9 +18,9 @@ def ranked(trials: Sequence[Trial], count: int, raced: Sequence[Ranked] = ()) ->
     """Return the best distinct configurations.
 
     Those that raced come first, as the race placed them: their scores come from other rows and
-    more networks than those of trials. Then the completed trials by log-loss, ties by accuracy,
-    then by age. A configuration that hyperband tried in several rounds stands with its longest
-    trial.
+    more networks than those of trials. Then the completed trials by the metric that the study ranks
+    by, else log-loss; ties by accuracy, then by age. A configuration that hyperband tried in
+    several rounds stands with its longest trial.
 
     Args:
         trials: The study's trials.
@@ -29,13 +31,13 @@ def ranked(trials: Sequence[Trial], count: int, raced: Sequence[Ranked] = ()) ->
     for trial in trials:
         if trial.log_loss is None or trial.accuracy is None:
             continue
-        place = (-trial.epochs, trial.log_loss)
+        place = (-trial.epochs, trial.loss or 0.0)
         known = longest.get(trial.config.digest)
         if known is None or place < known[0]:
             longest[trial.config.digest] = (place, _entry(trial, trial.log_loss, trial.accuracy))
     placed = {entry.config.digest for entry in raced}
     others = [entry for digest, (_, entry) in longest.items() if digest not in placed]
-    others.sort(key=lambda entry: (entry.log_loss, -entry.accuracy, entry.trial))
+    others.sort(key=lambda entry: (entry.loss, -entry.accuracy, entry.trial))
     return [*raced, *others][:count]
 
 
@@ -48,6 +50,7 @@ def _entry(trial: Trial, log_loss: float, accuracy: float) -> Ranked:
         log_loss_se=trial.log_loss_se or 0.0,
         accuracy_se=trial.accuracy_se or 0.0,
         rows=trial.rows,
+        metric=trial.metric,
     )
 
 
@@ -56,30 +59,39 @@ def diverse(
     predictions: Mapping[int, np.ndarray],
     labels: np.ndarray,
     count: int,
+    metric: str | None = None,
 ) -> list[Ranked]:
     """Order configurations so that each one adds the most to the average of those before it.
 
     Greedy forward selection without replacement (Caruana et al. 2004, "Ensemble Selection from
     Libraries of Models"): the first is the best one; each next one is that whose softmax, averaged
-    with those chosen, has the lowest log-loss on the common held-out rows. Entries whose
-    predictions were not kept follow in their own order. Every average is calibrated first: the more
-    its parts differ the less sure it is, which one temperature sets right in the blend too.
+    with those chosen, is the best on the common held-out rows, by log-loss or by a metric. Entries
+    whose predictions were not kept follow in their own order. Every average is calibrated before
+    its log-loss is taken: the more its parts differ the less sure it is, which one temperature sets
+    right in the blend too.
 
     Args:
         entries: Ranked configurations.
         predictions: By the number of their trial: softmax [rows, classes] on the same rows.
         labels: int [rows], class indices of those rows.
         count: How many to choose; the rest follow in their own order.
+        metric: One of `names.RANKING`; None for log-loss.
     """
+
+    def loss(mean: np.ndarray) -> float:
+        if metric is None:
+            return float(row_losses(temper(mean, best_temperature(mean, labels)), labels).mean())
+        answers = honest_answers(metric, mean, labels, dealt(len(labels)))
+        value = measure(metric, mean, labels, answers)
+        return -value if higher_is_better(metric) else value
+
     left = [entry for entry in entries if entry.trial in predictions]
     chosen: list[Ranked] = []
     total = np.zeros_like(next(iter(predictions.values()))) if left else np.zeros((0, 0))
     while left and len(chosen) < count:
         if chosen:
-            means = [(total + predictions[entry.trial]) / (len(chosen) + 1) for entry in left]
             losses = [
-                row_losses(temper(mean, best_temperature(mean, labels)), labels).mean()
-                for mean in means
+                loss((total + predictions[entry.trial]) / (len(chosen) + 1)) for entry in left
             ]
             best = left[int(np.argmin(losses))]
         else:

@@ -106,7 +106,7 @@ def steps(low: float, high: float, step: float) -> tuple[float, ...]:
 
 
 def rounded(value: float) -> float:
-    """Return a float of six significant digits, so that digests do not hang on the last bit."""
+    """Return a float of six significant digits, so that digests do not depend on the last bit."""
     return float(f"{value:.{_DIGITS}g}")
 
 
@@ -141,6 +141,7 @@ ON_REQUEST: tuple[Dimension, ...] = (
     Choice("weight_averaging", (0.0, 0.99, 0.995, 0.998, 0.999)),
     Choice("views", (1, 5, 9)),
     Choice("normalisation", names.NORMALISATIONS),
+    Choice("class_weights", names.CLASS_WEIGHTS),
 )
 """Searched only where a space file names them: what they bring shows in runs that are longer than
 a trial, so a search over all of them would mostly compare noise."""
@@ -231,6 +232,15 @@ class Space:
                 _IN_COLOUR if dimension.name == _IN_COLOUR.name else dimension
                 for dimension in self.dimensions
             ),
+        )
+
+    def fixed(self, name: str, value: Value) -> Space:
+        """Return the space with one value of a dimension, whatever it had."""
+        others = tuple(dimension for dimension in self.dimensions if dimension.name != name)
+        return dataclasses.replace(
+            self,
+            dimensions=(*others, Choice(name, (value,))),
+            narrowed=self.narrowed | {name},
         )
 
     def size(self) -> float:

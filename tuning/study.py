@@ -18,6 +18,7 @@ from kaggle_digits.core.arrays import load_array, npy_bytes
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import remove, write_bytes, write_json
 from kaggle_digits.ground.stamps import differences, versions
 from kaggle_digits.ground.workspace import Workspace
@@ -50,6 +51,7 @@ class Trial:
         history: Mean training loss of each epoch, in nats; of the first fold's network where
             there are folds.
         threads: Threads it was computed with; 0 where it is not known.
+        metric: What the search ranks by, where that is not log-loss; None unless completed.
         values: What the oracle proposed, in its own terms.
         oracle: Where the oracle stood after the proposal.
         rejected: Configurations the search had rejected until then.
@@ -68,6 +70,7 @@ class Trial:
     seconds: float = 0.0
     history: tuple[float, ...] = ()
     threads: int = 0
+    metric: Figure | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     oracle: Mapping[str, Any] = field(default_factory=dict)
     rejected: int = 0
@@ -77,13 +80,21 @@ class Trial:
         """How progress and messages name it."""
         return f"trial {self.number}"
 
+    @property
+    def loss(self) -> float | None:
+        """What it is ranked by, less being better: what the metric lacks of 1, else log-loss."""
+        return self.log_loss if self.metric is None else self.metric.loss
+
     def failed(self, reason: str, seconds: float = 0.0) -> Trial:
         """Return the trial as one that failed."""
         return replace(self, state=FAILED, reason=reason, seconds=round(seconds, 1))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
-        return asdict(self) | {"config": self.config.to_json()}
+        values = asdict(self) | {"config": self.config.to_json()}
+        if self.metric is None:
+            del values["metric"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -108,6 +119,8 @@ class Trial:
             rows=fields.whole("rows", 0),
             seconds=fields.number("seconds", 0.0),
             history=tuple(fields.numbers("history")),
+            threads=fields.whole("threads", 0),
+            metric=Figure.from_json(fields.within("metric")) if "metric" in fields else None,
             values=fields.mapping("values", {}),
             oracle=fields.mapping("oracle", {}),
             rejected=fields.whole("rejected", 0),
@@ -121,7 +134,7 @@ class Trial:
         return trial
 
 
-class Study:
+class StudyOnDisk:
     """The search's folder.
 
     Args:
@@ -181,7 +194,7 @@ class Study:
         )
 
     def heading(self) -> str:
-        """Return strategy, epochs and seed in words.
+        """Return strategy, epochs, seed, and what ranks where it is not log-loss, in words.
 
         Raises:
             ArtefactError: There is no study, or its file is broken.
@@ -190,7 +203,10 @@ class Study:
 
         def build(values: object) -> str:
             own = Fields(values).within("settings")
-            return f"{own.text('strategy')}, {own.whole('epochs')} epochs, seed {own.whole('seed')}"
+            words = (
+                f"{own.text('strategy')}, {own.whole('epochs')} epochs, seed {own.whole('seed')}"
+            )
+            return f"{words}, ranked by {own.text('metric')}" if "metric" in own else words
 
         return read_artefact(self._settings_path, build, "a study's settings", _MEND)
 

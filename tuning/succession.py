@@ -1,7 +1,7 @@
 """Which study is in its place: the one that is there, a new one, or one that was kept.
 
-Studies that `run` leaves for one of another preset lie in `tuning/earlier`, each under the digest
-of its settings, and are taken up when those are asked for again.
+Studies that `run` leaves for one of another preset or metric lie in `tuning/earlier`, each under
+the digest of its settings, and are taken up when those are asked for again.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 from kaggle_digits.ground.aside import Contents, put_aside, take_up
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.ground.stamps import differences, digest
-from tuning.study import Study
+from tuning.study import StudyOnDisk
 
-_OF_PRESET = frozenset({"epochs", "rows", "copies", "max_megamacs", "strategy"})
+_MAY_DIFFER = frozenset({"epochs", "rows", "copies", "max_megamacs", "strategy", "metric"})
+"""What may differ between two studies of which one is kept for the other."""
 
 
 @contextmanager
 def succeeding(
-    study: Study,
+    study: StudyOnDisk,
     asked: Mapping[str, Any],
     say: Callable[[str], None],
     *,
@@ -67,16 +68,16 @@ def succeeding(
         yield settle
 
 
-def _may_be_left(study: Study, asked: Mapping[str, Any]) -> bool:
-    """Say whether the study that is there differs in nothing but what presets say."""
+def _may_be_left(study: StudyOnDisk, asked: Mapping[str, Any]) -> bool:
+    """Say whether the study that is there differs in nothing but this."""
     if not study.is_there():
         return False
     old = study.settings()
     names = {name for name in old.keys() | asked.keys() if old.get(name) != asked.get(name)}
-    return bool(names) and names <= _OF_PRESET
+    return bool(names) and names <= _MAY_DIFFER
 
 
-def _kept(study: Study, settings: Mapping[str, Any]) -> Path:
+def _kept(study: StudyOnDisk, settings: Mapping[str, Any]) -> Path:
     return study.folder / "earlier" / digest(dict(settings))
 
 

@@ -55,6 +55,9 @@ class Batches:
         else:
             self._targets = job.targets
         self._own = len(job.train_rows)
+        self._weights: np.ndarray | None = None
+        if job.config.class_weights == "balanced":
+            self._weights = balanced(self._targets)
         if job.pseudo_labels is not None:
             assert test_bank is not None, "pseudo-labels need copies of the test images"
             self._targets = np.concatenate([self._targets, job.pseudo_labels.targets])
@@ -79,6 +82,11 @@ class Batches:
             output_signature=(
                 tensorflow.TensorSpec((self.size, *self._sides), "uint8"),
                 tensorflow.TensorSpec((self.size, self._classes), "float32"),
+                *(
+                    [tensorflow.TensorSpec((self.size,), "float32")]
+                    if self._weights is not None
+                    else []
+                ),
             ),
         ).prefetch(_PREFETCHED_BATCHES)
         # The autotuner's thread sleeps up to a minute at a time, and a pipeline's end waits for it.
@@ -86,8 +94,11 @@ class Batches:
         options.autotune.enabled = False
         return stream.with_options(options)
 
-    def after(self, done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield uint8 [size, height, width, planes] and float32 targets [size, classes]."""
+    def after(self, done: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield uint8 [size, height, width, planes] and float32 targets [size, classes].
+
+        With class weights, each row's as a third, float32 [size]; mixed images have the mean.
+        """
         job = self._job
         for epoch in range(done, job.epochs):
             random = np.random.default_rng(seeds.of_network(job.seed, seeds.Purpose.ROWS, epoch))
@@ -101,7 +112,11 @@ class Batches:
                     images, targets = mix(
                         images, targets, job.config.mixup, job.config.cutmix, random
                     )
-                yield images.reshape(self.size, *self._sides), targets
+                shaped = images.reshape(self.size, *self._sides)
+                if self._weights is None:
+                    yield shaped, targets
+                else:
+                    yield shaped, targets, targets @ self._weights
 
     def _images(self, chosen: np.ndarray, train: np.ndarray, test: Any = None) -> np.ndarray:
         pseudo = self._job.pseudo_labels
@@ -137,6 +152,19 @@ def ahead(batches: Iterator[tuple[np.ndarray, ...]]) -> Iterator[tuple[Any, ...]
             yield batch
     finally:
         maker.shutdown(cancel_futures=True)
+
+
+def balanced(targets: np.ndarray) -> np.ndarray:
+    """Return the weight of each class by which all count the same, float32 [classes].
+
+    Args:
+        targets: float32 [rows, classes], what the rows are.
+    """
+    counts = targets.sum(axis=0, dtype=np.float64)
+    there = counts > 0
+    weights = np.zeros(len(counts))
+    weights[there] = counts.sum() / (there.sum() * counts[there])
+    return weights.astype(np.float32)
 
 
 def mix(

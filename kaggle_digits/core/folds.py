@@ -222,8 +222,29 @@ def require_rows_per_class(dataset: Dataset, count: int, rare: str | None = None
         )
 
 
+def draw_folds(
+    labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a stratified fold for each row, int64 [rows].
+
+    Args:
+        labels: int64 [rows], class indices.
+        count: How many folds.
+        seed: Fixes the draw.
+        groups: int64 [rows], rows with equal numbers stand in one fold; None where rows are free.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    of_row = np.empty(len(labels), dtype=np.int64)
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
+        of_row[held_out] = fold
+    return of_row
+
+
 def holdout(
-    labels: np.ndarray, train: int, held_out: int, seed: int
+    labels: np.ndarray, train: int, held_out: int, seed: int, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw two disjoint stratified samples of rows.
 
@@ -232,17 +253,22 @@ def holdout(
         train: Rows of the first sample at most.
         held_out: Rows of the second sample at most.
         seed: Fixes the draw.
+        groups: int64 [rows], rows with equal numbers come into one sample; None where rows are
+            free.
 
     Returns:
         Two ascending int64 arrays of rows. Where the data has fewer rows than both samples want,
         they share what is there in the same proportion.
 
     Raises:
-        DataError: There are fewer rows than classes in one of the samples.
+        DataError: There are fewer rows than classes in one of the samples, or the rows are of one
+            group.
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
     rows = len(labels)
+    if groups is not None:
+        return _holdout_of_groups(labels, train, held_out, seed, groups)
     if train + held_out >= rows:
         held_out = round(rows * held_out / (train + held_out))
         train = rows - held_out
@@ -291,27 +317,46 @@ def _spread(dataset: Dataset, rows: np.ndarray, count: int, seed: int) -> np.nda
         given = dataset.given_labels
         common = np.flatnonzero(~rows_of_rare(given, count))
         before = np.full(len(given), -1, dtype=np.int64)
-        before[common] = _draw(given[common], count, seed, _of(groups, common))
+        before[common] = draw_folds(given[common], count, seed, _of(groups, common))
         of_row = before[rows]
         there = np.zeros((count, labels.max() + 1), dtype=bool)
         there[of_row, labels] = True
         if of_row.min() >= 0 and there[:, np.unique(labels)].all():
             return np.asarray(of_row)
-    return _draw(labels, count, seed, _of(groups, rows))
+    return draw_folds(labels, count, seed, _of(groups, rows))
 
 
 def _of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if groups is None else groups[rows]
 
 
-def _draw(
-    labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None
-) -> np.ndarray:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+def _holdout_of_groups(
+    labels: np.ndarray, train: int, held_out: int, seed: int, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the two samples from groups that are on one side each; arguments as `holdout`'s."""
+    count = min(round((train + held_out) / held_out), len(np.unique(groups)))
+    if count < 2:
+        raise DataError(
+            "All rows that a search can use are of one group, or of one fold of the fold column; "
+            "expected two at least, so that some can be held out.",
+            mend="Give another --groups or --fold-column, or train without a search: cv-train "
+            "--config FILE.",
+        )
+    count = min(count, int(np.unique(labels, return_counts=True)[1].min()))
+    of_row = draw_folds(labels, max(2, count), seed, groups)
+    # Of groups of unequal sizes, the fold that comes nearest to what is to be held out.
+    aim = len(labels) * held_out / (train + held_out)
+    chosen = int(np.abs(np.bincount(of_row) - aim).argmin())
+    sides = (np.flatnonzero(of_row != chosen), train), (np.flatnonzero(of_row == chosen), held_out)
+    first, second = (side[_some(labels[side], most, seed)] for side, most in sides)
+    return first, second
 
-    of_row = np.empty(len(labels), dtype=np.int64)
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
-        of_row[held_out] = fold
-    return of_row
+
+def _some(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Return some places of each class in the classes' proportions, ascending, int64."""
+    place = np.random.default_rng(seed).permutation(len(labels))
+    share = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        share[own[np.argsort(place[own])]] = (np.arange(len(own)) + 0.5) / len(own)
+    return np.sort(np.argsort(share, kind="stable")[:most])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CPU_BATCH = 512
 _GPU_BATCH = 4096
 _CHANNELS = 4
+_OF_MEMBER = "Delete its member and call `kaggle-digits cv-train --keep-weights` again."
 _MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
     # Degrees, relative size, shift right and shift down in shares of the side. In an order in which
     # every beginning of the list is balanced as far as it can be.
@@ -40,8 +41,12 @@ _MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
 )
 
 
-def load(path: Path) -> keras.Model:
+def load(path: Path, mend: str = _OF_MEMBER) -> keras.Model:
     """Read a trained network from its Keras file.
+
+    Args:
+        path: The file.
+        mend: What the message says can be done.
 
     Raises:
         ArtefactError: It is not there or cannot be read.
@@ -57,7 +62,7 @@ def load(path: Path) -> keras.Model:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"{path} cannot be read as a network: {str(error).splitlines()[0]}",
-            mend="Delete its member and call `kaggle-digits cv-train --keep-weights` again.",
+            mend=mend,
         ) from error
 
 

@@ -39,7 +39,7 @@ _RECORDED = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
-"""What a machine may be set up with and what the last digits of a result can hang on."""
+"""What a machine may be set up with and what the last digits of a result can depend on."""
 
 
 def require_backend() -> str:
@@ -76,7 +76,7 @@ def load_keras() -> dict[str, Any]:
 
     Returns:
         What is recorded beside each result: the fixed settings, and those variables of the
-        environment that are left alone though the last digits of a result can hang on them.
+        environment that are left alone though the last digits of a result can depend on them.
 
     Raises:
         ConfigurationError: There is no such backend, or it cannot be loaded.

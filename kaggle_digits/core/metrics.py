@@ -1,4 +1,4 @@
-"""What a competition is scored by: scikit-learn's metrics of probabilities, with their noise.
+"""What a competition is scored by: metrics of probabilities as scikit-learn has them, and noise.
 
 Accuracy and log-loss are means over rows and have a formula for their standard error; of the others
 it is the standard deviation over bootstrap samples of the rows (Efron and Tibshirani 1993, "An
@@ -8,45 +8,20 @@ Introduction to the Bootstrap", chapter 6).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from kaggle_digits.core.predictions import score
+from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import ConfigurationError, shorten
+from kaggle_digits.ground.figures import Figure, higher_is_better
 from kaggle_digits.ground.names import METRICS, require_known
 
 _SAMPLES = 100
 _ROUNDS = 4
+_DEALT = 4
 _PLACES = 61
 """Places that a threshold is tried at, evenly between its neighbours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A metric's value.
-
-    Args:
-        name: Of the metric, one of `names.METRICS`.
-        value: On the rows given.
-        se: Its standard error.
-        rows: How many rows.
-    """
-
-    name: str
-    value: float
-    se: float
-    rows: int
-
-    def __str__(self) -> str:
-        """Return it as a person reads it."""
-        return f"{self.value:.5f} ± {self.se:.5f}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold."""
-        return {"name": self.name, "value": self.value, "se": self.se, "rows": self.rows}
 
 
 def require_possible(name: str, classes: Sequence[str]) -> None:
@@ -64,11 +39,6 @@ def require_possible(name: str, classes: Sequence[str]) -> None:
         )
 
 
-def higher_is_better(name: str) -> bool:
-    """Say whether more of a metric is better."""
-    return name != "log-loss"
-
-
 def measure(
     name: str, probabilities: np.ndarray, labels: np.ndarray, answers: np.ndarray | None = None
 ) -> float:
@@ -80,8 +50,6 @@ def measure(
         labels: int64 [n], class indices.
         answers: int64 [n], the class named for each row; None for the most probable one.
     """
-    from sklearn import metrics
-
     named = probabilities.argmax(axis=1) if answers is None else answers
     match name:
         case "accuracy":
@@ -89,10 +57,7 @@ def measure(
         case "log-loss":
             return score(probabilities, labels).log_loss
         case "macro-f1":
-            there = np.unique(labels)
-            return float(
-                metrics.f1_score(labels, named, labels=there, average="macro", zero_division=0)
-            )
+            return _macro_f1(labels, named, probabilities.shape[1])
         case "qwk":
             return _kappa(labels, named, probabilities.shape[1])
         case _:
@@ -100,24 +65,102 @@ def measure(
 
 
 def figure(
-    name: str, probabilities: np.ndarray, labels: np.ndarray, answers: np.ndarray | None = None
+    name: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    answers: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Figure:
-    """Return a metric's value with its standard error; arguments as `measure`'s."""
+    """Return a metric's value with its standard error; other arguments as `measure`'s.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        answers: int64 [n], the class named for each row; None for the most probable one.
+        groups: int64 [n], what rows have in common that are right and wrong together; the samples
+            are then of groups. None for rows on their own.
+    """
     value, rows = measure(name, probabilities, labels, answers), len(labels)
+    if name == "accuracy" and groups is not None:
+        named = probabilities.argmax(axis=1) if answers is None else answers
+        right = (named == labels).astype(np.float64)
+        return Figure(name, value, error_of_groups(right, groups), rows)
     if name == "accuracy":
         return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
     if name == "log-loss":
-        return Figure(name, value, score(probabilities, labels).log_loss_se, rows)
+        return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)
     found = [
         measure(name, probabilities[some], labels[some], None if answers is None else answers[some])
-        for some in samples(rows)
+        for some in samples(rows, groups)
     ]
     return Figure(name, value, float(np.std(found, ddof=1)), rows)
 
 
-def samples(rows: int) -> list[np.ndarray]:
-    """Return bootstrap samples of rows, the same ones every time, int64 [rows] each."""
+def judged(
+    name: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Figure:
+    """Return a metric's honest value with its standard error.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        folds: int64 [n], as of `honest_answers`.
+        groups: int64 [n], as of `figure`.
+    """
+    answers = honest_answers(name, probabilities, labels, folds)
+    return figure(name, probabilities, labels, answers, groups)
+
+
+def honest_answers(
+    name: str, probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> np.ndarray | None:
+    """Return the classes that a metric's thresholds name, each row's fitted without its fold.
+
+    Args:
+        name: One of `names.METRICS`.
+        probabilities: float [n, classes].
+        labels: int64 [n], class indices.
+        folds: int64 [n], which rows are judged together; two folds or more.
+
+    Returns:
+        int64 [n]; None for a metric without thresholds, of which the most probable are named.
+    """
+    if name != "qwk":
+        return None
+    answers = np.empty(len(labels), dtype=np.int64)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        found = fit_thresholds(probabilities[~held_out], labels[~held_out])
+        answers[held_out] = cut(probabilities[held_out], found)
+    return answers
+
+
+def dealt(rows: int) -> np.ndarray:
+    """Return a fold for each of so many rows that have none, dealt in turn, int64 [rows]."""
+    return np.arange(rows) % _DEALT
+
+
+def samples(rows: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return bootstrap samples of rows, the same ones every time, int64 [rows] each.
+
+    Args:
+        rows: How many there are.
+        groups: int64 [rows]: draw whole groups, as many as there are; None to draw rows.
+    """
     random = np.random.default_rng(seeds.FIXED)
+    if groups is not None:
+        members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        count = len(members)
+        return [
+            np.concatenate([members[place] for place in random.integers(0, count, count)])
+            for _ in range(_SAMPLES)
+        ]
     return [random.integers(0, rows, rows) for _ in range(_SAMPLES)]
 
 
@@ -184,18 +227,33 @@ def _kappa(labels: np.ndarray, named: np.ndarray, classes: int) -> float:
     return 1 - float((weights * counts).sum()) / expected if expected else 1.0
 
 
-def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the area under the ROC curve; of more than two classes, the mean of each's own."""
-    from sklearn.metrics import roc_auc_score
+def _macro_f1(labels: np.ndarray, named: np.ndarray, classes: int) -> float:
+    """Return the mean F1 of the classes that are there, as `sklearn.metrics.f1_score`."""
+    right = np.bincount(labels[labels == named], minlength=classes)
+    there, told = (np.bincount(one, minlength=classes) for one in (labels, named))
+    some = there > 0
+    return float(np.mean(2 * right[some] / (there[some] + told[some])))
 
-    count = probabilities.shape[1]
-    classes = [1] if count == 2 else range(count)
-    found = []
-    for index in classes:
-        is_one = labels == index
-        if is_one.any() and not is_one.all():
-            found.append(roc_auc_score(is_one, probabilities[:, index]))
-    return float(np.mean(found)) if found else 0.5
+
+def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the area under the ROC curve; of more than two classes, the mean of each's own.
+
+    By ranks (Mann and Whitney 1947), as `sklearn.metrics.roc_auc_score`, whose checks of what it is
+    given would take most of the time of bootstrap samples.
+    """
+    from scipy.stats import rankdata
+
+    columns = probabilities[:, 1:] if probabilities.shape[1] == 2 else probabilities
+    first = probabilities.shape[1] - columns.shape[1]
+    is_one = labels[:, np.newaxis] == np.arange(first, probabilities.shape[1])
+    ones = is_one.sum(axis=0)
+    some = (ones > 0) & (ones < len(labels))
+    if not some.any():
+        return 0.5
+    ranks = rankdata(columns[:, some], axis=0)
+    ones = ones[some].astype(np.float64)
+    above = (ranks * is_one[:, some]).sum(axis=0) - ones * (ones + 1) / 2
+    return float(np.mean(above / (ones * (len(labels) - ones))))
 
 
 def _is_number(label: str) -> bool:

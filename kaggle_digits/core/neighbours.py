@@ -1,7 +1,7 @@
 """How far images are from the nearest image of a class, when parts of them may move a little.
 
 Candidates are found by pixels, then ranked again by image distortion matching: each 3 by 3 patch of
-the gradient is held against the patches around its place in the other image, and the best one
+the gradient is compared with the patches around its place in the other image, and the best one
 counts (Keysers, Deselaers, Gollan, Ney 2007, "Deformation Models for Image Recognition", section
 3.3, with the Sobel gradient and displacements of up to two pixels).
 """
@@ -21,7 +21,7 @@ from kaggle_digits.ground.progress import Task
 
 _CANDIDATES = 30
 _AT_A_TIME = 64
-"""Images that are held against all references of a class at once."""
+"""Images that are compared with all references of a class at once."""
 _MOVES = 2
 _SMALLEST = 1e-3
 """Least distance, so that the same image twice does not decide alone."""

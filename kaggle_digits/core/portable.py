@@ -6,8 +6,11 @@ probabilities, float32 [n, classes]; nothing of this package is needed to load t
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kaggle_digits.core import hardware
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, first_line, shorten
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +31,12 @@ ONNX_TOLERANCE = 1e-4
 """How far a probability by ONNX may lie from the one by Keras: some 1e-7 is usual, by rounding."""
 
 INPUT, OUTPUT = "images", "probabilities"
+CLASSES = "classes"
+"""The entry of an ONNX file's metadata that names the columns, a list as JSON."""
+
+_KERAS, _ONNX = FORMS = ".keras", ".onnx"
+_ONNX_BATCH = 2048
+_MEND = "Give a network that `kaggle-digits distil` made for this competition."
 
 
 def missing_for_onnx() -> list[str]:
@@ -81,11 +91,12 @@ def load(content: bytes) -> keras.Model:
         return inference.load(path)
 
 
-def onnx_bytes(model: keras.Model) -> bytes:
+def onnx_bytes(model: keras.Model, classes: Sequence[str]) -> bytes:
     """Return an ONNX file's bytes; the backend has to be TensorFlow.
 
     Args:
         model: From `portable`.
+        classes: Names of the columns of its probabilities.
     """
     import keras
     import onnx
@@ -102,6 +113,7 @@ def onnx_bytes(model: keras.Model) -> bytes:
     for node in made.graph.node:
         node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
     output.name = OUTPUT
+    onnx.helper.set_model_props(made, {CLASSES: json.dumps(list(classes))})
     onnx.checker.check_model(made)
     content: bytes = made.SerializeToString()
     return content
@@ -112,6 +124,11 @@ class OnnxNetwork:
 
     Args:
         content: The file's bytes.
+
+    Attributes:
+        shape: Height, width and planes of the images that it takes; empty where it takes others
+            than `onnx_bytes` writes.
+        classes: Names of the columns; empty where the file has none.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -123,6 +140,10 @@ class OnnxNetwork:
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
+        takes = {(one.name, one.type): one.shape for one in self._session.get_inputs()}
+        self.shape = tuple(takes.get((INPUT, "tensor(uint8)"), ())[1:])
+        about = self._session.get_modelmeta().custom_metadata_map
+        self.classes = tuple(json.loads(about.get(CLASSES, "[]")))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return probabilities, float32 [n, classes].
@@ -131,8 +152,95 @@ class OnnxNetwork:
             images: uint8 [n, height, width], in colour [n, height, width, 3].
         """
         given = images[..., np.newaxis] if images.ndim == 3 else images
-        found: np.ndarray = self._session.run(None, {INPUT: given})[0]
+        starts = range(0, max(len(given), 1), _ONNX_BATCH)  # no image at all has an answer as well
+        parts = [given[start : start + _ONNX_BATCH] for start in starts]
+        return np.concatenate([self._session.run(None, {INPUT: part})[0] for part in parts])
+
+
+def require_form(option: str, path: Path) -> None:
+    """Refuse a network's name that says neither of the two forms.
+
+    Args:
+        option: Which option the name was given by.
+        path: The name.
+
+    Raises:
+        ConfigurationError: It is such a name.
+    """
+    if path.suffix not in FORMS:
+        raise ConfigurationError(
+            f"--{option} was given as {path}; expected a name that ends in {' or '.join(FORMS)}."
+        )
+
+
+def open_network(
+    path: Path, image: tuple[int, int, int], classes: Sequence[str]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what a network's file answers.
+
+    Args:
+        path: The file, in one of the two forms.
+        image: Height, width and planes of the images that it will be asked about.
+        classes: Names of the columns that are expected.
+
+    Returns:
+        A function from uint8 [n, height, width], in colour [n, height, width, 3], to probabilities,
+        float32 [n, classes].
+
+    Raises:
+        ConfigurationError: Its name says no form, it cannot be read, or onnxruntime is missing.
+        ArtefactError: It is no such network, or one of other images or classes; the function
+            raises it too, for answers that are no probabilities.
+    """
+    require_form("model", path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--model was given as {path}, which cannot be read: {error.strerror or error}.",
+            mend=_MEND,
+        ) from error
+    ask: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int | None, ...]
+    named: tuple[str, ...] = ()
+    if path.suffix == _KERAS:
+        from kaggle_digits.core import inference
+
+        model = inference.load(path, _MEND)
+        ask = partial(inference.outputs, model)
+        shape = tuple(model.input_shape[1:])
+    else:
+        if util.find_spec("onnxruntime") is None:
+            raise ConfigurationError(
+                f"--model was given as {path}; onnxruntime is not installed.",
+                mend="Call pip install 'kaggle-digits[onnx]', or give the .keras file.",
+            )
+        try:
+            network = OnnxNetwork(content)
+        except Exception as error:  # onnxruntime's errors have no class of their own in common
+            raise ArtefactError(
+                f"{path} cannot be read as a network: {first_line(error)}", mend=_MEND
+            ) from error
+        ask, shape, named = network.predict, network.shape, network.classes
+    if shape != image:
+        raise ArtefactError(
+            f"{path} takes images of shape {shape}; expected {image} (height, width, planes), as "
+            "in the competition.",
+            mend=_MEND,
+        )
+    if named and named != tuple(classes):
+        raise ArtefactError(
+            f"{path} tells {shorten(named)} apart; expected {shorten(classes)}, as in the "
+            "competition.",
+            mend=_MEND,
+        )
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        found = ask(images)
+        require_softmax(found, (len(images), len(classes)), f"What {path} answers", _MEND)
         return found
+
+    return answer
 
 
 def require_same(found: np.ndarray, wanted: np.ndarray, name: str) -> float:

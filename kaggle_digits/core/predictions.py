@@ -9,6 +9,7 @@ import numpy as np
 from kaggle_digits.ground.errors import ArtefactError
 
 _ROW_SUM_TOLERANCE = 1e-3
+_OF_MEMBER = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
 SMALLEST = 1e-15
 """Least probability of a label that log-loss counts, so that it stays finite."""
 FLOOR = 1e-7
@@ -35,16 +36,28 @@ class Score:
     rows: int
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
+def score(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Score:
     """Judge predictions.
 
     Args:
         probabilities: float [n, classes], rows that sum to 1.
         labels: int [n], class indices.
+        groups: int [n], rows with equal numbers are of one writer, patient or site, so that they
+            are right and wrong together: standard errors are then those of groups. None for rows
+            on their own.
     """
     rows = len(labels)
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
+    right = probabilities.argmax(axis=1) == labels
+    accuracy = float(np.mean(right))
     losses = row_losses(probabilities, labels)
+    if groups is not None:
+        return Score(
+            accuracy=accuracy,
+            accuracy_se=error_of_groups(right.astype(np.float64), groups),
+            log_loss=float(losses.mean()),
+            log_loss_se=error_of_groups(losses, groups),
+            rows=rows,
+        )
     return Score(
         accuracy=accuracy,
         accuracy_se=float(np.sqrt(accuracy * (1 - accuracy) / rows)),
@@ -52,6 +65,24 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Score:
         log_loss_se=float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0,
         rows=rows,
     )
+
+
+def error_of_groups(values: np.ndarray, groups: np.ndarray) -> float:
+    """Return the standard error of a mean whose rows come in groups.
+
+    With r_g the sum of a group's differences from the mean, sqrt(G / (G - 1) · sum of r_g²) / n
+    (Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models").
+
+    Args:
+        values: float [n].
+        groups: int [n].
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    sums = np.bincount(place, values - values.mean())
+    count = len(sums)
+    if count < 2:
+        return 0.0
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))
 
 
 def row_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -91,18 +122,20 @@ def normalised(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def require_softmax(probabilities: np.ndarray, shape: tuple[int, int], name: str) -> None:
+def require_softmax(
+    probabilities: np.ndarray, shape: tuple[int, int], name: str, mend: str = _OF_MEMBER
+) -> None:
     """Refuse an array that is not softmax output of the expected shape.
 
     Args:
         probabilities: The array.
         shape: Rows and classes expected.
         name: How the message names it.
+        mend: What the message says can be done.
 
     Raises:
         ArtefactError: Wrong shape, no numbers, not finite, negative, or rows that do not sum to 1.
     """
-    mend = "If it is a member's, delete its folder and call `kaggle-digits cv-train` again."
     if probabilities.shape != shape:
         raise ArtefactError(
             f"{name} has shape {probabilities.shape}; expected {shape} (rows, classes).", mend=mend

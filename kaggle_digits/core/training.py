@@ -241,7 +241,7 @@ class _Run:
 
     def _last_images(self) -> Iterator[np.ndarray]:
         last = self.batches.after(self.job.epochs - 1)
-        for _, (images, _) in zip(range(_AVERAGED_BATCHES), last, strict=False):
+        for _, (images, *_) in zip(range(_AVERAGED_BATCHES), last, strict=False):
             yield images
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.front.loading import Loaded, path_of, seconds, working
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.shell.display import Rows, Shown
 from kernel import api as kernel
 from kernel.api import Built
@@ -333,6 +334,7 @@ def kernel_build(
                 goes_on=goes_on,
                 budget=seconds(time_budget),
                 fixes=competition.dataset.fixes,
+                metric=kept_metric(competition.workspace),
                 predict_only=Path(weights) if predict_only else None,
             )
         )

@@ -146,7 +146,8 @@ def load(
         labels: A CSV file of corrected training labels, with the columns row and take (a label, or
             exclude), as the report exports it; None for as the workspace was made, at first those
             of the data.
-        progress: False for none; or who is told of it.
+        progress: True for bars in a terminal and lines in a notebook, False for none; or an object
+            of your own with the methods of `Progress`.
         track: A function that is called with an `Event` when `tune`, `cross_validate`, `blend` or
             `distil` is complete, also within `run`; or "mlflow" for MLflow's store in the
             workspace, or at MLFLOW_TRACKING_URI.

@@ -16,7 +16,7 @@ from kaggle_digits.shell.command import command_line
 from kaggle_digits.shell.report import making
 from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
-from tuning.api import Study, Tuned
+from tuning.results import Study, Tuned
 
 if TYPE_CHECKING:
     from ensembles.carried import Carried
@@ -35,6 +35,8 @@ def tune(
     race: int | None = None,
     diverse: bool | None = None,
     rare: str | None = None,
+    metric: str | None = None,
+    class_weights: str | None = None,
     workers: int | None = None,
     threads: int | None = None,
     cluster: str | None = None,
@@ -59,6 +61,11 @@ def tune(
         diverse: Order the best by what each adds to the average of those before it, not by rank
             alone; None for as in the preset.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
+        metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
+            `qwk`; the last three rank the trials themselves, for accuracy log-loss does. None for
+            what the workspace keeps, at first log-loss.
+        class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
+            for none.
         workers: Trials at a time on this machine; None for one.
         threads: Threads each computes with; None for all cores' share.
         cluster: Address of a Ray cluster; None for this machine alone.
@@ -94,6 +101,8 @@ def tune(
             race=race,
             diverse=diverse,
             rare=rare,
+            metric=metric,
+            class_weights=class_weights,
             workers=workers,
             threads=threads,
             cluster=cluster,
@@ -141,6 +150,7 @@ def cross_validate(
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
     rare: str | None = None,
+    class_weights: str | None = None,
     fresh: bool = False,
 ) -> CrossValidated:
     """Train members: configurations × stratified folds × seeds; called again, it goes on.
@@ -164,6 +174,8 @@ def cross_validate(
         pseudo_rounds: How many times; None for as in the preset, or once.
         pseudo_targets: `soft` or `hard`; None for soft.
         rare: `keep-in-train` or `drop`, for classes of fewer rows than folds; None to refuse them.
+        class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
+            for as the configurations say.
         fresh: Start anew; the members that are there go once a new one is trained.
 
     Raises:
@@ -201,6 +213,7 @@ def cross_validate(
             pseudo_rounds=pseudo_rounds,
             pseudo_targets=pseudo_targets,
             rare=rare,
+            class_weights=class_weights,
             fresh=fresh,
         )
 
@@ -248,7 +261,7 @@ def blend(
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
         metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
-            `qwk`; None for accuracy and log-loss.
+            `qwk`; None for what the workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -280,6 +293,7 @@ def predict(
     competition: Loaded,
     images: str | Path | Sequence[str | Path],
     *,
+    model: str | Path | None = None,
     output: str | Path = "predictions.csv",
     invert: str = "auto",
 ) -> Predicted: ...
@@ -295,18 +309,21 @@ def predict(
     competition: Loaded,
     images: str | Path | Sequence[str | Path] = (),
     *,
+    model: str | Path | None = None,
     output: str | Path = "predictions.csv",
     invert: str = "auto",
     weights: str | Path | None = None,
 ) -> Predicted | Carried:
-    """Label new images by the members whose weights were kept.
+    """Label new images by the members whose weights were kept, or by one network.
 
     With `weights` in place of `images`, the networks in that folder label the competition's test
     images, joined as the blend they are of, and `output` is a submission.
 
     Args:
         competition: From `load`.
-        images: A PNG, a folder of them, or a CSV in the form of test.csv; or several of these.
+        images: An image file, a folder of them, or a CSV in the form of test.csv; or several of
+            these.
+        model: A network's file as `distil` writes it, .keras or .onnx; None for the members.
         output: The CSV file for labels and probabilities.
         invert: `auto` inverts images that are like the training images only so; `yes`, `no`.
         weights: A folder of networks, as `kernel_weights` gathers them.
@@ -314,22 +331,26 @@ def predict(
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
         DataError: Images cannot be read, are of another size, or none is like the training images.
-        ArtefactError: No network was kept, or one is broken.
+        ArtefactError: No network was kept, or one is broken, or of other images or classes.
 
     Example:
         >>> predicted = kd.predict(competition, "new.png")  # doctest: +SKIP
         >>> predicted.labels  # doctest: +SKIP
         ('7',)
     """
-    from ensembles.carried import require_one_source
+    from ensembles.carried import predict_test, require_one_source
 
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
         require_one_source(given, weights)
         if weights is not None:
-            return ensembles.predict_test(place, Path(weights), Path(output))
+            return predict_test(place, Path(weights), Path(output))
         return ensembles.predict(
-            place, [Path(one) for one in given], output=Path(output), invert=invert
+            place,
+            [Path(one) for one in given],
+            model=path_of(model),
+            output=Path(output),
+            invert=invert,
         )
 
 
@@ -419,6 +440,7 @@ def run(
     cluster: str | None = None,
     time_budget: str | float | None = None,
     metric: str | None = None,
+    class_weights: str | None = None,
     output: str | Path | None = None,
     fresh: bool = False,
 ) -> Ran:
@@ -435,7 +457,8 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, for all of it.
-        metric: As in `blend`.
+        metric: As in `tune` and `blend`.
+        class_weights: As in `tune` and `cross_validate`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
 
@@ -462,6 +485,7 @@ def run(
             cluster=cluster,
             time_budget=time_budget,
             metric=metric,
+            class_weights=class_weights,
             output=path_of(output),
             fresh=fresh,
         )

@@ -68,9 +68,9 @@ def put_aside(
     if not any(_is_there(area / name) for name in contents.names):
         yield lambda: None
         return
-    lot = f"kept in {keep}" if keep is not None else "dropped"
+    later = f"kept in {keep}" if keep is not None else "dropped"
     say(
-        f"{contents.what} in {area}: put aside; {lot} once there is a {contents.result}, back in "
+        f"{contents.what} in {area}: put aside; {later} once there is a {contents.result}, back in "
         "place if this ends before"
     )
     _move_out(area, contents)
@@ -121,7 +121,8 @@ def recover_workspace(workspace: Workspace, say: Callable[[str], None]) -> None:
             with workspace.lock(area):
                 recover(area, say)
         except ArtefactError:
-            # In use: then it is put aside rightly. Not to be written: what needs it says so.
+            # In use: its process puts back what it has put aside. Read-only: what has to write
+            # there says so.
             continue
 
 

@@ -23,10 +23,10 @@ PRECISION_VARIABLE = "KAGGLE_DIGITS_PRECISION"
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """One configuration: a network and the recipe it is trained by.
+    """One configuration: a network and the recipe it is trained by (docs/networks.md).
 
     Args:
-        family: Name of the network family, one of `names.FAMILIES`.
+        family: Name of the network family, one of `kaggle_digits.ground.names.FAMILIES`.
         depth: Convolutions (residual: units of two) per stage (resolution), 1 to 4; the family
             `valid` takes as many as its kernels need instead.
         filters: Channels of the first stage, 4 to 256.
@@ -50,10 +50,13 @@ class TrainingConfig:
         batch_size: Images per step, 16 to 4096; less on data too small for 16 steps per epoch, with
             the learning rate lowered by the root of the ratio.
         normalisation: How images are normalised before anything else, in training and prediction
-            alike, one of `names.NORMALISATIONS`.
-        augmentation: Name of the policy, one of `names.POLICIES`.
+            alike, one of `kaggle_digits.ground.names.NORMALISATIONS`.
+        augmentation: Name of the policy, one of `kaggle_digits.ground.names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
             each image, the image itself first; 1 for none.
+        class_weights: `balanced` lets the rows of each class count the same together, those of rare
+            classes more each: n / (classes · n of the class), as scikit-learn's; `none` for all
+            rows alike.
 
     Raises:
         ConfigurationError: A value is of another type, out of its range, or an unknown name.
@@ -79,6 +82,7 @@ class TrainingConfig:
     normalisation: str = "none"
     augmentation: str = "standard"
     views: int = 1
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Check every field, so that a configuration that exists can be trained."""
@@ -102,6 +106,7 @@ class TrainingConfig:
         names.require_known("optimizer", self.optimizer, names.OPTIMIZERS)
         names.require_known("normalisation", self.normalisation, names.NORMALISATIONS)
         names.require_known("augmentation", self.augmentation, names.POLICIES)
+        names.require_known("class_weights", self.class_weights, names.CLASS_WEIGHTS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold.
@@ -242,6 +247,7 @@ _ADDED: dict[str, bool | str | float | int] = {
     "cutmix": 0.0,
     "views": 1,
     "normalisation": "none",
+    "class_weights": "none",
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "depth": (1, 4),

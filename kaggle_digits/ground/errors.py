@@ -29,7 +29,7 @@ class KaggleDigitsError(Exception):
             self.add_note(mend)  # shown below the message where nobody catches the error
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from a worker process with `mend` in hand."""
+        """Keep `mend` when the error is pickled on its way back from a worker process."""
         return (_rebuild, (type(self), self.message, self.mend))
 
 
@@ -52,11 +52,11 @@ class ArtefactError(KaggleDigitsError):
 
 
 class InUseError(ArtefactError):
-    """Another process holds what is asked for: to wait for, or to tell of (exit code 4)."""
+    """Another process is at work in the same part of the workspace (exit code 4)."""
 
 
 class ReadOnlyError(ArtefactError):
-    """A place may be read and not be written: what only reads goes on (exit code 4)."""
+    """A place may be read but not written (exit code 4); commands that only read go on there."""
 
 
 class TrainingError(KaggleDigitsError):
@@ -77,7 +77,7 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the mending sentence for an unknown name: the nearest known one, or all of them."""
+    """Return what to do about an unknown name: take the nearest known one, or one of all."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     if near:

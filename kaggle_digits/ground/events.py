@@ -13,7 +13,7 @@ class Event:
 
     Args:
         step: `tune`, `cv-train`, `blend` or `distil`; of a part, `trial` or `member`.
-        name: Names it among its alike, as `trial 3`.
+        name: Its name, unlike those of the other parts, as `trial 3`.
         parameters: What was asked for, values that JSON can hold.
         scores: Figures; beside each that has one, its standard error with `_se` at the end of the
             name. Log-losses in nats, accuracies from 0 to 1.

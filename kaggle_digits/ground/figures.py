@@ -8,6 +8,9 @@ and Pearson (Biometrika 26, 1934) is given: with no error in n rows the share of
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
 from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.progress import counted
 
@@ -15,6 +18,55 @@ FIGURES = ("accuracy", "accuracy_se", "log_loss", "log_loss_se")
 """What probabilities are judged by, each with its standard error, as artefacts name them."""
 
 _LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric's value.
+
+    Args:
+        name: Of the metric, one of `names.METRICS`.
+        value: On the rows given.
+        se: Its standard error.
+        rows: How many rows.
+    """
+
+    name: str
+    value: float
+    se: float
+    rows: int
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"{self.value:.5f} ± {self.se:.5f}"
+
+    @property
+    def loss(self) -> float:
+        """The value as something of which less is better: itself, or what it lacks of 1."""
+        return 1 - self.value if higher_is_better(self.name) else self.value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Self:
+        """Make the value from `to_json`'s dictionary.
+
+        Raises:
+            FormError: It is none.
+        """
+        return cls(
+            name=fields.text("name"),
+            value=fields.number("value"),
+            se=fields.number("se", 0.0),
+            rows=fields.whole("rows", 0),
+        )
+
+
+def higher_is_better(name: str | None) -> bool:
+    """Say whether more of a metric is better; None is the usual one, accuracy."""
+    return name != "log-loss"
 
 
 def require_figures(fields: Fields, prefix: str = "") -> None:

@@ -27,7 +27,7 @@ NO_LOCKS = (
 
 _log = logging.getLogger(__name__)
 _UNFINISHED_SECONDS = 60.0
-"""A lock file whose writer was killed before its words were in it counts as held so long."""
+"""A lock file whose writer was killed before its text was in it counts as held so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def hold(area: Path) -> Iterator[None]:
             keeps_locks = False
         else:
             keeps_locks = True
-            with suppress(OSError):  # only words for others: a full disk must not cost the lock
+            with suppress(OSError):  # only for others to read: a full disk must not cost the lock
                 handle.seek(0)
                 handle.truncate()
                 handle.write(str(_myself()))
@@ -99,22 +99,22 @@ def hold(area: Path) -> Iterator[None]:
 @contextmanager
 def _hold_by_file(area: Path) -> Iterator[None]:
     path = area / ".lock-file"
-    words = json.dumps(asdict(_myself()))
-    while not _create(path, words):
+    text = json.dumps(asdict(_myself()))
+    while not _create(path, text):
         _take_away_if_left(path, area)
     try:
         yield
     finally:
         with suppress(OSError):
-            if path.read_text(encoding="utf-8") == words:
+            if path.read_text(encoding="utf-8") == text:
                 path.unlink()
 
 
-def _create(path: Path, words: str) -> bool:
+def _create(path: Path, text: str) -> bool:
     """Make a file that must not be there yet; say whether it was made."""
     try:
         with open(path, "x", encoding="utf-8") as handle:
-            handle.write(words)
+            handle.write(text)
     except FileExistsError:
         return False
     except OSError as error:
@@ -130,39 +130,39 @@ def _take_away_if_left(path: Path, area: Path) -> None:
     """
     found = _read(path)
     if found is not None:
-        words, holder = found
+        text, holder = found
         if holder is None or not holder.is_gone:
             raise _in_use(area, str(holder or "another process"), path)
-        # One at a time: or two could see the same left file, and the slower of them would remove
-        # the lock that the faster has made since.
+        # One at a time: or two could see the same abandoned file, and the slower of them would
+        # remove the lock that the faster has made since.
         breaking = path.with_name(f"{path.name}.breaking")
-        if not _create(breaking, words):
+        if not _create(breaking, text):
             if time.time() - breaking.stat().st_mtime > _UNFINISHED_SECONDS:
                 breaking.unlink(missing_ok=True)
             raise _in_use(area, "another process that begins", path)
         try:
             again = _read(path)
-            if again is not None and again[0] == words:
+            if again is not None and again[0] == text:
                 path.unlink(missing_ok=True)
         finally:
             breaking.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[str, Holder | None] | None:
-    """Return a lock file's words and whom they name; None where the file is gone."""
+    """Return a lock file's text and whom it names; None where the file is gone."""
     try:
-        words = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
     except OSError as error:
         raise disk_error(error, path) from error
     try:
-        return words, Holder(**json.loads(words))
+        return text, Holder(**json.loads(text))
     except (ValueError, TypeError):
         # Its writer is at it, or was killed at it.
         left = Holder(HOST, 0, -1, "") if age > _UNFINISHED_SECONDS else None
-        return words, left
+        return text, left
 
 
 def _in_use(area: Path, holder: str, file: Path | None = None) -> InUseError:

@@ -35,6 +35,16 @@ METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack")
 METRICS = ("accuracy", "log-loss", "macro-f1", "auc", "qwk")
 """What a competition may be scored by; qwk is Cohen's kappa with quadratic weights."""
 
+OF_PROBABILITIES = ("log-loss", "auc")
+"""Those that probabilities are submitted for."""
+
+RANKING = ("macro-f1", "auc", "qwk")
+"""Those that a search ranks trials by. Where accuracy or log-loss counts, or nothing was said, it
+is log-loss, which tells configurations apart on fewer rows and epochs than accuracy does."""
+
+CLASS_WEIGHTS = ("none", "balanced")
+"""How much each training row counts: all the same, or rows of each class together the same."""
+
 SOFT, HARD = "soft", "hard"
 PSEUDO_TARGETS = (SOFT, HARD)
 

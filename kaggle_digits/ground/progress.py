@@ -1,4 +1,4 @@
-"""How work tells of its progress, without knowing who shows it.
+"""How progress is told, without knowing who shows it.
 
 The shell implements `Progress` on stderr; `Silent` is for library use and tests.
 """
@@ -24,17 +24,23 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Whoever listens to progress."""
+    """Who shows progress; an object with these two methods can be given as `load(progress=...)`."""
 
     def say(self, text: str) -> None:
-        """Take one line that stays."""
+        """Show one line that stays."""
 
     def task(self, label: str, total: int, unit: str = "") -> AbstractContextManager[Task]:
-        """Open a task of `total` units; it is over when the block ends."""
+        """Begin to show a task, until the `with` block ends.
+
+        Args:
+            label: What is done.
+            total: How many units it has.
+            unit: What they are called, as in `members`.
+        """
 
 
 class Silent:
-    """Listens to nothing."""
+    """Shows nothing."""
 
     def say(self, text: str) -> None:
         """Drop the line."""

@@ -1,7 +1,7 @@
 """Named random streams: what a stream is for, and the numbers it begins from.
 
 A user gives one seed. Each purpose has a stream of its own, so that one that draws more or less
-does not move the others. The values are never changed: results hang on them, byte for byte.
+does not move the others. The values are never changed: results depend on them, byte for byte.
 """
 
 from __future__ import annotations

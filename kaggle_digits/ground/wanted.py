@@ -43,7 +43,7 @@ class Wanted:
             )
 
     def or_else(self, other: Self) -> Self:
-        """Return these wishes, and another's where there is none."""
+        """Return these settings, and another's where one is not given."""
         return type(self)(
             self.shape or other.shape,
             self.size or other.size,
@@ -59,7 +59,7 @@ class Wanted:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The options that ask for the same on a command line."""
+        """The options that say the same on a command line."""
         given = {
             "--image-shape": str(self.shape) if self.shape else None,
             "--image-size": _written(self.size) or None,
@@ -71,7 +71,7 @@ class Wanted:
 
     @property
     def suffix(self) -> str:
-        """What sets these wishes apart from others; empty for none."""
+        """What sets data read like this apart from others, in words; empty for nothing."""
         words = [
             f"as {self.shape}" if self.shape else "",
             f"scaled to {_written(self.size)}" if self.size else "",
@@ -82,7 +82,7 @@ class Wanted:
         return "".join(f" {word}" for word in words if word)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the shape as a dictionary that JSON can hold; nothing of no wish."""
+        """Return all but the shape as a dictionary for JSON, without what is not given."""
         values = {
             "size": _written(self.size),
             "skip_broken": self.skip_broken,
@@ -110,7 +110,7 @@ class Wanted:
 
 
 PLAIN = Wanted()
-"""No wish at all."""
+"""Nothing is asked for."""
 
 
 def _written(size: tuple[int, int] | None) -> str:

@@ -1,4 +1,4 @@
-"""Kaggle's own client, tamed.
+"""Kaggle's own client, called in process, with time-outs and with errors of this package.
 
 It is used in process and through its typed calls, so that each step of a submission is known to
 have been done or not: start an upload, put the file, create the submission. Its exit codes, its

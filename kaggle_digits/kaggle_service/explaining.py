@@ -212,7 +212,7 @@ def _status_inside(response: Any) -> int:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return seconds to wait; a date is held against the server's clock, not this machine's."""
+    """Return seconds to wait; a date is measured by the server's clock, not this machine's."""
     given = headers.get("Retry-After")
     if given is None:
         return None

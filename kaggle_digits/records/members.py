@@ -190,7 +190,7 @@ class MemberStore:
         return record
 
     def checked_model(self, key: MemberKey) -> Path:
-        """Return the file of a member's network after holding it against the member's record.
+        """Return the file of a member's network after checking it against the member's record.
 
         Raises:
             ArtefactError: It is not there, or is not the one that was stored.
@@ -357,7 +357,7 @@ def _about(member: Member, folder: Path, model: bytes | None) -> dict[str, Any]:
 
 
 def _read_array(about: Mapping[str, Any], path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read a member's predictions, once, and hold them against its record."""
+    """Read a member's predictions, once, and check them against its record."""
     try:
         content = path.read_bytes()
         array = load_array(io.BytesIO(content))

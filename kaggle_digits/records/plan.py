@@ -131,7 +131,7 @@ class MemberKey:
         )
 
 
-@lru_cache(maxsize=1024)  # asked for again and again, and as dear as reading the member's record
+@lru_cache(maxsize=1024)  # asked for again and again, and as costly as reading the member's record
 def _name_of(key: MemberKey) -> str:
     return f"{key.config.digest[:8]}-fold{key.fold}-seed{key.seed}-{digest(key.to_json())[:8]}"
 

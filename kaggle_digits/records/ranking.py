@@ -9,6 +9,7 @@ from pathlib import Path
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
@@ -27,6 +28,7 @@ class Ranked:
         accuracy_se: Standard error of the accuracy; 0 where it is not known.
         rows: How many rows; 0 where it is not known.
         folds: Folds of the race it was scored on again; 0 where it did not race.
+        metric: What the search ranked by, where that is not log-loss.
     """
 
     config: TrainingConfig
@@ -37,6 +39,12 @@ class Ranked:
     accuracy_se: float = 0.0
     rows: int = 0
     folds: int = 0
+    metric: Figure | None = None
+
+    @property
+    def loss(self) -> float:
+        """What it is ranked by, less being better: what the metric lacks of 1, else log-loss."""
+        return self.log_loss if self.metric is None else self.metric.loss
 
 
 def ranking_path(workspace: Workspace) -> Path:
@@ -70,6 +78,7 @@ def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: 
                     "accuracy_se": entry.accuracy_se,
                     "rows": entry.rows,
                     "folds": entry.folds,
+                    **({} if entry.metric is None else {"metric": entry.metric.to_json()}),
                 }
                 for entry in ranked
             ],
@@ -120,6 +129,7 @@ def _build(values: object) -> tuple[str, list[Ranked]]:
             accuracy_se=entry.number("accuracy_se", 0.0),
             rows=entry.whole("rows", 0),
             folds=entry.whole("folds", 0),
+            metric=Figure.from_json(entry.within("metric")) if "metric" in entry else None,
         )
         for entry in fields.each("configurations")
     ]

@@ -22,8 +22,9 @@ from kaggle_digits.shell.display import Picture, Rows, Shown
 
 if TYPE_CHECKING:
     from ensembles.results import Blended, CrossValidated
+    from kaggle_digits.ground.figures import Figure
     from submissions.api import Checked
-    from tuning.api import Tuned
+    from tuning.results import Tuned
 
 _SEARCH_SHARE = 0.15
 _LEAST_SEARCH = 30.0
@@ -80,6 +81,11 @@ class Ran(Shown):
         """Its standard error."""
         return self.blended.oof_log_loss_se
 
+    @property
+    def oof_metric(self) -> Figure | None:
+        """The blend by what the competition is scored by; None where nobody said."""
+        return self.blended.blend.metric
+
     def facts(self) -> Mapping[str, str]:
         """Return what each step has to say."""
         steps: Sequence[Shown] = (self.trained, self.blended, self.checked)
@@ -111,6 +117,7 @@ def run(
     cluster: str | None = None,
     time_budget: str | float | None = None,
     metric: str | None = None,
+    class_weights: str | None = None,
     output: Path | None = None,
     fresh: bool = False,
     started: float | None = None,
@@ -130,7 +137,8 @@ def run(
         threads: As in both.
         cluster: As in both.
         time_budget: Seconds, or a text such as `1h30m`, that all of it may take; None for no limit.
-        metric: As in `blend`.
+        metric: As in `tune` and `blend`.
+        class_weights: As in `tune` and `cross_validate`.
         output: A second place for the submission; None for none.
         fresh: Start search and training anew.
         started: `time.monotonic()` at which the time budget began; None for now.
@@ -139,6 +147,7 @@ def run(
         KaggleDigitsError: What the steps raise.
     """
     from kaggle_digits.core.folds import require_rows_per_class
+    from kaggle_digits.records.metric import keep_metric, settle_metric
 
     started = time.monotonic() if started is None else started
     if output is not None:
@@ -152,10 +161,7 @@ def run(
     require_backend()
     until = Deadline(budget, started)
     dataset = place.data()
-    if metric is not None:
-        from kaggle_digits.core.metrics import require_possible
-
-        require_possible(metric, dataset.competition.classes)
+    metric = settle_metric(place.workspace, metric, dataset, fresh=fresh)
     images = len(dataset.images) + len(dataset.test_images)
     if time_budget is not None:
         require_budget(time_budget, images)
@@ -173,6 +179,8 @@ def run(
         threads=threads,
         cluster=cluster,
         rare=rare,
+        metric=metric,
+        class_weights=class_weights,
         # What would race is trained and scored on all rows right after.
         race=0,
         fresh=fresh,
@@ -195,6 +203,7 @@ def run(
         folds=folds,
         epochs=epochs,
         rare=rare,
+        class_weights=class_weights,
         workers=workers,
         threads=threads,
         cluster=cluster,
@@ -203,6 +212,7 @@ def run(
         fresh=fresh,
     )
     place.progress.say("blend: averaging members")
+    keep_metric(place.workspace, metric)
     blended = _api("ensembles").blend(place, neighbours=asks, metric=metric, output=output)
     # The workspace's own file: what was written to a device cannot be read back.
     checked = _api("submissions").check(place)

@@ -11,7 +11,7 @@ from kaggle_digits.shell.console import Outcome
 _MB = 1e6
 
 
-@command("clean", short_help="Drop what can be made again: parsed data, the bank.")
+@command("clean", short_help="Drop what can be made again: parsed data, augmented copies.")
 @click.option(
     "--checkpoints",
     is_flag=True,

@@ -37,7 +37,9 @@ COMMANDS: dict[str, Entry] = {
     ),
     "blend": Entry("ensembles.commands", "blend", "Average the members into a submission."),
     "check": Entry(
-        "submissions.commands", "check", "Check a submission file; score it where the truth is."
+        "submissions.commands",
+        "check",
+        "Check a submission file; score it where the truth is known.",
     ),
     "predict": Entry(
         "ensembles.commands", "predict", "Label new images by the members whose weights were kept."
@@ -57,7 +59,9 @@ COMMANDS: dict[str, Entry] = {
         "One HTML page of the workspace: scores, errors, data.",
     ),
     "clean": Entry(
-        "kaggle_digits.shell.clean", "clean", "Drop what can be made again: parsed data, the bank."
+        "kaggle_digits.shell.clean",
+        "clean",
+        "Drop what can be made again: parsed data, augmented copies.",
     ),
     "kernel": Entry("kernel.commands", "kernel", "The tool as one script for Kaggle's machines."),
 }

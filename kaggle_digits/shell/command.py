@@ -293,7 +293,7 @@ def resource_options(workers: str) -> Callable[[Body], Body]:
         click.option(
             "--threads",
             type=click.IntRange(1, 256),
-            help="Threads each network computes with; results hang on it, and never on --workers.  "
+            help="Threads each network computes with; results depend on them, not on --workers.  "
             "[default: by machine and data, in each record]",
         ),
         click.option(

@@ -18,7 +18,7 @@ Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedTable:
     """A table as it fits.
 
     Args:
@@ -30,7 +30,7 @@ class Fitted:
     same: dict[str, str]
 
 
-def fit(rows: Rows, width: int) -> Fitted:
+def fit(rows: Rows, width: int) -> FittedTable:
     """Fit a table into a width.
 
     Args:
@@ -48,7 +48,7 @@ def fit(rows: Rows, width: int) -> Fitted:
             parts.append([])
         parts[-1].append(column)
     found = tuple(list(zip(*part, strict=True)) for part in parts)
-    return Fitted(found, {name: value for name, value in same.items() if value})
+    return FittedTable(found, {name: value for name, value in same.items() if value})
 
 
 def least_width(cells: Sequence[str]) -> int:

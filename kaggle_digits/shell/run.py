@@ -21,12 +21,39 @@ from kaggle_digits.shell.report.command import make_report
 
 
 @command("run", short_help="All of it: tune, cv-train, blend, check.")
-@click.option("--trials", type=click.IntRange(1), help="As in tune.  [default: by preset]")
-@click.option("--top-k", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option("--folds", type=click.IntRange(2), help="As in cv-train.  [default: by preset]")
-@click.option("--epochs", type=click.IntRange(1), help="As in cv-train.  [default: by preset]")
-@click.option("--metric", type=click.Choice(names.METRICS), help="As in blend.")
-@click.option("--rare", type=click.Choice(names.RARE), help="As in cv-train.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    help="Configurations that the search tries.  [default: by preset]",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(1),
+    help="Best configurations that become members.  [default: by preset]",
+)
+@click.option("--folds", type=click.IntRange(2), help="Stratified folds.  [default: by preset]")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Passes over the training part, for each member.  [default: by preset]",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by; the workspace keeps it.  [default: accuracy and "
+    "log-loss]",
+)
+@click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="Balanced: rows of rare classes weigh more in training.  [default: none]",
+)
+@click.option(
+    "--rare",
+    type=click.Choice(names.RARE),
+    help="Classes of fewer rows than folds: train on them in every fold, or leave them out.  "
+    "[default: refuse them]",
+)
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",
@@ -53,6 +80,7 @@ def run(
     cluster: str | None,
     time_budget: str | None,
     metric: str | None,
+    class_weights: str | None,
     output: Path | None,
 ) -> Outcome:
     """Do all of it: search, train, blend, check the submission, and make the report.
@@ -75,6 +103,7 @@ def run(
         cluster=cluster,
         time_budget=time_budget,
         metric=metric,
+        class_weights=class_weights,
         output=output,
         fresh=session.fresh,
         started=session.started,
@@ -88,6 +117,7 @@ def run(
             "oof_log_loss": ran.oof_log_loss,
             "oof_accuracy_se": ran.oof_accuracy_se,
             "oof_log_loss_se": ran.oof_log_loss_se,
+            "oof_metric": None if ran.oof_metric is None else ran.oof_metric.to_json(),
             "local_accuracy": None if local is None else local.accuracy,
             "members": len(ran.trained.keys),
             "trials": len(ran.tuned.trials) if ran.tuned else 0,

@@ -23,11 +23,11 @@ _REMARKS = "kaggle_digits"
 
 
 class _Text(io.TextIOWrapper):
-    """Text that goes nowhere, and costs nobody anything, once its reader has gone.
+    """A text stream that drops what it is given once its reader has gone.
 
     Args:
         descriptor: Where it goes.
-        forgiving: Whether no other error of writing counts either.
+        forgiving: Whether other errors of writing are ignored as well.
     """
 
     def __init__(self, descriptor: int, *, forgiving: bool) -> None:

@@ -20,7 +20,7 @@ from kaggle_digits.ground.files import write_json
 from kaggle_digits.records.members import Member, MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.records.ranking import Ranked, ranking_path, write_ranking
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 MEMBER = "member folder"
 
@@ -31,7 +31,7 @@ def filled(made, workspace):
     made.sample([str(number) for number in range(1, 13)])
     dataset = load(made.folder, workspace)
     config = TrainingConfig()
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     study.open({"strategy": "random", "epochs": 1, "seed": 0})
     study.put(
         Trial(

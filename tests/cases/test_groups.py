@@ -10,6 +10,8 @@ import pytest
 
 from kaggle_digits.core.data import Dataset, load
 from kaggle_digits.core.folds import fold_count, make_folds
+from kaggle_digits.core.metrics import figure
+from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
@@ -133,3 +135,37 @@ def test_without_groups_leakage_is_rosy_and_with_them_it_is_not(make, workspace)
     other = Workspace(workspace.root.with_name("other"))
     assert nearest(load(made.folder, other), other) > 0.95
     assert nearest(load(made.folder, workspace, wanted=Wanted(groups="writer")), workspace) < 0.7
+
+
+def test_rows_of_one_group_that_err_together_count_as_fewer() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=400)
+    alone = error_of_groups(values, np.arange(400))
+    assert alone == pytest.approx(values.std(ddof=1) / 20)
+    # Ten equal rows each: the mean of forty, whatever the rows.
+    groups = np.repeat(np.arange(40), 10)
+    together = np.repeat(values[:40], 10)
+    assert error_of_groups(together, groups) == pytest.approx(values[:40].std(ddof=1) / 40**0.5)
+
+
+@pytest.mark.parametrize(("metric", "times"), [("accuracy", 60), ("log-loss", 60), ("auc", 15)])
+def test_a_metrics_error_is_that_of_groups(metric, times) -> None:
+    """Its standard error is how far the value lies apart in competitions drawn anew."""
+    found, errors = [], []
+    for seed in range(times):
+        random = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(30), 10)
+        labels = random.integers(0, 2, 300)
+        shift = np.repeat(random.normal(size=30), 10)  # a writer that all of whose rows mislead
+        chance = 1 / (1 + np.exp(-(2 * labels - 1 + 1.5 * shift * (2 * labels - 1))))
+        told = np.stack([1 - chance, chance], axis=1)
+        one = figure(metric, told, labels, None, groups)
+        found.append(one.value)
+        errors.append(one.se)
+    spread = float(np.std(found, ddof=1))
+    assert spread * 0.7 < float(np.mean(errors)) < spread * 1.4
+    rows = figure(metric, told, labels)
+    assert rows.se < 0.6 * spread and rows.value == one.value
+    if metric in ("accuracy", "log-loss"):
+        judged = score(told, labels, groups)
+        assert one.se == getattr(judged, f"{metric.replace('-', '_')}_se")

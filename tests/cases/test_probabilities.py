@@ -170,5 +170,11 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
     assert checked["local_metric"]["value"] == pytest.approx(wanted)
     call("submit", "--local", "--truth", truth)
     assert call("submissions")
+    # What was said once is gone on with, and another is refused until it is taken back.
+    assert call("blend")["metric"]["name"] == "auc"
+    with pytest.raises(SystemExit) as ended:
+        cli.cli([*map(str, ("blend", "--metric", "qwk", *place))], prog_name="kaggle-digits")
+    assert ended.value.code and "is scored by auc so far" in capfd.readouterr().err
+    (tmp_path / "w" / "metric.json").unlink()
     # The class is cut out of the expected one, of two classes as of more.
     assert call("blend", "--metric", "qwk")["thresholds"]

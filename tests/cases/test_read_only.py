@@ -21,7 +21,7 @@ from kaggle_digits.ground.errors import ReadOnlyError
 from kaggle_digits.ground.files import write_bytes, write_json
 from kaggle_digits.ground.workspace import Workspace
 from submissions.ledger import Ledger, Record
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what root may do is Linux's here")
 
@@ -78,7 +78,7 @@ def filled(made, workspace) -> Workspace:
     sent = {"ref": 1, "date": "2026-01-01T00:00:00", "message": "", "file_name": "s.csv"}
     scores = {"public_score": "0.98000", "private_score": None}
     write_json(workspace.submissions / "scoreboard" / "scores.json", {digest: [sent | scores]})
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     study.open({"strategy": "random", "epochs": 1, "seed": 0})
     study.put(
         Trial(

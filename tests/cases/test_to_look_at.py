@@ -17,7 +17,7 @@ from kaggle_digits.shell.cli import COMMANDS
 from kaggle_digits.shell.console import Console, Outcome
 from kaggle_digits.shell.fitting import fit
 from tuning import plotting
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 
 class Terminal(io.StringIO):
@@ -143,7 +143,7 @@ def test_the_page_fits_its_window(tmp_path):
 
 
 def test_text_with_dollars_is_drawn_as_it_is(tmp_path):
-    """No name of a configuration holds any today; a drawing must not hang on that."""
+    """No name of a configuration holds any today; a drawing must not depend on that."""
     config = TrainingConfig()
     object.__setattr__(config, "augmentation", "$\\frac{1$ <b>&")
     odd = replace(made_trial(1), config=config)
@@ -157,7 +157,7 @@ def test_export_and_plot_show_the_study_that_is_there_whatever_made_it(
     option, workspace, tmp_path, call
 ):
     """`run` searches by other settings than `tune`'s defaults, which was an error then."""
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     study.open({"strategy": "random", "epochs": 4, "seed": 0, "made": "by run"})
     for number in range(2):
         study.put(made_trial(number, depth=number + 1))

@@ -142,7 +142,7 @@ def test_differences_are_named():
 
 
 def test_fields_that_came_later_leave_old_digests_as_they_were():
-    """Members' names and seeds hang on the digest; these are from before the fields came."""
+    """Members' names and seeds depend on the digest; these are from before the fields came."""
     assert TrainingConfig().digest == "f11f9c7c175c3ca5"
     assert TrainingConfig(augmentation="elastic").digest == "f5f71911a194b24d"
     assert not {"views", "normalisation"} & set(TrainingConfig().to_json())

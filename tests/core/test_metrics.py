@@ -13,12 +13,12 @@ from kaggle_digits.core.metrics import (
     cut,
     figure,
     fit_thresholds,
-    higher_is_better,
     measure,
     require_possible,
 )
 from kaggle_digits.core.predictions import score, softmax64
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.ground.names import METRICS
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,20 @@ def test_the_readme_is_a_front_door() -> None:
     linked = {Path(link).name for link in links(ROOT / "README.md")}
     pages = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
     assert pages <= linked, "every page can be found from the README"
+
+
+def test_every_figure_of_the_readmes_table_is_measured() -> None:
+    rows = re.findall(r"^\| `(.*min.*) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    measured = (DOCS / "measured.md").read_text("utf-8")
+    found = [[*re.findall(r"0\.\d{5} ± 0\.\d{5}", row), row.rpartition("| ")[2]] for row in rows]
+    assert len(found) == 5 and sum(map(len, found)) == 9
+    assert [one for row in found for one in row if one not in measured] == []
+
+
+def test_all_python_in_the_pages_is_run_by_a_test() -> None:
+    """By tests/front/test_public_names.py, test_tracking.py, ensembles/test_predict_by_file.py."""
+    found = {page.name for page in PAGES if fenced(page, "python")}
+    assert found == {"README.md", "tracking.md", "distil.md", "python-api.md"}
 
 
 @each_page
@@ -186,9 +201,9 @@ def test_every_field_of_a_configuration_stands_in_its_page() -> None:
     assert [name for name in fields if f"`{name}`" not in text] == []
 
 
-def errors() -> dict[str, int]:
-    """Our errors by name, with their exit codes, from the sources of all packages."""
-    codes = {"KaggleDigitsError": 1}
+def errors() -> dict[str, tuple[int, list[str]]]:
+    """Our errors by name, each with its exit code and what it derives from, from the sources."""
+    found: dict[str, tuple[int, list[str]]] = {"KaggleDigitsError": (1, [])}
     classes = [
         node
         for package in ("kaggle_digits", "tuning", "ensembles", "submissions", "kernel")
@@ -197,31 +212,46 @@ def errors() -> dict[str, int]:
         if isinstance(node, ast.ClassDef) and node.bases
     ]
     while new := {
-        node.name: next(
-            (
-                ast.literal_eval(line.value)
-                for line in node.body
-                if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "exit_code"
+        node.name: (
+            next(
+                (
+                    ast.literal_eval(line.value)
+                    for line in node.body
+                    if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "exit_code"
+                ),
+                found[ast.unparse(node.bases[0])][0],
             ),
-            codes[ast.unparse(node.bases[0])],
+            [ast.unparse(base) for base in node.bases],
         )
         for node in classes
-        if ast.unparse(node.bases[0]) in codes and node.name not in codes
+        if ast.unparse(node.bases[0]) in found and node.name not in found
     }:
-        codes |= new
-    return codes
+        found |= new
+    return found
 
 
-def test_every_error_stands_in_its_page_with_its_exit_code() -> None:
+def test_every_error_stands_in_its_page_with_its_exit_code_and_its_class() -> None:
     text = (DOCS / "errors.md").read_text("utf-8")
-    found = {}
-    for cell, code in re.findall(r"^\| (`\w+Error`[^|]*) \| (\d+) \|", text, re.MULTILINE):
-        found |= {name: int(code) for name in re.findall(r"`(\w+)`", cell)}
+    rows = re.findall(r"^\| `(\w+Error)` \| (\d+) \|( [^|]+)? \|", text, re.MULTILINE)
+    root = ["KaggleDigitsError"]
+    found = {name: (int(code), re.findall(r"`(\w+)`", cell) or root) for name, code, cell in rows}
     ours = errors()
     # The root, and what says no more to a user than the class above it.
     for name in ("KaggleDigitsError", "CallError", "CredentialsError", "Stop"):
         del ours[name]
     assert found == ours
+
+
+def test_every_message_of_the_page_is_one_that_the_code_has() -> None:
+    text = (DOCS / "errors.md").read_text("utf-8").partition("## Messages you may meet")[2]
+    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    packages = ("kaggle_digits", "tuning", "ensembles", "submissions", "kernel")
+    sources = [path.read_text("utf-8") for one in packages for path in (ROOT / one).rglob("*.py")]
+    # Long messages are written in several parts.
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+    code = code.replace("{USUAL[role]}", "train.csv")
+    quoted = [words for cell in cells for words in re.findall(r"`([^`]+)`", cell)]
+    assert len(quoted) > 20 and [words for words in quoted if words not in code] == []
 
 
 def test_every_dependency_stands_in_its_page_and_the_constraints() -> None:
@@ -231,7 +261,12 @@ def test_every_dependency_stands_in_its_page_and_the_constraints() -> None:
         name = re.split(r"[<>=\[ ]", requirement)[0]
         assert re.search(rf"^\|.*\b{name}\b.*\|", page, re.MULTILINE), name
         assert re.search(rf"^{name}==", constraints, re.MULTILINE), name
-    for requirement in PROJECT["project"]["optional-dependencies"]["dev"]:
+    extras = PROJECT["project"]["optional-dependencies"]
+    for extra in extras.keys() - {"dev"}:
+        for requirement in extras[extra]:
+            name = re.split(r"[<>=\[ ]", requirement)[0]
+            assert re.search(rf"^\|.*\b{name}\b.*\|.*`{extra}`.*\|", page, re.MULTILINE), name
+    for requirement in extras["dev"]:
         name = re.split(r"[<>=\[ ]", requirement)[0]
         assert re.search(rf"\b{name}\b", page) or name == "setuptools", name
         assert re.search(rf"^{name}==", constraints, re.MULTILINE), name
@@ -283,3 +318,26 @@ def test_completion_is_offered_for_each_shell_of_the_page(shell: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "--space" in done.stdout and "--seed" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "asks"),
+    [
+        ("bash", "COMP_WORDS=(kaggle-digits tune --sp); COMP_CWORD=2;"
+                 ' _kaggle_digits_completion kaggle-digits; echo "${COMPREPLY[@]}"'),
+        ("fish", 'complete -C "kaggle-digits tune --sp"'),
+    ],
+)  # fmt: skip
+def test_completion_works_in_the_shell_itself(shell: str, asks: str) -> None:
+    program = Path(sys.executable).with_name("kaggle-digits")
+    if shutil.which(shell) is None or not program.exists():
+        pytest.skip(f"needs {shell}, and the package installed")
+    page = "".join(fenced(DOCS / "getting-started.md"))
+    (line,) = re.findall(rf"^(.*={shell}_source kaggle-digits.*?) +#", page, re.MULTILINE)
+    done = subprocess.run(
+        [shell, "-c", f"{line}\n{asks}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert done.stdout.split()[0] == "--space", done.stderr

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from docs_reading import ROOT, fenced
 
+from kaggle_digits.core.data.fixes import Fix, Fixes
+from kaggle_digits.core.data.provenance import Provenance
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.shell import cli as cli_module
 
 TUTORIAL = ROOT / "docs/getting-started.md"
@@ -89,6 +92,16 @@ def test_every_field_of_an_artefact_stands_in_the_page(
         names |= set(entry)
     text = section(heading)
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_every_field_that_data_json_can_have_stands_in_the_page() -> None:
+    asked = Wanted(size=(48, 64), skip_broken=True, groups="writer").to_json()
+    asked |= Wanted(fold_column="fold").to_json()
+    fixes = Fixes("fixes.csv", (Fix(0, "3", None),))
+    values = Provenance("data", "0" * 16, "4x16", asked, fixes).to_json()
+    names = {*values, *values["reading"], *values["labels"]}
+    text = section("data.json")
+    assert len(asked) == 4 and [name for name in sorted(names) if f"`{name}`" not in text] == []
 
 
 def test_every_column_of_the_ledger_stands_in_the_page(folder: Path) -> None:

@@ -247,7 +247,7 @@ def test_extras_in_disorder_are_refused(values, blend, workspace, tmp_path, comp
     np.save(tmp_path / "test.npy", np.load(folder / "test.npy"))
     code, out, err = blend("--extra", f"{tmp_path / 'oof.npy'},{tmp_path / 'test.npy'}")
     assert code == 3 and out == ""
-    # How many of the rolled answers happen to be right hangs on the machine's rounding.
+    # How many of the rolled answers happen to be right depends on the machine's rounding.
     assert re.search(
         r"oof is right on 1?\d\.\d% of the training rows, no better than guessing", err
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles.suspects import NEAR, hesitations, near_duplicates, suspects
+from ensembles.suspects import hesitations, suspects
 from kaggle_digits.core.predictions import softmax
 
 
@@ -38,29 +38,3 @@ def test_no_suspects_where_all_is_right():
 def test_hesitations_are_where_two_classes_are_nearest():
     given = np.array([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25], [0.34, 0.33, 0.33], [0.5, 0.5, 0.0]])
     assert hesitations(given, 3).tolist() == [3, 2, 1]
-
-
-def images(rows: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (rows, 8, 8)).astype(np.uint8)
-
-
-def test_copies_are_found_exact_and_nearly_so():
-    train, test = images(300, 0), images(100, 1)
-    test[7] = train[42]
-    test[50] = np.clip(train[99].astype(int) + 2, 0, 255).astype(np.uint8)
-    found = near_duplicates(train, test)
-    assert [(pair.train, pair.test) for pair in found] == [(42, 7), (99, 50)]
-    assert found[0].distance == 0 and 0 < found[1].distance <= 2
-
-
-def test_images_that_are_further_apart_are_not_the_same():
-    train = images(50, 0)
-    test = np.where(train > 127, train - int(NEAR) - 2, train + int(NEAR) + 2).astype(np.uint8)
-    assert near_duplicates(train, test) == []
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (4, 4)])
-def test_images_without_anything_on_them(shape):
-    train, test = np.zeros((6, *shape), np.uint8), np.zeros((3, *shape), np.uint8)
-    assert [pair.distance for pair in near_duplicates(train, test)] == [0, 0, 0]
-    assert near_duplicates(train[:1], test + 200) == []

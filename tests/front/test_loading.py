@@ -140,6 +140,19 @@ def test_what_cannot_be_used_is_an_error_of_our_own(
         kd.load(**form, workspace=tmp_path / "w", progress=False)
 
 
+def test_a_second_notebook_on_one_workspace_gets_a_clear_error(made: Any, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    first, second = (kd.load(made.folder, workspace=workspace.root, progress=False) for _ in "12")
+    with (
+        workspace.lock(workspace.ensembles),  # what the first one's call holds while it trains
+        pytest.raises(kd.InUseError, match="in use by process") as error,
+    ):
+        kd.cross_validate(second, folds=2, epochs=1)
+    assert "another --workspace" in str(error.value.mend)
+    with pytest.raises(kd.ArtefactError, match="no members have been planned yet"):
+        kd.members(first)
+
+
 def test_a_value_is_shown_with_all_text_escaped() -> None:
     class Value(Shown):
         def facts(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -149,15 +150,21 @@ def test_each_step_is_the_same_in_both(made: Any, tmp_path: Path) -> None:
     call(*train, "--config", own, "--add", "--seeds", 2)
     kd.cross_validate(loaded, folds=3, epochs=2, workers=1, config=own, add=True, seeds=2)
     require_same(by_command, by_function, 1 + 12 * 2)
+    fields: set[str] = set()
     for options, given in (
         ([], {}),
         (["--method", "greedy", "--temperature"], {"method": "greedy", "temperature": True}),
         (["--method", "auto", "--compare"], {"method": "auto", "compare": True}),
         (["--neighbours"], {"neighbours": True}),
+        (["--metric", "qwk"], {"metric": "qwk"}),
     ):
         call("blend", *common, *options)
         kd.blend(loaded, **given)  # type: ignore[arg-type]
         require_same(by_command, by_function, 4 + 12 * 2)
+        fields |= set(json.loads((by_function / "submissions/submission.json").read_text("utf-8")))
+    page = (ROOT / "docs/workspace.md").read_text("utf-8")
+    assert {"metric", "thresholds", "neighbours"} <= fields
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
 
 
 def test_predict_is_the_same_in_both(make: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def test_a_callback_is_told_of_each_step_and_may_end_it(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="blend"):
         kd.blend(kd.load(workspace=tmp_path / "w", progress=False, track=refuse))
     assert (tmp_path / "w/submissions/submission.csv").is_file()
+
+
+def test_the_python_lines_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/tracking.md").read_text("utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(lines, "tracking.md", "exec"), {})
+    told = capsys.readouterr().out
+    assert re.findall(r"^(cv-train|blend) ", told, re.MULTILINE) == ["cv-train", "blend"]
+    assert len(re.findall(r"^   .*'accuracy'", told, re.MULTILINE)) == 2  # of the two members
+    assert told.count("'oof_accuracy'") == 1
 
 
 @pytest.mark.filterwarnings("ignore")

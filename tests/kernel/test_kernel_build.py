@@ -329,6 +329,22 @@ def test_corrections_of_labels_go_with_the_script(
     assert there.digest == dataset.digest
 
 
+def test_what_the_competition_is_scored_by_goes_with_the_script(call: Call, tmp_path: Path) -> None:
+    plan = Plan("quick", 0, 1, "digit-recognizer", metric="qwk")
+    named = {words[0]: words for words in plan.commands()}
+    for words in ("tune", "blend"):
+        assert named[words][named[words].index("--metric") + 1] == "qwk"
+    assert "--metric" not in named["cv-train"] + named["check"]
+    assert read_script(render(plan, read_sources()), "it").plan == plan
+    place = tmp_path / "w"
+    place.mkdir()
+    (place / "metric.json").write_text('{"metric": "auc"}')
+    code, _, err = call("build", "--owner", "tester", "--dir", tmp_path / "k", "--workspace", place)
+    assert code == 0, err
+    (script,) = (tmp_path / "k").glob("*.py")
+    assert read_script(script.read_bytes(), "it").plan.metric == "auc"
+
+
 def test_a_workspaces_own_corrections_are_carried(call: Call, made: Any, tmp_path: Path) -> None:
     from kaggle_digits.core.data import load
 

@@ -19,7 +19,7 @@ from kaggle_digits.records.members import Member, MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli as cli_module
 from submissions.ledger import Ledger, Record
-from tuning.study import COMPLETED, Study, Trial
+from tuning.study import COMPLETED, StudyOnDisk, Trial
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, "=1+1&'x'", "\u202eabc", "w" * 90)
@@ -112,7 +112,7 @@ def _add_members(filled: Filled) -> None:
 
 
 def _add_trials(workspace: Workspace) -> None:
-    study = Study(workspace)
+    study = StudyOnDisk(workspace)
     study.open({"strategy": "random", "epochs": 3, "seed": 0})
     for number in range(10):
         config = TrainingConfig(family=FAMILIES[number % 3], dropout=number / 20)

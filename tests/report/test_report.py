@@ -235,6 +235,7 @@ def test_run_makes_the_report_at_its_end(call, filled, monkeypatch):
         blended=blended, checked=SimpleNamespace(local=None), tuned=None,
         trained=SimpleNamespace(keys=()), submission="s.csv", facts=dict, oof_accuracy=1.0,
         oof_log_loss=0.0, oof_accuracy_se=0.0, oof_log_loss_se=0.0,
+        oof_metric=None,
     )  # fmt: skip
     monkeypatch.setattr(chain, "run", lambda *_, **__: ran)
     code, out, err = call("run", *filled.words)

@@ -230,13 +230,13 @@ def test_the_summary_puts_cv_and_public_together(tmp_path: Path) -> None:
     assert summary.best is not None and summary.best.ref == 3
     assert summary.correlation is not None and summary.correlation.pairs == 4
     assert summary.to_json()["submissions"][0]["share"] == pytest.approx(1 / 50)
-    lines = draw_strips(summary.standings)
+    lines = draw_strips(summary)
     assert len(lines) == 6 and all(len(line) <= 72 for line in lines)
     assert all(("P" in line and "C" in line) or "X" in line for line in lines[1:5])
     draw_plot(tmp_path / "plot.png", summary)
     draw_plot(tmp_path / "empty.png", summarise([], None, 7000))
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert draw_strips([]) == []
+    assert draw_strips(summarise([], None, 7000)) == []
 
 
 def test_the_sheet_shows_the_images_that_differ(

@@ -358,7 +358,7 @@ def test_the_account_of_a_blend_counts_for_its_own_bytes_only(
     about = read_about(path, file)
     assert (about.method, about.members, about.cv_rows) == ("mean", ("a", "b"), 1198)
     assert (about.cv_accuracy, about.cv_log_loss) == (0.99, 0.03)
-    # The board's labels are not corrected: figures on train.csv's own labels are held against it.
+    # The board's labels are not corrected: figures on train.csv's own labels are compared with it.
     given = {name: values[name] for name in values if name.startswith("oof_")}
     given |= {"oof_accuracy": 0.97, "rows": 1190, "digest": "f", "corrected": 9, "left_out": 8}
     account.write_text(json.dumps(values | {"labels": given}))

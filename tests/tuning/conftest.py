@@ -53,7 +53,7 @@ def badness(config: TrainingConfig) -> float:
 
 
 class Formula:
-    """In the place of training: what the labels get hangs on the configuration and the epochs."""
+    """In the place of training: what the labels get depends on the configuration and the epochs."""
 
     Kill = Stop
 

@@ -20,11 +20,11 @@ from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.workspace import Workspace
 from tuning.oracles import ProposalSettings
-from tuning.proposals import Limits, Proposer
+from tuning.proposals import ProposalLimits, Proposer
 from tuning.scoring import ScoringSettings, Unit, score_unit
 from tuning.selection import ranked
 from tuning.space import Space
-from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = {
@@ -37,7 +37,7 @@ REQUIRED = {
 
 def _proposer(strategy: str) -> Proposer:
     settings = ProposalSettings(4, 0, strategy, Space(), (TrainingConfig(),))
-    return Proposer(settings, Limits(20, (28, 28, 10)))
+    return Proposer(settings, ProposalLimits(20, (28, 28, 10)))
 
 
 def test_tensorboard_is_needed_though_nothing_pulls_it_in():
@@ -76,7 +76,7 @@ def test_json_is_written_in_place_and_a_kill_leaves_half(go, workspace, formula,
         go(3)
     monkeypatch.undo()
     assert (workspace.tuning / "trials" / "0001.json").read_bytes() == whole
-    assert [trial.state for trial in Study(workspace).trials()] == [COMPLETED, COMPLETED]
+    assert [trial.state for trial in StudyOnDisk(workspace).trials()] == [COMPLETED, COMPLETED]
 
 
 @pytest.mark.parametrize("change", [{"epochs": 9}, {"seed": 1}, {"folds": 3}, {"rows": 20}])

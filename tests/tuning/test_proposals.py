@@ -12,7 +12,7 @@ from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.errors import ConfigurationError
 from tuning.narrowing import narrow
 from tuning.oracles import ProposalSettings
-from tuning.proposals import Limits, Proposer
+from tuning.proposals import ProposalLimits, Proposer
 from tuning.space import Space
 from tuning.study import COMPLETED, FAILED, Trial
 
@@ -41,7 +41,7 @@ def proposer(strategy: str, past=(), **changed) -> Proposer:
         epochs=9,
         portfolio=(TrainingConfig(), TrainingConfig(family="pooled", filters=16)),
     )
-    limits = Limits(changed.pop("max_megamacs", LIMIT), SHAPE, changed.pop("trials", None))
+    limits = ProposalLimits(changed.pop("max_megamacs", LIMIT), SHAPE, changed.pop("trials", None))
     return Proposer(replace(settings, **changed), limits, past)
 
 

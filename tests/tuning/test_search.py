@@ -13,7 +13,7 @@ from kaggle_digits.ground.files import remove, write_json
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import ranking_path, read_ranking
 from tuning.selection import ranked
-from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 STRATEGIES = ("random", "hyperband", "bayesian", "grid")
 
@@ -84,7 +84,7 @@ def test_a_killed_search_repeats_only_the_running_trial(
     formula.killed = {f"trial {killed_at}"}
     with pytest.raises(formula.Kill):
         go(14, strategy=strategy)
-    left = Study(workspace).trials()
+    left = StudyOnDisk(workspace).trials()
     assert [trial.state for trial in left] == [COMPLETED] * killed_at + [RUNNING]
     formula.killed = set()
     found = go(14, strategy=strategy)
@@ -96,7 +96,7 @@ def test_the_running_trial_goes_on_with_the_configuration_it_had(go, workspace, 
     formula.killed = {"trial 2"}
     with pytest.raises(formula.Kill):
         go(4)
-    begun = Study(workspace).trials()[2]
+    begun = StudyOnDisk(workspace).trials()[2]
     formula.killed = set()
     formula.jobs.clear()
     go(4)
@@ -170,7 +170,7 @@ def test_three_failures_in_a_row_end_the_search(go, workspace, formula):
     formula.failing = {f"trial {number}" for number in range(1, 9)}
     with pytest.raises(TrainingError, match="The last 3 trials failed; the last: trial 3"):
         go(9)
-    assert len(Study(workspace).trials()) == 4
+    assert len(StudyOnDisk(workspace).trials()) == 4
     with pytest.raises(TrainingError, match="The last 3 trials failed; the last: trial 6") as again:
         go(9)
     assert "call again" in str(again.value.mend) and len(formula.names) == 7
@@ -245,7 +245,7 @@ def test_the_time_budget_ends_a_search_with_completed_trials_only(go, workspace,
 def test_a_trial_cut_by_the_time_is_taken_up_by_a_later_call(go, workspace, formula):
     formula.seconds = 0.4
     go(None, seconds=1.0)
-    cut = Study(workspace).trials()[-1]
+    cut = StudyOnDisk(workspace).trials()[-1]
     assert cut.state == RUNNING
     formula.jobs.clear()
     go(cut.number + 1)

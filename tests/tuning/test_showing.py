@@ -16,7 +16,7 @@ from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.shell import cli as cli_module
 from tuning import board, plotting, showing
 from tuning.importance import importances
-from tuning.study import COMPLETED, FAILED, RUNNING, Study, Trial
+from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 
 def trial(number: int, random: np.random.Generator) -> Trial:
@@ -211,13 +211,13 @@ def test_the_bundled_configurations_come_first_unless_they_are_not_wanted(tune, 
     words = ("--trials", 2, "--strategy", "random", "--space", space, "--json")
     code, out, err = tune(*words)
     assert code == 0, err
-    usual = [trial.config for trial in Study(workspace).trials()]
+    usual = [trial.config for trial in StudyOnDisk(workspace).trials()]
     assert usual == load_portfolio()[:2]
     code, out, err = tune(*words, "--no-portfolio")
     assert code == 4 and "portfolio" in err, "another study: refused with the difference"
     code, out, err = tune(*words, "--no-portfolio", "--fresh")
     assert code == 0, err
-    drawn = [trial.config for trial in Study(workspace).trials()]
+    drawn = [trial.config for trial in StudyOnDisk(workspace).trials()]
     assert not set(drawn) & set(load_portfolio())
 
 

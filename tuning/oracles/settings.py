@@ -10,6 +10,8 @@ from kaggle_digits.ground.names import STRATEGIES, require_known
 from tuning.space import Space
 
 OBJECTIVE = "log_loss"
+"""What oracles bring down; where a metric ranks, they are told what it lacks of 1."""
+
 EPOCHS = "tuner/epochs"
 
 Accepts = Callable[[TrainingConfig], bool]

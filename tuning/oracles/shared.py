@@ -56,7 +56,7 @@ class Proposing:
         return None
 
     def takes(self, values: Mapping[str, Any]) -> bool:
-        """Choose the configuration of these values unless it is too dear or was seen before."""
+        """Choose the configuration of these values unless it is too costly or was seen before."""
         config = self.settings.space.to_config(values)
         if config.digest in self.seen or not self.accepts(config):
             self.rejected += 1

@@ -90,6 +90,15 @@ class Dataset:
         )
 
     @property
+    def together(self) -> np.ndarray | None:
+        """What rows must have in common to stand on one side of every split, int64 [rows].
+
+        The group, or the fold that the files give: whoever made it may have had reasons that only
+        they know. Rows that all folds train on have -1. None where rows are free.
+        """
+        return self.groups if self.groups is not None else self.given_folds
+
+    @property
     def given_labels(self) -> np.ndarray:
         """The labels as train.csv has them, int64 [rows]."""
         if self.fixes is None:
@@ -319,7 +328,7 @@ def _load(
             with cache.alone(workspace, say):
                 found = _cached(source, workspace, wanted) or _read(source, workspace, say, wanted)
         except ReadOnlyError:
-            # Who only looks is served all the same; who trains here is refused elsewhere.
+            # A command that only reads goes on; one that trains here is refused elsewhere.
             parsed = _parse(source, say, wanted)
             found = cache.digest_of(parsed), parsed
     digest, parsed = found

@@ -12,7 +12,7 @@ from kaggle_digits.core.data.columns import Arrangement, Layout, arrange, read_h
 from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writable
 from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
 from kaggle_digits.core.data.source import Source
-from kaggle_digits.core.data.table import Table, line_of, read_table
+from kaggle_digits.core.data.table import ImageTable, line_of, read_table
 from kaggle_digits.ground.competition import (
     Competition,
     SubmissionFormat,
@@ -106,7 +106,7 @@ def read_competition(source: Source, say: Callable[[str], None], wanted: Wanted 
 
 
 def in_one_scale(
-    train: Table, test: Table, train_name: str, test_name: str
+    train: ImageTable, test: ImageTable, train_name: str, test_name: str
 ) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Return both tables' images on the scale 0 to 255, and what is to be said of it.
 

@@ -31,7 +31,7 @@ _NO_LABEL = frozenset({"", "nan", "na", "null"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class ImageTable:
     """One file's content.
 
     Args:
@@ -57,7 +57,7 @@ class _Unfit(ValueError):
     """The fast way met something that is not 0 to 255 everywhere."""
 
 
-def read_table(source: Source, role: Role, layout: Layout) -> Table:
+def read_table(source: Source, role: Role, layout: Layout) -> ImageTable:
     """Read and check one table.
 
     Args:
@@ -96,7 +96,7 @@ def line_of(source: Source, role: Role, row: int, separator: str) -> int:
         return next(line for position, (line, _) in enumerate(lines) if position == row)
 
 
-def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
+def _read_fast(stream: IO[bytes], layout: Layout) -> ImageTable:
     import pandas
 
     count = len(layout.columns)
@@ -139,7 +139,7 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> Table:
         labels = [label.strip() for label in columns[layout.label]]
         if any(label.lower() in _NO_LABEL for label in labels):
             raise _Unfit("a label is missing")
-    return Table(
+    return ImageTable(
         images=gathered.images(),
         scale=gathered.scale,
         floats=gathered.floats,

@@ -16,7 +16,7 @@ from kaggle_digits.shell.report.parts import Facts, Section, Subject, Table, Tex
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SectionEntry:
     """Where a section lives, and its heading.
 
     Args:
@@ -33,13 +33,13 @@ class Entry:
 
 
 SECTIONS = (
-    Entry("search", "Search", "tuning.report", "search"),
-    Entry("training", "Training", "ensembles.report", "training"),
-    Entry("members", "Members and blend", "ensembles.report", "members"),
-    Entry("errors", "Errors", "ensembles.image_report", "errors"),
-    Entry("labels", "Labels that look wrong", "ensembles.image_report", "labels"),
-    Entry("data", "Data", "ensembles.data_report", "data"),
-    Entry("leaderboard", "Leaderboard", "submissions.report", "leaderboard"),
+    SectionEntry("search", "Search", "tuning.report", "search"),
+    SectionEntry("training", "Training", "ensembles.report", "training"),
+    SectionEntry("members", "Members and blend", "ensembles.report", "members"),
+    SectionEntry("errors", "Errors", "ensembles.image_report", "errors"),
+    SectionEntry("labels", "Labels that look wrong", "ensembles.image_report", "labels"),
+    SectionEntry("data", "Data", "ensembles.data_report", "data"),
+    SectionEntry("leaderboard", "Leaderboard", "submissions.report", "leaderboard"),
 )
 
 
@@ -112,7 +112,7 @@ def collect(subject: Subject) -> Report:
     )
 
 
-def _make(entry: Entry, subject: Subject) -> Headed:
+def _make(entry: SectionEntry, subject: Subject) -> Headed:
     def make() -> Section:
         section: Section = getattr(importlib.import_module(entry.module), entry.attribute)(subject)
         return section

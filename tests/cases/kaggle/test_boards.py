@@ -49,12 +49,20 @@ def board_of(*scores: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("odd", ["nan", "NaN", "", "inf", "-1", "1e5", "n/a"])
+@pytest.mark.parametrize("odd", ["nan", "NaN", "", "inf", "1e5", "n/a"])
 def test_one_score_that_is_no_number_does_not_cost_the_board(odd: str) -> None:
     board = read_board(board_of("0.99900", "0.99800", odd, "0.99000"))
     assert board.place(0.9985, "us") == (2, 5)  # the team is there all the same
     assert board.scores == ("0.99900", "0.99800", None, "0.99000")
     assert summarise([record(1)], board, 7000).teams == 4
+
+
+def test_a_score_below_0_is_a_score_and_no_count_of_errors() -> None:
+    """A kappa may be; on a board of accuracies it is somebody's broken file."""
+    board = read_board(board_of("0.99900", "0.99800", "-1", "0.99000"))
+    assert board.place(0.9985, "us") == (2, 5) and board.scores[2] == "-1"
+    one = record(1, public_score="0.99900")
+    assert summarise([one], board, 1000).rows == 1000
 
 
 def test_a_board_with_a_nan_is_shown(
