@@ -3,27 +3,33 @@
     python benchmarks/decoding.py --files 100000
 
 It writes that many small JPEG files into a temporary folder, decodes them by a loop of `open` and
-`cv2.imdecode` alone, and loads them as a competition, each in a process of its own; then it loads
-them again, from the cache.
+`cv2.imdecode` alone, with one thread and with as many as the reader has, and loads them as a
+competition, each in a process of its own; then it loads them again, from the cache. Memory is what
+a process holds for itself (RssAnon, looked at every 20 ms): pages of the cache's files, which the
+system takes back when it likes, are no part of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from kaggle_digits.core.hardware import available_threads
+
 _SIDE = 48
 _CLASSES = 10
 _PER_FOLDER = 1000
+_AT_A_TIME = 64
 
 
 def write(folder: Path, files: int) -> None:
@@ -52,28 +58,76 @@ def bare(folder: Path, threads: int) -> None:
         with open(path, "rb") as stream:
             return int(cv2.imdecode(np.frombuffer(stream.read(), np.uint8), 1).shape[0])
 
+    def some(start: int) -> int:
+        # As the reader does: a task for each image would be more work than the image.
+        return sum(map(one, paths[start : start + _AT_A_TIME]))
+
+    starts = range(0, len(paths), _AT_A_TIME)
     started = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        total = sum(pool.map(one, paths, chunksize=64)) if threads > 1 else sum(map(one, paths))
+    with Peak() as peak, ThreadPoolExecutor(threads) as pool:
+        total = sum(pool.map(some, starts)) if threads > 1 else sum(map(some, starts))
     assert total == _SIDE * len(paths)
-    _tell(f"bare loop, {threads} thread(s)", time.perf_counter() - started, len(paths))
+    _tell(f"bare loop, {threads} thread(s)", time.perf_counter() - started, len(paths), peak)
 
 
 def load(folder: Path, workspace: Path) -> None:
     """Load the competition as every command does."""
+    from kaggle_digits.core.data import image_reading
     from kaggle_digits.core.data import load as load_files
     from kaggle_digits.ground.workspace import Workspace
 
+    decoding = image_reading._decode_all
+    spent = 0.0
+
+    def timed(*given: Any) -> Any:
+        nonlocal spent
+        begun = time.perf_counter()
+        made = decoding(*given)
+        spent += time.perf_counter() - begun
+        return made
+
+    image_reading._decode_all = timed
     started = time.perf_counter()
-    found = load_files(folder, Workspace(workspace))
+    with Peak() as peak:
+        found = load_files(folder, Workspace(workspace))
+    seconds = time.perf_counter() - started
     rows = len(found.images) + len(found.test_images)
-    _tell("load", time.perf_counter() - started, rows)
+    _tell("load", seconds, rows, peak)
+    if spent:
+        _tell("  of it decoding", spent, rows, peak)
 
 
-def _tell(name: str, seconds: float, files: int) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _tell(name: str, seconds: float, files: int, peak: Peak) -> None:
     rate = f"{files / seconds:10,.0f} files/s"
-    print(f"{name:22} {seconds:8.2f} s {rate}, at most {peak:,.0f} MiB", flush=True)
+    print(f"{name:22} {seconds:8.2f} s {rate}, at most {peak.mebibytes:,.0f} MiB", flush=True)
+
+
+class Peak:
+    """The most memory that this process has held for itself, while the block runs."""
+
+    def __init__(self) -> None:
+        self.mebibytes = 0.0
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        """Begin to look."""
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Look for the last time."""
+        self._over.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while True:
+            ended = self._over.wait(0.02)
+            status = Path("/proc/self/status").read_text()
+            held = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
+            self.mebibytes = max(self.mebibytes, int(held.split()[1]) / 1024)
+            if ended:
+                return
 
 
 def main() -> None:
@@ -94,7 +148,7 @@ def main() -> None:
         write(folder, given.files)
         for only in (
             ["1", str(folder)],
-            ["2", str(folder)],
+            [str(available_threads()), str(folder)],
             ["load", str(folder), f"{place}/w"],
             ["load", str(folder), f"{place}/w"],
         ):

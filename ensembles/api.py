@@ -452,8 +452,9 @@ def distil(
             require_teachable,
         )
         from ensembles.pool import planned_folds
-        from ensembles.stored import has_blend, read_blend
+        from ensembles.stored import read_blend
         from kaggle_digits.engine import Resources, Site, open_engine
+        from kaggle_digits.records.blend import has_blend
         from kaggle_digits.records.members import MemberStore
 
         given = read_config(config) if isinstance(config, Path) else config

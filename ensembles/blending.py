@@ -23,6 +23,7 @@ from kaggle_digits.ground.names import AUTO, RANKING, require_known
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.blend import blend_folder
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -178,6 +179,7 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
     return by_metric | {
         "method": blend.method,
         "members": list(pool.members),
+        "sets": {name: list(members) for name, members in pool.sets.items()},
         "weights": None if weights is None else dict(zip(pool.names, weights, strict=True)),
         "temperature": blend.temperature,
         "rule": blend.rule.to_json(),
@@ -256,7 +258,7 @@ def write_predictions(
     classes = blend.oof.shape[1]
     oof = np.full((len(dataset.labels), classes), 1 / classes, dtype=np.float32)
     oof[rows] = blend.oof
-    path = workspace.ensembles / "blend"
+    path = blend_folder(workspace)
     with whole_folder(path) as folder:
         np.save(folder / "oof.npy", oof)
         np.save(folder / "test.npy", blend.test.astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -187,7 +188,6 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     "paths",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
     metavar="PATH",
     help="A folder of image files, an image, or a CSV in the form of test.csv; can be repeated.",
 )
@@ -211,13 +211,20 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
     show_default=True,
     help="Invert the images; auto: those that are like the training images only so.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Networks gathered by `kernel weights`: label the test images into a submission.",
+)
 def predict(
     session: Session,
     *,
-    paths: tuple[Path, ...],
+    paths: tuple[Path, ...] = (),
     model: Path | None = None,
     output: Path = Path("predictions.csv"),
     invert: str = "auto",
+    weights: Path | None = None,
 ) -> Outcome:
     """Write the probabilities of each class for new images, averaged over the planned members.
 
@@ -226,7 +233,16 @@ def predict(
     background. Images that are not like the training images are named; if none is, nothing is
     predicted. The networks are there if members were trained with `cv-train --keep-weights`;
     --model takes the one network that `distil` made in their place.
+
+    With --weights, in place of --images, the networks in FOLDER label the test images of --data,
+    joined as the blend that they are of, and --output is a submission. The test images may be
+    others than those that the blend was made with, as on Kaggle's machines.
     """
+    from ensembles.carried import require_one_source
+
+    require_one_source(paths, weights)
+    if weights is not None:
+        return _predict_test(session, weights, output)
     found = api.predict(session.place, paths, model=model, output=output, invert=invert)
     images, looks = len(found.names), found.looks
     return Outcome(
@@ -244,6 +260,24 @@ def predict(
         rows=found.table(),
         facts=dict(found.facts()),
         written={"predictions": f"{output} ({images} images)"},
+    )
+
+
+def _predict_test(session: Session, weights: Path, output: Path) -> Outcome:
+    from ensembles.carried import predict_test
+
+    found = predict_test(session.place, weights, output)
+    return Outcome(
+        values={
+            "submission": str(output),
+            "rows": found.rows,
+            "members": found.members,
+            "weights": found.digest,
+            "seconds": round(session.seconds, 1),
+        },
+        facts=dict(found.facts()),
+        written={"submission": str(output)},
+        next_command=session.hint(f"submit {shlex.quote(str(output))}"),
     )
 
 

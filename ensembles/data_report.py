@@ -9,10 +9,11 @@ import numpy as np
 
 from ensembles.duplicates import across_folds
 from ensembles.pool import planned_folds
-from ensembles.stored import blend_of, has_blend
+from ensembles.stored import blend_of
 from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.images import png

@@ -13,13 +13,14 @@ import numpy as np
 
 from ensembles.duplicates import NEAR, Pair, near_duplicates
 from ensembles.pool import Pool
-from ensembles.stored import StoredBlend, blend_of, has_blend, pool_of
+from ensembles.stored import StoredBlend, blend_of, pool_of
 from ensembles.suspects import Suspects, hesitations, suspects
 from kaggle_digits.core.data.fixes import COLUMNS, EXCLUDE, harmless
 from kaggle_digits.core.data.provenance import EMBEDDED
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import counted
+from kaggle_digits.records.blend import has_blend
 from kaggle_digits.shell.report.images import png
 from kaggle_digits.shell.report.parts import (
     Download,

@@ -12,6 +12,7 @@ are unsure depends on no label. Where the gain cannot be told from noise, the bl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ensembles.evaluation import PairedDifference, compare, one_blas_thread, row
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.neighbours import References
 from kaggle_digits.core.predictions import logarithm, row_losses, score, softmax64
-from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.progress import Progress, Task
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -142,15 +143,52 @@ def with_neighbours(
         found = Asked(len(rows), 0, (float(exponents[0]), float(exponents[1])), effect)
         if not found.helps:
             return blend, found
-        asked = most_probable(blend.test[test_rows])
-        near = known.distances(dataset.test_images[test_rows], asked, folds.known_rows, task)
-    test, fitted = blend.test.copy(), blend.oof.copy()
-    test[test_rows] = softmax64(as_features(test[test_rows], asked, near) @ exponents)
+        images, allowed = dataset.test_images, folds.known_rows
+        test = _moved(blend.test, test_rows, images, known, allowed, exponents, task)
+    fitted = blend.oof.copy()
     fitted[rows] = softmax64(np.concatenate(features) @ exponents)
     made = replace(
         blend, oof=oof, test=test, honest=score(oof, labels), fitted=score(fitted, labels)
     )
     return made, replace(found, test_rows=len(test_rows))
+
+
+def asked_again(
+    probabilities: np.ndarray, found: Mapping[str, Any], dataset: Dataset, progress: Progress
+) -> np.ndarray:
+    """Ask the neighbours of test images about what a blend that asked them said of others.
+
+    Args:
+        probabilities: What the blend's rule says of the data's test images.
+        found: What was found when the blend was made, as its account has it.
+        dataset: Its images and labels.
+        progress: Told of every image and class.
+    """
+    if not found["helps"]:
+        return probabilities
+    rows, known = least_sure(probabilities), References(dataset.images, dataset.labels)
+    work = len(rows) * min(_ASKED, probabilities.shape[1])
+    with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
+        exponents = np.array(found["exponents"])
+        images, allowed = dataset.test_images, dataset.kept
+        return _moved(probabilities, rows, images, known, allowed, exponents, task)
+
+
+def _moved(
+    probabilities: np.ndarray,
+    rows: np.ndarray,
+    images: np.ndarray,
+    known: References,
+    allowed: np.ndarray,
+    exponents: np.ndarray,
+    task: Task,
+) -> np.ndarray:
+    """Return probabilities with those of some rows moved by their neighbours."""
+    made = probabilities.copy()
+    asked = most_probable(made[rows])
+    near = known.distances(images[rows], asked, allowed, task)
+    made[rows] = softmax64(as_features(made[rows], asked, near) @ exponents)
+    return made
 
 
 def least_sure(probabilities: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ folds at home and of ten from a kernel stand side by side.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Pool:
             where they were not asked for.
         extras: Those entries that were made elsewhere; the last ones.
         folds: The number of folds of each fold set among the entries.
+        sets: Each fold set's name, and those of the members in it.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class Pool:
     test: np.ndarray
     extras: tuple[Extra, ...]
     folds: tuple[int, ...] = ()
+    sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def make_pool(
@@ -113,7 +115,8 @@ def make_pool(
         *(extra.name for extra in extras),
     )
     counts = tuple(known[group[0].folds].count for group in sets.values())
-    return Pool(names, members, oof, rows, test, tuple(extras), counts), missing
+    named = {name: [key.name for key in group] for name, group in sets.items()}
+    return Pool(names, members, oof, rows, test, tuple(extras), counts, named), missing
 
 
 def planned_folds(settings: Mapping[str, Any], dataset: Dataset, workspace: Workspace) -> Folds:

@@ -12,12 +12,13 @@ from ensembles.blending import evaluate_methods
 from ensembles.diversity import Diversity, diversity
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
-from ensembles.stored import StoredBlend, blend_of, has_blend, pool_of
+from ensembles.stored import StoredBlend, blend_of, pool_of
 from ensembles.tables import against_mean, method_rows, on_given_labels
 from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import Figure, accuracy_text, error_bound
 from kaggle_digits.ground.progress import Silent, counted
+from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.report import charts

@@ -7,7 +7,7 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -242,3 +242,27 @@ def power_logits(mean: np.ndarray, exponent: float) -> np.ndarray:
         return mean
     logits: np.ndarray = np.log(np.maximum(mean, np.finfo(mean.dtype).tiny)) / exponent
     return logits
+
+
+def rule_of(account: Mapping[str, Any]) -> Rule:
+    """Make a blend's rule anew of its account.
+
+    Args:
+        account: As `blending.account` writes it.
+    """
+    fitted, named = account["rule"], account["weights"]
+    weights = None if named is None else tuple(named.values())
+    rule: Rule
+    if "exponent" in fitted:
+        rule = PowerRule(fitted["exponent"])
+    elif weights is None:
+        rule = VoteRule()
+    elif "bias" in fitted:
+        rule = LogLinearRule(weights, tuple(fitted["bias"]))
+    else:
+        rule = LinearRule(weights)
+    if "member_temperatures" in fitted:
+        rule = EvenedRule(rule, tuple(fitted["member_temperatures"]))
+    if "temperature" in fitted:
+        rule = CalibratedRule(rule, fitted["temperature"])
+    return rule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +11,15 @@ from ensembles.pool import Pool, make_pool, other_folds, planned_folds
 from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.predictions import require_softmax
-from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError
-from kaggle_digits.ground.figures import require_figures
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.blend import MEND, blend_folder, read_account
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.report.parts import Subject
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
-
-_MEND = "Call `kaggle-digits blend` again; the members stay."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,33 +39,21 @@ class StoredBlend:
     test: np.ndarray
 
 
-def has_blend(workspace: Workspace) -> bool:
-    """Say whether a blend has been made."""
-    return _folder(workspace).is_dir()
-
-
 def read_blend(workspace: Workspace, dataset: Dataset) -> StoredBlend:
     """Read the blend.
 
     Raises:
         ArtefactError: It is broken, or was made from other data.
     """
-    folder = _folder(workspace)
-    about = read_artefact(folder / "blend.json", _build, "a blend's account", _MEND)
-    if about["data_digest"] != dataset.digest:
-        raise ArtefactError(
-            f"The blend in {folder} was made from other data than these (digest "
-            f"{about['data_digest']}, expected {dataset.digest}).",
-            mend=_MEND,
-        )
+    about = read_account(workspace, dataset.digest)
     classes = len(dataset.competition.classes)
     arrays = []
     for name, count in (("oof", len(dataset.labels)), ("test", len(dataset.test_ids))):
-        path = folder / f"{name}.npy"
+        path = blend_folder(workspace) / f"{name}.npy"
         try:
             array = load_array(path)
         except (OSError, ValueError) as error:
-            raise ArtefactError(f"{path} cannot be read: {error}.", mend=_MEND) from error
+            raise ArtefactError(f"{path} cannot be read: {error}.", mend=MEND) from error
         require_softmax(array, (count, classes), str(path))
         arrays.append(array)
     oof, test = arrays
@@ -103,25 +87,3 @@ def pool_of(subject: Subject) -> tuple[Pool, Folds, list[MemberKey]]:
 def blend_of(subject: Subject) -> StoredBlend:
     """Read the subject's blend; for `Subject.once`."""
     return read_blend(subject.workspace, subject.data())
-
-
-def _folder(workspace: Workspace) -> Path:
-    return workspace.ensembles / "blend"
-
-
-def _build(values: object) -> dict[str, Any]:
-    fields = Fields(values)
-    fields.text("data_digest")
-    fields.text("method")
-    fields.texts("members")
-    fields.whole("rows", least=1)
-    require_figures(fields, "oof_")
-    fields.number_or_none("temperature")
-    if "labels" in fields:
-        labels = fields.within("labels")
-        for name in ("corrected", "left_out", "rows"):
-            labels.whole(name)
-        require_figures(labels, "oof_")
-    if "weights" in fields:
-        fields.mapping("weights")
-    return fields.all()

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from ensembles.results import Predicted as Predicted
     from kaggle_digits.front.estimator import DigitsClassifier as DigitsClassifier
     from kaggle_digits.front.kaggle_loop import Kernel as Kernel
+    from kaggle_digits.front.kaggle_loop import KernelWeights as KernelWeights
     from kaggle_digits.front.kaggle_loop import Leaderboard as Leaderboard
     from kaggle_digits.front.kaggle_loop import Submission as Submission
     from kaggle_digits.front.kaggle_loop import check as check
     from kaggle_digits.front.kaggle_loop import kernel_build as kernel_build
+    from kaggle_digits.front.kaggle_loop import kernel_weights as kernel_weights
     from kaggle_digits.front.kaggle_loop import leaderboard as leaderboard
     from kaggle_digits.front.kaggle_loop import submit as submit
     from kaggle_digits.front.loading import Loaded as Loaded
@@ -64,7 +66,8 @@ _PLACES = {
     "ensembles.results": ("Blended", "CrossValidated", "Distilled", "Members", "Predicted"),
     "kaggle_digits.front.estimator": ("DigitsClassifier",),
     "kaggle_digits.front.kaggle_loop": (
-        "Kernel", "Leaderboard", "Submission", "check", "kernel_build", "leaderboard", "submit",
+        "Kernel", "KernelWeights", "Leaderboard", "Submission", "check", "kernel_build",
+        "kernel_weights", "leaderboard", "submit",
     ),
     "kaggle_digits.front.loading": ("Loaded", "load"),
     "kaggle_digits.front.steps": (
@@ -89,10 +92,11 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [  # noqa: F822  made by __getattr__
     "ArtefactError", "Blended", "Checked", "ConfigurationError", "CrossValidated", "DataError",
     "DigitsClassifier", "Distilled", "Event", "InUseError", "KaggleDigitsError", "Kernel",
-    "Leaderboard", "Loaded", "Members", "Predicted", "Progress", "Ran", "ReadOnlyError", "Reported",
-    "ServiceError", "Study", "Submission", "TrainingConfig", "TrainingError", "Tuned", "blend",
-    "check", "cross_validate", "distil", "kernel_build", "leaderboard", "load", "members",
-    "predict", "report", "run", "study", "submit", "tune",
+    "KernelWeights", "Leaderboard", "Loaded", "Members", "Predicted", "Progress", "Ran",
+    "ReadOnlyError", "Reported", "ServiceError", "Study", "Submission", "TrainingConfig",
+    "TrainingError", "Tuned", "blend", "check", "cross_validate", "distil", "kernel_build",
+    "kernel_weights", "leaderboard", "load", "members", "predict", "report", "run", "study",
+    "submit", "tune",
 ]  # fmt: skip
 
 

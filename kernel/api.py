@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.config import Preset
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.slugs import split_id
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking, write_ranking
 from kernel import metadata
 from kernel.bundle import code_digest, is_ours, read_script, read_sources, render
 from kernel.plan import Plan
+
+GATHERED = Path("kernel/weights")
+"""Where networks are gathered, unless another folder is named."""
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from kaggle_digits.kaggle_service.kernels import RunState
     from kernel.fetching import Fetched
     from kernel.verification import Verified
+    from kernel.weights import Uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Pushed:
         version: Its number, from 1.
         state: How its run is: `started`, or how it ended where it was waited for.
         code: Digest of the source it carries.
+        predicts: Whether it trains nothing, so that this version is what is to be submitted.
     """
 
     kernel: str
@@ -70,6 +77,7 @@ class Pushed:
     version: int
     state: str
     code: str
+    predicts: bool = False
 
 
 def build(
@@ -87,6 +95,7 @@ def build(
     budget: float | None = None,
     fixes: Fixes | None = None,
     reading: Sequence[str] = (),
+    predict_only: Path | None = None,
     metric: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
@@ -105,15 +114,40 @@ def build(
         budget: Seconds after which the run ends in good order; None for no limit.
         fixes: Corrections of the training labels; None for none.
         reading: Options by which the data are read, such as `--image-size` and its value.
+        predict_only: The folder of networks that `gather` has filled: the script trains nothing and
+            predicts with these; None for one that trains.
         metric: What the competition is scored by; None where nobody said.
 
     Raises:
-        ConfigurationError: Kaggle would refuse a name, or the script for its size.
-        ArtefactError: `best` is no ranking, or the folder cannot be written.
+        ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
+            given does not go together.
+        ArtefactError: `best` is no ranking, there are no networks, or the folder cannot be written.
     """
     competition = short_name(competition)
+    weights, networks = "", None
+    if predict_only is not None:
+        for option, given in (("--best", best), ("--continue", goes_on)):
+            if given:
+                raise ConfigurationError(
+                    f"{option} was given with --predict-only, which trains nothing.",
+                    mend="Leave one of them out.",
+                )
+        from kernel.weights import read_gathered
+
+        weights, networks = read_gathered(predict_only)
+        if owner is None and not weights.startswith(f"{metadata.UNKNOWN_OWNER}/"):
+            owner = weights.partition("/")[0]
+        size = f"{networks.competition.height}x{networks.competition.width}"
+        if networks.competition.fitted and "--image-size" not in reading:
+            reading = [*reading, "--image-size", size]
     about = metadata.make_metadata(
-        owner=owner, slug=slug, title=title, gpu=gpu, competition=competition, goes_on=goes_on
+        owner=owner,
+        slug=slug,
+        title=title,
+        gpu=gpu,
+        competition=competition,
+        goes_on=goes_on,
+        weights=weights,
     )
     ranked = read_ranking(best, None) if best is not None else []
     plan = Plan(
@@ -127,6 +161,8 @@ def build(
         budget=budget,
         labels="" if fixes is None else fixes.to_csv().decode(),
         reading=shlex.join(reading),
+        weights=weights,
+        weights_digest="" if networks is None else networks.digest,
         metric=metric or "",
     )
     sources = read_sources()
@@ -169,7 +205,13 @@ def _require_own(folder: Path, script: Path) -> None:
 
 
 def verify(
-    folder: Path, data: Path, progress: Progress, *, full: bool = False, corrected: bool = True
+    folder: Path,
+    data: Path,
+    progress: Progress,
+    *,
+    full: bool = False,
+    corrected: bool = True,
+    weights: Path | None = None,
 ) -> Verified:
     """Run a built script as Kaggle would, and compare its submission with the package's.
 
@@ -179,6 +221,8 @@ def verify(
         progress: Told of the steps.
         full: All that the script will do, not a short form of it.
         corrected: Whether the labels that the script corrects are those of `data`.
+        weights: The folder of networks that `gather` has filled, for a script that only predicts;
+            None for the usual one.
 
     Raises:
         ArtefactError: There is no script, or it is not whole.
@@ -192,7 +236,57 @@ def verify(
     plan = script.plan if full else verification.lessen(script.plan)
     if not corrected:
         plan = dataclasses.replace(plan, labels="")
-    return verification.verify(built, plan, data, progress)
+    networks = None
+    if plan.weights:
+        from kernel.weights import read_gathered
+
+        networks = weights or GATHERED
+        found = read_gathered(networks)[1].digest
+        if found != plan.weights_digest:
+            raise ArtefactError(
+                f"{built.path} was built for other networks (digest {plan.weights_digest}) than "
+                f"those in {networks} ({found}).",
+                mend="Call `kaggle-digits kernel build --predict-only` again.",
+            )
+    return verification.verify(built, plan, data, progress, networks)
+
+
+def weights(
+    folder: Path,
+    place: Place,
+    *,
+    owner: str | None = None,
+    slug: str | None = None,
+    title: str | None = None,
+    private: bool = True,
+    upload: bool = True,
+) -> Uploaded:
+    """Gather the networks of the workspace's blend, and make a data set of them at Kaggle.
+
+    Args:
+        folder: Gets them.
+        place: Gives data and workspace.
+        owner: Your account; None if it is not known yet.
+        slug: The data set's name in addresses; None to make it of the title.
+        title: The data set's title; None to make it of the slug.
+        private: Whether your account alone sees it.
+        upload: Whether it is uploaded, not only gathered.
+
+    Raises:
+        ArtefactError: There is no blend, it is not made of networks alone, or some were not kept.
+        ConfigurationError: Kaggle would refuse a name, the folder holds other files, or the owner
+            is not known.
+        ServiceError: Kaggle refused it, or did not take it in.
+    """
+    from kernel import weights as networks
+
+    workspace, progress = place.workspace, place.progress
+    gathered = networks.gather(
+        folder, place.data(), workspace, progress, owner=owner, slug=slug, title=title
+    )
+    if not upload:
+        return networks.Uploaded(gathered, "", "not uploaded", ())
+    return networks.upload(gathered, progress, private=private)
 
 
 def push(folder: Path, progress: Progress, *, waiting: bool = False) -> Pushed:
@@ -220,7 +314,7 @@ def push(folder: Path, progress: Progress, *, waiting: bool = False) -> Pushed:
     state = "started"
     if waiting:
         state = sending.wait(kernels, built.owner, built.slug, progress).state
-    return Pushed(name, saved.url, saved.version, state, script.code)
+    return Pushed(name, saved.url, saved.version, state, script.code, bool(script.plan.weights))
 
 
 def status(name: str) -> RunState:
@@ -236,7 +330,7 @@ def status(name: str) -> RunState:
     from kaggle_digits.kaggle_service.kernels import KaggleKernels
     from kernel import sending
 
-    owner, slug = metadata.split_id(name)
+    owner, slug = split_id(name)
     sending.require_owner(owner)
     found = KaggleKernels().run_state(owner, slug)
     sending.require_complete(found, name)
@@ -262,7 +356,7 @@ def fetch(name: str, dataset: Dataset, workspace: Workspace, progress: Progress)
     from kaggle_digits.kaggle_service.kernels import KaggleKernels
     from kernel import fetching
 
-    owner, slug = metadata.split_id(name)
+    owner, slug = split_id(name)
     with workspace.lock(workspace.ensembles):
         return fetching.fetch(
             KaggleKernels(),

@@ -33,6 +33,13 @@ _dir = click.option(
     show_default=True,
     help="Folder of the script and kernel-metadata.json.",
 )
+_weights = click.option(
+    "--weights",
+    type=_PATH,
+    default=api.GATHERED,
+    show_default=True,
+    help="Folder of the networks for --predict-only.",
+)
 _name = click.option(
     "--kernel", "name", help="OWNER/SLUG, in place of the one in kernel-metadata.json."
 )
@@ -69,6 +76,8 @@ def kernel() -> None:
     "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."
 )
 @click.option("--time-budget", help="End in good order after this time, as 8h or 90m.")
+@click.option("--predict-only", is_flag=True, help="Train nothing: predict with `kernel weights`.")
+@_weights
 @_dir
 def build(
     session: Session,
@@ -81,12 +90,16 @@ def build(
     competition: str = "digit-recognizer",
     goes_on: str | None = None,
     time_budget: str | None = None,
+    predict_only: bool = False,
+    weights: Path = api.GATHERED,
     folder: Path = _FOLDER,
 ) -> Outcome:
     """Pack the tool into one script for Kaggle, ready for `kernel push`.
 
     The script carries the source of this package, no data and no credentials; the same input makes
     the same bytes. It runs without internet: a search, the members, a blend after each fold set.
+    With --predict-only it trains nothing: the networks of the blend at home, a data set made by
+    `kernel weights`, label the test images that are there, as code competitions want it.
     """
     made = api.build(
         folder,
@@ -103,6 +116,7 @@ def build(
         reading=session.reading(),
         metric=kept_metric(session.workspace),
         fixes=session.fixes(),
+        predict_only=weights if predict_only else None,
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(
@@ -119,14 +133,21 @@ def build(
             "script": f"{made.script} ({made.size:,} bytes)",
             "metadata": str(made.metadata),
         },
-        next_command=_next("verify", folder),
+        next_command=_next("verify", folder) + _beside(weights),
     )
 
 
 @command("verify", short_help="Run the script here, and compare it with the package.")
 @click.option("--full", is_flag=True, help="All that the script will do, not a short form of it.")
+@_weights
 @_dir
-def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> Outcome:
+def verify(
+    session: Session,
+    *,
+    full: bool = False,
+    weights: Path = api.GATHERED,
+    folder: Path = _FOLDER,
+) -> Outcome:
     """Run the built script on a mock of Kaggle's machine, and compare its submission's bytes.
 
     An isolated interpreter, an empty folder, read-only inputs, no internet; the embedded digits
@@ -139,6 +160,7 @@ def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> O
         session.console,
         full=full,
         corrected=session.data is not None,
+        weights=weights,
     )
     return Outcome(
         values={
@@ -159,6 +181,68 @@ def verify(session: Session, *, full: bool = False, folder: Path = _FOLDER) -> O
     )
 
 
+@command("weights", short_help="The blend's networks as a data set at Kaggle.")
+@click.option("--owner", envvar="KAGGLE_USERNAME", help="Your name at Kaggle.")
+@click.option("--slug", help="The data set's name in addresses.  [default: made of the title]")
+@click.option("--title", help="The data set's title.  [default: Kaggle Digits Weights]")
+@click.option("--public", is_flag=True, help="Let everybody see it, when it is made.")
+@click.option("--dry-run", is_flag=True, help="Gather the networks, upload nothing.")
+@click.option(
+    "--dir",
+    "folder",
+    type=_PATH,
+    default=api.GATHERED,
+    show_default=True,
+    help="Folder that the networks are gathered in.",
+)
+def weights(
+    session: Session,
+    *,
+    owner: str | None = None,
+    slug: str | None = None,
+    title: str | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+    folder: Path = api.GATHERED,
+) -> Outcome:
+    """Gather the networks that the blend is made of, and upload them as a data set, or a version.
+
+    Only the members that have weight in the workspace's blend; their networks are there if they
+    were trained with `cv-train --keep-weights`. A data set that is made is private. Called again
+    after a broken connection, it goes on; what is there already is not sent again.
+    """
+    made = api.weights(
+        folder,
+        session.place,
+        owner=owner,
+        slug=slug,
+        title=title,
+        private=not public,
+        upload=not dry_run,
+    )
+    gathered = made.gathered
+    sizes = gathered.weights.sizes
+    return Outcome(
+        values={
+            "dataset": gathered.id,
+            "digest": gathered.weights.digest,
+            "files": sizes,
+            "bytes": sum(sizes.values()),
+            "state": made.state,
+            "url": made.url,
+            "sent": list(made.sent),
+        },
+        facts={
+            "networks": f"{len(gathered.weights.files)}, digest {gathered.weights.digest}",
+            "data set": f"{gathered.id}: {made.state}",
+        }
+        | ({"page": made.url} if made.url else {}),
+        drawing=_few([f"  {size:>10,}  {name}" for name, size in sizes.items()]),
+        written={"networks": f"{folder} ({sum(sizes.values()):,} bytes)"},
+        next_command=_next("build --predict-only", _FOLDER) + _beside(folder),
+    )
+
+
 @command("push", short_help="Save the script at Kaggle, which starts its run.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until the run has ended.")
 @_dir
@@ -175,7 +259,9 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
             "page": made.url,
             "run": made.state,
         },
-        next_command=_next("fetch" if waiting else "status", folder),
+        next_command=f"kaggle-digits submit --kernel {made.kernel}"
+        if waiting and made.predicts
+        else _next("fetch" if waiting else "status", folder),
     )
 
 
@@ -298,6 +384,10 @@ def _few(lines: Sequence[str]) -> list[str]:
     return [*lines[:_SHOWN], *([f"… and {left} more"] if left > 0 else [])]
 
 
+def _beside(weights: Path) -> str:
+    return "" if weights == api.GATHERED else f" --weights {shlex.quote(str(weights))}"
+
+
 def _next(words: str, folder: Path, name: str | None = None) -> str:
     line = f"kaggle-digits kernel {words}"
     if name is not None:
@@ -305,7 +395,7 @@ def _next(words: str, folder: Path, name: str | None = None) -> str:
     return line if folder == _FOLDER else f"{line} --dir {shlex.quote(str(folder))}"
 
 
-for _made in (build, verify, push, status, fetch, examine, adopt):
+for _made in (weights, build, verify, push, status, fetch, examine, adopt):
     kernel.add_command(_made)
 examine.hidden = adopt.hidden = True
 for _parameter in build.params:

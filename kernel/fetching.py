@@ -19,12 +19,13 @@ from kaggle_digits.ground.errors import (
 )
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.sums import Sums
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.kernels import KaggleKernels, Output
 from kaggle_digits.records.members import FILES
 from kaggle_digits.records.plan import MemberPlan
 from kernel.adding import Added, Arrived, add_members
-from kernel.manifest import FOLDER, NAME, Manifest, Sums
+from kernel.manifest import FOLDER, NAME, Manifest
 from kernel.sending import require_owner
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -97,12 +97,12 @@ def installed() -> Iterator[tuple[Package, str | None]]:
         yield package, package.version()
 
 
-def report(say: Callable[[str], None], *, searching: bool) -> None:
+def report(say: Callable[[str], None], spared: Mapping[str, str]) -> None:
     """Tell of all versions and devices.
 
     Args:
         say: Told line by line.
-        searching: Whether the run has a search, for which keras_tuner is needed.
+        spared: Packages that the run does without, each with the reason.
 
     Raises:
         Stop: A package is missing.
@@ -119,9 +119,9 @@ def report(say: Callable[[str], None], *, searching: bool) -> None:
         )  # fmt: skip
         say(f"  {package.module} {version}{tried}")
     say("devices: " + ("; ".join(_gpus()) or "no NVIDIA GPU"))
-    if not searching and "keras_tuner" in missing:
-        missing.remove("keras_tuner")
-        say("keras_tuner is not needed: the configurations are given")
+    for name in [name for name in missing if name in spared]:
+        missing.remove(name)
+        say(f"{name} is not needed: {spared[name]}")
     if missing:
         raise Stop("not installed on this machine: " + ", ".join(missing))
 
@@ -181,6 +181,35 @@ def find_inputs(inputs: Path, competition: str) -> Source | ImageSource:
         more = f" and {len(places) - 10} more" if len(places) > 10 else ""
         raise Stop("several folders have train.csv and test.csv: " + ", ".join(places[:10]) + more)
     return found[0]
+
+
+def find_weights(inputs: Path, name: str, digest: str) -> Path:
+    """Return the folder of the networks that a kernel only predicts with.
+
+    Args:
+        inputs: Where Kaggle mounts what a kernel reads.
+        name: `owner/slug` of the data set.
+        digest: Of the networks that the kernel was built for.
+
+    Raises:
+        Stop: They are not there, or are others.
+    """
+    wanted = f"weights-{digest}.json"
+    found = sorted(inputs.rglob("weights-*.json"))
+    here = [path for path in found if path.name == wanted]
+    if here:
+        return here[0].parent
+    if found:
+        raise Stop(
+            f"the networks in {found[0].parent} are others than this kernel was built for (digest "
+            f"{found[0].stem.removeprefix('weights-')}, expected {digest}); build it again by "
+            "`kernel build --predict-only`, or upload them again by `kernel weights`"
+        )
+    held = ", ".join(sorted(path.name for path in inputs.iterdir())) if inputs.is_dir() else ""
+    raise Stop(
+        f"no networks under {inputs} (a file {wanted}); is the data set {name} among the kernel's "
+        f"inputs? There is: {held or 'nothing'}"
+    )
 
 
 def _search(folder: Path) -> Iterator[Source]:

@@ -6,59 +6,19 @@ and `kernel fetch` reads it at home.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.sums import Sums, shown
 
 FOLDER = "kaggle-digits"
 """The folder in the script's output that holds the workspace and kernel.json."""
 
 NAME = "kernel.json"
 _FORMAT = 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What tells a file from another.
-
-    Args:
-        size: Its bytes.
-        sha256: 64 hex digits.
-    """
-
-    size: int
-    sha256: str
-
-    @classmethod
-    def of(cls, content: bytes) -> Self:
-        """Return the sums of a file's content."""
-        return cls(len(content), hashlib.sha256(content).hexdigest())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the sums as a dictionary that JSON can hold."""
-        return {"bytes": self.size, "sha256": self.sha256}
-
-    @classmethod
-    def from_json(cls, values: Any) -> Self:
-        """Make sums of their JSON form.
-
-        Raises:
-            ValueError: They are none.
-        """
-        if not isinstance(values, dict) or set(values) != {"bytes", "sha256"}:
-            raise ValueError(f"{_shown(values)} where bytes and sha256 are expected")
-        size, sha256 = values["bytes"], values["sha256"]
-        if type(size) is not int or size < 0:
-            raise ValueError(f"{_shown(size)} bytes")
-        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-            raise ValueError(f"the sha256 {_shown(sha256)}")
-        return cls(size, sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +76,9 @@ class Manifest:
     @classmethod
     def _parse(cls, values: Any) -> Self:
         if not isinstance(values, dict):
-            raise ValueError(f"{_shown(values)} where an object is expected")
+            raise ValueError(f"{shown(values)} where an object is expected")
         if values.get("format") != _FORMAT:
-            raise ValueError(f"format {_shown(values.get('format'))}; expected {_FORMAT}")
+            raise ValueError(f"format {shown(values.get('format'))}; expected {_FORMAT}")
         expected: dict[str, Any] = {
             "code": str,
             "data": str | None,
@@ -128,7 +88,7 @@ class Manifest:
         }
         for name, kind in expected.items():
             if name not in values or not isinstance(values[name], kind):
-                raise ValueError(f"{name} is {_shown(values.get(name))}")
+                raise ValueError(f"{name} is {shown(values.get(name))}")
         files = {name: Sums.from_json(sums) for name, sums in values["files"].items()}
         for name in files:
             if not _is_inside(name):
@@ -151,8 +111,3 @@ class Manifest:
 def _is_inside(name: str) -> bool:
     parts = name.split("/")
     return "\\" not in name and ":" not in name and not {"", ".", ".."} & set(parts)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -6,8 +6,6 @@ Kaggle's client checks a part of them, prints the rest, and ignores unknown name
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, did_you_mean
+from kaggle_digits.ground.slugs import OWNER, SLUG, slugify, split_id
 from kernel.bundle import MOST_BYTES
 
 FILE_NAME = "kernel-metadata.json"
@@ -25,8 +24,7 @@ GPU_SHAPE = "NvidiaTeslaT4"
 _BUILD = "Call `kaggle-digits kernel build`."
 _LONGEST = 50
 _SHORTEST = 5
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TRAINING, _PREDICTING = "Kaggle Digits", "Kaggle Digits Predict"
 _TYPES: dict[str, type] = {
     "id": str,
     "title": str,
@@ -74,6 +72,7 @@ def make_metadata(
     gpu: bool,
     competition: str,
     goes_on: str = "",
+    weights: str = "",
 ) -> dict[str, Any]:
     """Return the content of kernel-metadata.json.
 
@@ -84,35 +83,59 @@ def make_metadata(
         gpu: Ask for a machine with GPUs.
         competition: The short name of the competition whose files are mounted.
         goes_on: `owner/slug` of a kernel whose output is mounted; empty for none.
+        weights: `owner/slug` of a data set that is mounted, for a kernel that only predicts; empty
+            for none.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name.
     """
-    if owner is not None and not _NAME.fullmatch(owner):
-        raise ConfigurationError(
-            f"--owner was given as {owner!r}; expected your name at Kaggle, as it stands in "
-            "addresses: letters, digits and hyphens."
-        )
-    if slug is not None:
-        _check_slug(slug)
-    elif title is not None:
-        _check_title(title)
-    if title is None:
-        title = slug.replace("-", " ").title() if slug else "Kaggle Digits"
+    name, title = names_of(owner, slug, title, _PREDICTING if weights else _TRAINING, _SHORTEST)
     if goes_on:
         split_id(goes_on)
+    if weights:
+        split_id(weights, "data set")
     text = resources.files("kernel").joinpath(FILE_NAME).read_text("utf-8")
     made: dict[str, Any] = json.loads(text) | {
-        "id": f"{owner or UNKNOWN_OWNER}/{slug or slugify(title)}",
+        "id": name,
         "title": title,
         "enable_gpu": gpu,
         "competition_sources": [competition],
+        "dataset_sources": [weights] if weights else [],
         "kernel_sources": [goes_on] if goes_on else [],
     }
     if gpu:
         made["machine_shape"] = GPU_SHAPE
     check(made)
     return made
+
+
+def names_of(
+    owner: str | None, slug: str | None, title: str | None, usual: str, shortest: int
+) -> tuple[str, str]:
+    """Return `owner/slug` and title of what is made at Kaggle, each made of the other if not given.
+
+    Args:
+        owner: The account; None if it is not known yet.
+        slug: The name in addresses; None to make it of the title.
+        title: The title; None to make it of the slug.
+        usual: The title where neither is given.
+        shortest: Characters that Kaggle wants of either.
+
+    Raises:
+        ConfigurationError: Kaggle would refuse a name.
+    """
+    if owner is not None and not OWNER.fullmatch(owner):
+        raise ConfigurationError(
+            f"--owner was given as {owner!r}; expected your name at Kaggle, as it stands in "
+            "addresses: letters, digits and hyphens."
+        )
+    if slug is not None:
+        _check_slug(slug, shortest)
+    elif title is not None:
+        _check_title(title, shortest)
+    if title is None:
+        title = slug.replace("-", " ").title() if slug else usual
+    return f"{owner or UNKNOWN_OWNER}/{slug or slugify(title)}", title
 
 
 def read_kernel(folder: Path) -> Kernel:
@@ -181,31 +204,10 @@ def check(metadata: Any) -> dict[str, Any]:
     return metadata
 
 
-def split_id(name: str) -> tuple[str, str]:
-    """Return owner and slug of `owner/slug`.
-
-    Raises:
-        ConfigurationError: It is not of that form.
-    """
-    owner, _, slug = name.partition("/")
-    if not _NAME.fullmatch(owner) or not _SLUG.fullmatch(slug):
-        raise ConfigurationError(
-            f"{name!r} is no kernel's name; expected owner/slug as in its address, the slug of "
-            "small letters and digits (a to z, 0 to 9) with single hyphens between."
-        )
-    return owner, slug
-
-
-def slugify(title: str) -> str:
-    """Return a title as it stands in addresses: small letters and digits, hyphens between."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-
-
 def _check_names(name: str, title: str) -> None:
     _, slug = split_id(name)
-    _check_length("slug", slug)
-    _check_length("title", title)
+    _check_length("slug", slug, _SHORTEST)
+    _check_length("title", title, _SHORTEST)
     if slugify(title) != slug:
         raise ConfigurationError(
             f"The title {title!r} does not go with the slug {slug!r}: Kaggle would make it "
@@ -214,35 +216,35 @@ def _check_names(name: str, title: str) -> None:
         )
 
 
-def _check_slug(slug: str) -> None:
+def _check_slug(slug: str, shortest: int) -> None:
     """Refuse a slug that Kaggle would not make of any title."""
-    if not _SLUG.fullmatch(slug):
+    if not SLUG.fullmatch(slug):
         near = slugify(slug)
-        fits = _SHORTEST <= len(near) <= _LONGEST
+        fits = shortest <= len(near) <= _LONGEST
         raise ConfigurationError(
             f"The slug {slug!r} cannot be one; expected small letters and digits (a to z, 0 to 9) "
             "with single hyphens between.",
             mend=f"Give --slug {near}, or --title alone." if fits else "Give --title alone.",
         )
-    _check_length("slug", slug)
+    _check_length("slug", slug, shortest)
 
 
-def _check_title(title: str) -> None:
+def _check_title(title: str, shortest: int) -> None:
     """Refuse a title of which Kaggle could make no slug."""
-    _check_length("title", title)
+    _check_length("title", title, shortest)
     made = slugify(title)
-    if len(made) < _SHORTEST:
+    if len(made) < shortest:
         raise ConfigurationError(
-            f"Of the title {title!r} Kaggle would make the slug {made!r}; expected {_SHORTEST} "
+            f"Of the title {title!r} Kaggle would make the slug {made!r}; expected {shortest} "
             "letters and digits (a to z, 0 to 9) or more.",
             mend="Give another --title.",
         )
 
 
-def _check_length(what: str, text: str) -> None:
-    if not _SHORTEST <= len(text) <= _LONGEST:
+def _check_length(what: str, text: str, shortest: int) -> None:
+    if not shortest <= len(text) <= _LONGEST:
         raise ConfigurationError(
-            f"The {what} {text!r} has {len(text)} characters; Kaggle takes {_SHORTEST} to "
+            f"The {what} {text!r} has {len(text)} characters; Kaggle takes {shortest} to "
             f"{_LONGEST}."
         )
 

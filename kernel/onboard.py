@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.sums import Sums
 from kernel import machine
 from kernel.machine import Stop
-from kernel.manifest import FOLDER, NAME, Manifest, Sums
-from kernel.plan import LABELS, RANKING, SUBMISSION
+from kernel.manifest import FOLDER, NAME, Manifest
+from kernel.plan import LABELS, RANKING, SUBMISSION, WEIGHTS
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data.image_source import ImageSource
@@ -61,7 +62,7 @@ def run(
     say(f"kaggle-digits {version}, source {code}")
     way = Run(version, code, given, temporary, root / "working", say)
     try:
-        machine.report(say, searching=not given["ranked"])
+        machine.report(say, _spared(given))
         source = machine.find_inputs(root / "input", given["competition"])
         say(f"inputs: {source.path}")
         way.all(root / "input", source)
@@ -70,6 +71,13 @@ def run(
     finally:
         way.close()
     return None
+
+
+def _spared(plan: dict[str, Any]) -> dict[str, str]:
+    """Return the packages that a run does without, and why."""
+    if plan["weights"]:
+        return dict.fromkeys(("keras_tuner", "albumentations"), "nothing is trained")
+    return {"keras_tuner": "the configurations are given"} if plan["ranked"] else {}
 
 
 class Run:
@@ -101,6 +109,7 @@ class Run:
         self._started = time.monotonic()
         self._ends = None if plan["budget"] is None else self._started + plan["budget"]
         self._done: list[list[str]] = []
+        self._weights: Path | None = None
         self.state = working / FOLDER
         self.submission = working / "submission.csv"
 
@@ -116,6 +125,10 @@ class Run:
             ArtefactError: The earlier run's kernel.json is broken.
         """
         self._open()
+        if self._plan["weights"]:
+            plan = self._plan
+            self._weights = machine.find_weights(inputs, plan["weights"], plan["weights_digest"])
+            self._say(f"networks: {self._weights}")
         self.rehearse(source)
         if self._plan["goes_on"]:
             self.take_up(inputs)
@@ -194,6 +207,7 @@ class Run:
             SUBMISSION: self.submission,
             RANKING: self._temporary / "ranking.json",
             LABELS: self._temporary / "labels.csv",
+            WEIGHTS: self._weights,
         }
         words = [str(places.get(word, word)) for word in words]
         self._say("$ kaggle-digits " + " ".join(words))

@@ -26,6 +26,9 @@ RANKING = "{ranking}"
 LABELS = "{labels}"
 """Stands in a command line for the file with the corrections of labels the script carries."""
 
+WEIGHTS = "{weights}"
+"""Stands in a command line for the folder of the networks that a kernel only predicts with."""
+
 _REHEARSAL_ROWS = 600
 
 
@@ -49,6 +52,9 @@ class Plan:
         budget: Seconds after which the run ends in good order; None for no limit.
         labels: Corrections of the training labels, as a file of them; empty for none.
         reading: Options by which the data are read, as a command line has them; empty for none.
+        weights: `owner/slug` of the data set with the networks to predict with, where nothing is
+            trained; empty where members are.
+        weights_digest: What these networks must have; empty for none.
         metric: What the competition is scored by, one of `names.METRICS`; empty where nobody said.
 
     Raises:
@@ -70,6 +76,8 @@ class Plan:
     budget: float | None = None
     labels: str = ""
     reading: str = ""
+    weights: str = ""
+    weights_digest: str = ""
     metric: str = ""
 
     def __post_init__(self) -> None:
@@ -109,6 +117,20 @@ class Plan:
             staged: Blend after each configuration's fold set, so that a submission is there early;
                 the last blend is the same either way.
         """
+        if self.weights:
+            reading = shlex.split(self.reading)
+            return [
+                [
+                    "predict",
+                    "--weights",
+                    WEIGHTS,
+                    "--output",
+                    SUBMISSION,
+                    *reading,
+                    *self._labels(),
+                ],
+                ["check", SUBMISSION],
+            ]
         # Pseudo-labels come from all configurations, so they wait for the last.
         waits = load_presets()[self.preset].pseudo_rounds > 0
         early = range(1, self.top_k + waits) if staged else ()
@@ -125,7 +147,7 @@ class Plan:
 
     def rehearsal(self) -> list[list[str]]:
         """Return the command lines that show on a small sample that the packages fit."""
-        if not self.rehearse:
+        if not self.rehearse or self.weights:
             return []
         if self.ranked:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
@@ -136,7 +158,9 @@ class Plan:
 
     def for_script(self) -> dict[str, Any]:
         """Return what the script is given: the fields, and the command lines made of them."""
+        # Predicting needs no augmentation, which is most of what is examined.
         examine = ["kernel", "examine", *(["--gpu"] if self.gpu else [])]
+        examine = [] if self.weights and not self.gpu else examine
         return self.to_json() | {
             "examine": examine,
             "rehearsal": self.rehearsal(),
@@ -150,6 +174,14 @@ class Plan:
         Args:
             preset: The preset of the plan's name.
         """
+        device = "a GPU is required" if self.gpu else "CPU or GPU"
+        machine = f"competition {self.competition}; {device}; no internet"
+        if self.weights:
+            return [
+                f"predicts only, with the networks of the data set {self.weights} (digest "
+                f"{self.weights_digest})",
+                machine,
+            ]
         if self.ranked:
             search = f"no search; {len(self.ranked)} configurations given at the build"
         else:
@@ -158,8 +190,7 @@ class Plan:
         lines = [
             f"preset {self.preset}, seed {self.seed}: {search}, then the best {self.top_k} × "
             f"{self.folds or preset.folds} folds, blended after each fold set{again}",
-            f"competition {self.competition}; {'a GPU is required' if self.gpu else 'CPU or GPU'}; "
-            "no internet",
+            machine,
         ]
         if self.goes_on:
             lines.append(f"goes on from the output of {self.goes_on}")

@@ -27,7 +27,7 @@ from kaggle_digits.ground.errors import KaggleDigitsError
 from kaggle_digits.ground.progress import Progress
 from kernel.bundle import Script, code_digest, read_sources
 from kernel.metadata import Kernel
-from kernel.plan import LABELS, RANKING, SUBMISSION, Plan
+from kernel.plan import LABELS, RANKING, SUBMISSION, WEIGHTS, Plan
 
 _FEW = 2
 _NOWHERE = "http://127.0.0.1:9"
@@ -96,7 +96,9 @@ def require_own_build(kernel: Kernel, script: Script) -> None:
         raise VerificationError(f"{kernel.path} has other command lines than its plan.", mend=mend)
 
 
-def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verified:
+def verify(
+    kernel: Kernel, plan: Plan, data: Path, progress: Progress, weights: Path | None = None
+) -> Verified:
     """Run a built script and the package on the same data, and compare their submissions.
 
     Args:
@@ -104,6 +106,7 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
         plan: What both shall do; the script's own, or a lesser one.
         data: The competition's files, as --data takes them.
         progress: Told of the steps, and of the script's own lines.
+        weights: The folder of the networks, where the script only predicts.
 
     Raises:
         DataError: The competition's files are not there.
@@ -115,6 +118,8 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
         root = folder / "kaggle"
         inputs = root / "input" / "competitions" / plan.competition
         _lay_out(root, inputs, data, kernel)
+        if weights is not None:
+            shutil.copytree(weights, root / "input" / plan.weights.partition("/")[2])
         with _read_only(root / "input", root / "src"):
             before = _fingerprint(root / "input"), _fingerprint(root / "src")
             progress.say("verify: the script, by an isolated interpreter on a mock of Kaggle")
@@ -125,7 +130,7 @@ def verify(kernel: Kernel, plan: Plan, data: Path, progress: Progress) -> Verifi
             outputs = _sizes(root / "working")
             _refuse_large_output(outputs)
             progress.say("verify: the package, on the same data with the same seed")
-            ours = _run_package(folder / "own", plan, inputs)
+            ours = _run_package(folder / "own", plan, inputs, weights)
     if theirs != ours:
         raise VerificationError(
             f"The script's submission ({hashlib.sha256(theirs).hexdigest()[:16]}) differs from the "
@@ -158,6 +163,7 @@ def _lay_out(root: Path, inputs: Path, data: Path, kernel: Kernel) -> None:
         # Under their own names, since those are what the script must know them by; unpacked, as
         # Kaggle shows them.
         name = re.sub(r"\.(gz|zip)$", "", source.name(role), flags=re.IGNORECASE)
+        name = re.sub(r"\.parquet$", ".csv", name, flags=re.IGNORECASE)
         if not name.lower().endswith((".csv", ".tsv")):
             name += ".csv"
         with source.open(role) as stream, open(inputs / name, "wb") as copy:
@@ -208,7 +214,7 @@ def _end_group(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _run_package(folder: Path, plan: Plan, data: Path) -> bytes:
+def _run_package(folder: Path, plan: Plan, data: Path, weights: Path | None) -> bytes:
     folder.mkdir()
     (folder / "home").mkdir()
     ranking = folder / "ranking.json"
@@ -217,6 +223,8 @@ def _run_package(folder: Path, plan: Plan, data: Path) -> bytes:
     labels.write_text(plan.labels, encoding="utf-8")
     submission = str(folder / "submission.csv")
     places = {SUBMISSION: submission, RANKING: str(ranking), LABELS: str(labels)}
+    if weights is not None:
+        places[WEIGHTS] = str(weights.resolve())
     for words in plan.commands(staged=False):
         filled = [places.get(word, word) for word in words]
         shared = ["--data", str(data), "--workspace", str(folder / "workspace"), "--quiet"]

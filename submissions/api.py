@@ -8,6 +8,7 @@ done = submit(place, service, ahead, wait=True)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,20 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.slugs import split_id
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
+from kaggle_digits.kaggle_service.code_submissions import KernelSubmissions
 from kaggle_digits.records.metric import kept_metric, scored
 from kaggle_digits.shell.display import Shown
-from submissions import asking
+from submissions import asking, kernel_runs
 from submissions.download import Downloaded
 from submissions.download import download as fetch
 from submissions.forecast import Forecast, forecast
 from submissions.leaderboard import Summary, summarise
 from submissions.ledger import Ledger, Record
 from submissions.noise import public_rows
+from submissions.sameness import find_same
 from submissions.scoreboard import LocalScore, LocalScoreboard, figure_of, find_truth, score
 from submissions.sending import (
     About,
@@ -36,7 +40,6 @@ from submissions.sending import (
     Submitted,
     catch_up,
     compose_message,
-    find_same,
     read_about,
     wait_until_scored,
 )
@@ -135,6 +138,7 @@ def open_service(
     competition: str = "digit-recognizer",
     share: float = SHARE,
     scoring: bool = True,
+    kernel: str | None = None,
 ) -> Service:
     """Return who takes submissions.
 
@@ -145,11 +149,17 @@ def open_service(
         competition: Its short name, or its address.
         share: Part of the test rows that the local scoreboard's public score is taken on.
         scoring: Whether it must be able to score this data's submissions.
+        kernel: `owner/slug` of a kernel that is submitted in place of a file; None for a file.
 
     Raises:
         ConfigurationError: What was given does not go together, or the truth is not known.
         DataError: The truth is broken.
     """
+    if kernel is not None and local:
+        raise ConfigurationError(
+            "--kernel was given with --local; the local scoreboard takes files alone.",
+            mend="Leave one of them out.",
+        )
     if not local:
         if truth is not None:
             raise ConfigurationError(
@@ -162,6 +172,8 @@ def open_service(
                 mend="Add --local for the local scoreboard, or give --data with the "
                 "competition's files.",
             )
+        if kernel is not None:
+            return KernelSubmissions(short_name(competition), *split_id(kernel))
         return KaggleClient(short_name(competition))
     dataset, metric = _data(place), kept_metric(place.workspace)
     known = find_truth(truth, dataset) if scoring else None
@@ -250,23 +262,32 @@ def look_ahead(
     *,
     share: float = SHARE,
     ask: bool = True,
+    version: int | None = None,
 ) -> Ahead:
     """Check a submission, and tell what it can bring.
 
     Args:
         place: Gives data and workspace.
         service: Who would take it.
-        file: The submission; None for the one that `blend` wrote.
+        file: The submission; None for the one that `blend` wrote, or that a kernel wrote where one
+            is submitted.
         share: Part of the test rows that the public score is taken on.
         ask: Ask the service first for what it has.
+        version: Which version of the kernel; None for its last.
 
     Raises:
         ArtefactError: `blend` has not written one, or the ledger cannot be used.
+        ConfigurationError: The kernel has no such version.
         DataError: The first rule it breaks, with the line.
-        CallError: The service cannot be asked.
+        ServiceError: The service cannot be asked, or the kernel's run has not ended well.
     """
-    path = _find(place.workspace, file)
+    if isinstance(service, KernelSubmissions):
+        path = _of_kernel(place, service, file, version)
+        kernel = service.kernel
+    else:
+        path, kernel = _find(place.workspace, file), None
     submission = validate(read_file(path), str(path), _data(place))
+    submission = dataclasses.replace(submission, kernel=kernel)
     about = read_about(path, submission)
     if about == About():  # a copy of blend's file, perhaps, that lies elsewhere
         about = read_about(blended(place.workspace), submission)
@@ -288,7 +309,7 @@ def plan(
         CallError: The service cannot be asked.
     """
     with open_ledger(place) as ledger:
-        same = find_same(ledger, service, ahead.submission.digest)
+        same = find_same(ledger, service, ahead.submission)
     left = service.limits().left
     return Planned(
         would_send=(same is None or force) and (left is None or left > 0),
@@ -410,6 +431,22 @@ def require_share(share: float) -> None:
         )
 
 
+def require_version(kernel: str | None, version: int | None) -> None:
+    """Refuse a kernel's version that cannot be one, or that is no kernel's.
+
+    Raises:
+        ConfigurationError: It is below 1, or no kernel was given.
+    """
+    if version is None:
+        return
+    if kernel is None:
+        raise ConfigurationError(
+            f"--kernel-version was given as {version} without --kernel.",
+            mend="Add --kernel OWNER/SLUG, or leave it out.",
+        )
+    names.require_count("kernel_version", version, 1)
+
+
 def blended(workspace: Workspace) -> Path:
     """Return where `blend` leaves its submission."""
     return workspace.submissions / "submission.csv"
@@ -431,6 +468,22 @@ def open_ledger(place: Place, *, reading: bool = False) -> Ledger:
             "the workspace cannot be written: what is learnt now is shown, and not kept"
         )
     return ledger
+
+
+def _of_kernel(
+    place: Place, service: KernelSubmissions, file: Path | None, version: int | None
+) -> Path:
+    """Return what the kernel's version wrote: brought home, or the file that is said to be it."""
+    is_last = kernel_runs.find_version(service, version)
+    if file is not None:
+        return file
+    if not is_last:
+        raise ConfigurationError(
+            f"Version {version} of {service.owner}/{service.slug} is not its last, of which alone "
+            "Kaggle shows what it wrote; it cannot be checked.",
+            mend="Name the submission.csv that it wrote as FILE, or leave --kernel-version out.",
+        )
+    return kernel_runs.bring(service, place.workspace, place.progress)
 
 
 def _find(workspace: Workspace, file: Path | None) -> Path:

@@ -115,6 +115,12 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
 @click.option("--forecast", "only_forecast", is_flag=True, help="Only tell what it can bring.")
 @click.option("--dry-run", is_flag=True, help="All but the sending.")
 @click.option("--force", is_flag=True, help="Send even what was, or may have been, sent before.")
+@click.option(
+    "--kernel", metavar="OWNER/SLUG", help="Submit this kernel, as code competitions want it."
+)
+@click.option(
+    "--kernel-version", type=click.IntRange(1), help="Which of its versions.  [default: the last]"
+)
 @_local
 @_truth
 @_competition
@@ -128,6 +134,8 @@ def submit(
     only_forecast: bool = False,
     dry_run: bool = False,
     force: bool = False,
+    kernel: str | None = None,
+    kernel_version: int | None = None,
     local: bool = False,
     truth: Path | None = None,
     competition: str = "digit-recognizer",
@@ -138,13 +146,21 @@ def submit(
     Without FILE it is the one that `blend` wrote. The same content is not sent twice. After a
     broken connection or a crash the next calls look whether the submission arrived; in doubt it is
     sent again only after an hour, or with --force.
+
+    In a code competition a kernel is submitted: with --kernel, once its run has ended, what it
+    wrote is fetched, checked and forecast in the same way, and Kaggle is told to run that version.
+    FILE then is what an earlier version wrote.
     """
+    api.require_version(kernel, kernel_version)
     place = session.place
     service = api.open_service(
-        place, local=local, truth=truth, competition=competition, share=public_share
+        place, local=local, truth=truth, competition=competition, share=public_share, kernel=kernel
     )
-    _require_file(session, file)
-    ahead = api.look_ahead(place, service, file, share=public_share, ask=not only_forecast)
+    if kernel is None:
+        _require_file(session, file)
+    ahead = api.look_ahead(
+        place, service, file, share=public_share, ask=not only_forecast, version=kernel_version
+    )
     outcome = _forecast_outcome(session, ahead, service)
     if only_forecast:
         return outcome
@@ -306,15 +322,21 @@ def _forecast_outcome(session: Session, ahead: Ahead, service: Service) -> Outco
     return Outcome(
         values={
             "submission": str(ahead.path),
+            "kernel": ahead.submission.kernel,
             "service": service.name,
             "competition": service.competition,
             "forecast": told.to_json(),
             "sheet": written.get("images that differ"),
         },
         rows=tables.forecast_rows(told),
-        facts=tables.forecast_facts(told),
+        facts=_kernel_fact(ahead) | tables.forecast_facts(told),
         written=written,
     )
+
+
+def _kernel_fact(ahead: Ahead) -> dict[str, str]:
+    kernel = ahead.submission.kernel
+    return {} if kernel is None else {"kernel": tables.kernel_text(kernel)}
 
 
 def _dry(outcome: Outcome, planned: Planned) -> Outcome:

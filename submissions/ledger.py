@@ -38,7 +38,8 @@ class Record:
         competition: The competition's short name.
         tag: Text unique to this sending, part of its message; None if made elsewhere.
         ref: The service's reference; None until it is known.
-        digest: 64 hex digits over ids and labels; None if made elsewhere.
+        digest: 64 hex digits over ids and labels, or over a kernel's version; None if made
+            elsewhere.
         file_sha256: 64 hex digits over the bytes sent.
         file_name: The file's name.
         message: The description sent.
@@ -66,6 +67,7 @@ class Record:
         listed_before: How many submissions the service listed just before this one was sent.
         today_before: How many it counted for the day then.
         total_before: How many it counted in all then.
+        kernel: `owner/slug/version` of the kernel that was submitted; None for a file.
     """
 
     id: int = 0
@@ -100,6 +102,7 @@ class Record:
     listed_before: int | None = None
     today_before: int | None = None
     total_before: int | None = None
+    kernel: str | None = None
 
     @property
     def share(self) -> float | None:
@@ -183,6 +186,7 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "ALTER TABLE submissions ADD COLUMN cv_metric_se REAL",
         ),
     ),
+    ("kernels", ("ALTER TABLE submissions ADD COLUMN kernel TEXT",)),
 )
 
 

@@ -73,7 +73,11 @@ def _state(
     except DataError as error:
         parts.append(Text(error.message, is_warning=True))
         return "not valid", "blend"
-    same = [record for record in records if record.digest == submission.digest]
+    same = [
+        record
+        for record in records
+        if record.digest == submission.digest or record.file_sha256 == submission.sha256
+    ]
     if same:
         last = same[-1]
         return f"sent, {last.state}" + (

@@ -26,8 +26,10 @@ from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
+from kaggle_digits.kaggle_service.code_submissions import WRITTEN
 from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
 from submissions.ledger import Ledger, Record, minute
+from submissions.sameness import find_same
 from submissions.validation import SubmissionFile
 
 _ATTEMPTS = 3
@@ -35,6 +37,8 @@ _ATTEMPTS = 3
 # in doubt; and a submission is waited for this many until it is scored.
 _GRACE = 30.0
 _SCORING = 1800.0
+# A kernel is run again, for 12 hours at most, and may stand in a queue before.
+_RERUN = 13 * 3600.0
 _LONGEST_MESSAGE = 190
 _OPEN = ("sending", "unknown")
 
@@ -263,16 +267,6 @@ def settle(service: Service, ledger: Ledger, listed: Sequence[Sent], progress: P
             progress.say(f"submission {record.id} never arrived")
 
 
-def find_same(ledger: Ledger, service: Service, digest: str) -> Record | None:
-    """Return a submission of the same content that the service has, from here or elsewhere."""
-    for record in reversed(ledger.all(service.name, service.competition)):
-        if record.state != "failed" and (
-            record.digest == digest or f"{digest[:12]}-" in f"{record.message} {record.file_name}"
-        ):
-            return record
-    return None
-
-
 def submit(
     service: Service,
     ledger: Ledger,
@@ -304,7 +298,7 @@ def submit(
     with workspace.lock(sent_folder(workspace)):
         listed = synchronise(service, ledger, progress)
         settle(service, ledger, listed, progress)
-        same = find_same(ledger, service, submission.digest)
+        same = find_same(ledger, service, submission)
         if same is not None and not force:
             if same.state == "unknown":
                 raise in_doubt(service, same)
@@ -325,7 +319,7 @@ def submit(
             tag=tag,
             digest=submission.digest,
             file_sha256=submission.sha256,
-            file_name=f"submission-{tag}.csv",
+            file_name=f"submission-{tag}.csv" if submission.kernel is None else WRITTEN,
             message=compose_message(tag, about, message),
             state="sending",
             method=about.method,
@@ -343,6 +337,7 @@ def submit(
             listed_before=len(listed),
             today_before=limits.today,
             total_before=limits.total,
+            kernel=submission.kernel,
         )
         made = _send(service, ledger, draft, submission.content, progress)
         return Submitted(made, sent=True, limits=limits)
@@ -366,15 +361,17 @@ def wait_until_scored(
     """Ask the service, ever less often, until a submission is scored or refused.
 
     Raises:
-        CallError: It takes longer than half an hour, or the service cannot be asked.
+        CallError: It takes longer than half an hour, or than a kernel can run, or the service
+            cannot be asked.
     """
     pause, waited = 2.0, 0.0
+    longest = _SCORING if record.kernel is None else _RERUN
     while True:
         synchronise(service, ledger, progress)
         record = ledger.get(record.id)
         if record.state not in ("sending", "pending"):
             return record
-        if waited >= _SCORING:
+        if waited >= longest:
             raise CallError(
                 f"Submission {record.ref} is not scored yet.",
                 mend="It is not lost: `kaggle-digits submissions` shows its score when it is in.",

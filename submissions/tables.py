@@ -234,10 +234,17 @@ def _fitted(
 
 
 def _words(record: Record) -> str:
-    """Return the user's own words, or all of a message made elsewhere."""
+    """Return the kernel and the user's own words, or all of a message made elsewhere."""
     if record.tag is None:
         return record.message
-    return " | ".join(record.message.split(" | ")[2 if record.method else 1 :])
+    words = record.message.split(" | ")[2 if record.method else 1 :]
+    return " | ".join([kernel_text(record.kernel), *words] if record.kernel else words)
+
+
+def kernel_text(kernel: str) -> str:
+    """Return a kernel's version, `owner/slug/version`, as a person reads it."""
+    name, _, version = kernel.rpartition("/")
+    return f"{name} version {version}"
 
 
 def _harmless(entry: object) -> object:

@@ -40,6 +40,8 @@ class SubmissionFile:
         remarks: What is unusual about it, but taken by Kaggle all the same.
         competition: Its form, where it is known.
         values: Where probabilities are submitted, those of the form's columns, n rows.
+        kernel: `owner/slug/version` of the kernel that wrote it, where that is what is submitted;
+            None where the file is.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SubmissionFile:
     remarks: tuple[str, ...]
     competition: Competition | None = None
     values: tuple[tuple[float, ...], ...] = ()
+    kernel: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -57,7 +60,13 @@ class SubmissionFile:
 
     @property
     def digest(self) -> str:
-        """64 hex digits over what is predicted: two files that say the same have the same."""
+        """64 hex digits over what is predicted: two files that say the same have the same.
+
+        A kernel's version is run again on other test images, where two that write the same here
+        need not; its digest is that of its name and number.
+        """
+        if self.kernel is not None:
+            return hashlib.sha256(f"kernel {self.kernel}".encode()).hexdigest()
         if not self.values:
             return predictions_digest(self.ids, self.labels)
         return predictions_digest(self.ids, [",".join(map(repr, row)) for row in self.values])

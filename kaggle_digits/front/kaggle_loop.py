@@ -21,6 +21,8 @@ from submissions.sending import Submitted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kernel.weights import Uploaded
+
 _WIDTH = 160
 _COMPETITION = "digit-recognizer"
 
@@ -53,7 +55,9 @@ class Submission(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return its forecast, and what came of it."""
-        facts = dict(tables.forecast_facts(self.ahead.forecast))
+        kernel = self.ahead.submission.kernel
+        facts = {} if kernel is None else {"kernel": tables.kernel_text(kernel)}
+        facts |= tables.forecast_facts(self.ahead.forecast)
         if self.submitted is None:
             return facts | {"dry run": f"would {'' if self.would_send else 'not '}be sent"}
         record = self.submitted.record
@@ -125,6 +129,33 @@ class Kernel(Shown):
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class KernelWeights(Shown):
+    """The networks of a blend, gathered for a kernel that only predicts.
+
+    Args:
+        uploaded: What lies here, and what came of its upload.
+    """
+
+    uploaded: Uploaded
+
+    @property
+    def files(self) -> int:
+        """Files that make the data set."""
+        return len(self.uploaded.gathered.weights.sizes)
+
+    def facts(self) -> Mapping[str, str]:
+        """Return where they lie, their size, and how the data set is."""
+        made = self.uploaded.gathered
+        sizes = made.weights.sizes
+        return {
+            "networks": f"{len(made.weights.files)} ({sum(sizes.values()):,} bytes)",
+            "folder": str(made.folder),
+            "digest": made.weights.digest,
+            "data set": f"{made.id}: {self.uploaded.state}",
+        }
+
+
 def check(
     competition: Loaded,
     file: str | Path | None = None,
@@ -158,6 +189,8 @@ def submit(
     wait: bool = False,
     dry_run: bool = False,
     force: bool = False,
+    kernel: str | None = None,
+    kernel_version: int | None = None,
     local: bool = False,
     truth: str | Path | None = None,
     name: str = _COMPETITION,
@@ -172,6 +205,9 @@ def submit(
         wait: Wait for the score.
         dry_run: Do all but the sending.
         force: Send even what was, or may have been, sent before.
+        kernel: `owner/slug` of a kernel that is submitted in place of a file, as code competitions
+            want it; its run must have ended. `file` then is what an earlier version wrote.
+        kernel_version: Which of its versions; None for the last.
         local: The local scoreboard in Kaggle's place.
         truth: A CSV with the true label of each test id, for the local scoreboard.
         name: The competition's short name at Kaggle, or its address.
@@ -188,11 +224,19 @@ def submit(
         True
     """
     submissions.require_share(public_share)
+    submissions.require_version(kernel, kernel_version)
     with working(competition) as place:
         service = submissions.open_service(
-            place, local=local, truth=path_of(truth), competition=name, share=public_share
+            place,
+            local=local,
+            truth=path_of(truth),
+            competition=name,
+            share=public_share,
+            kernel=kernel,
         )
-        ahead = submissions.look_ahead(place, service, path_of(file), share=public_share)
+        ahead = submissions.look_ahead(
+            place, service, path_of(file), share=public_share, version=kernel_version
+        )
         if dry_run:
             planned = submissions.plan(place, service, ahead, message=message, force=force)
             return Submission(ahead=ahead, submitted=None, would_send=planned.would_send)
@@ -247,6 +291,8 @@ def kernel_build(
     name: str = _COMPETITION,
     goes_on: str = "",
     time_budget: str | float | None = None,
+    predict_only: bool = False,
+    weights: str | Path = kernel.GATHERED,
 ) -> Kernel:
     """Pack the tool into one script that does the competition's plan as a Kaggle kernel.
 
@@ -261,10 +307,13 @@ def kernel_build(
         name: The competition's short name at Kaggle, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         time_budget: Seconds, or a text such as `8h`, after which the run ends in good order.
+        predict_only: Train nothing there: predict with the networks of `kernel_weights`.
+        weights: The folder that these were gathered in.
 
     Raises:
-        ConfigurationError: Kaggle would refuse a name, or the script for its size.
-        ArtefactError: `best` is no ranking, or the folder cannot be written.
+        ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
+            given does not go together.
+        ArtefactError: `best` is no ranking, there are no networks, or the folder cannot be written.
 
     Example:
         >>> kd.kernel_build(competition, "dist", owner="someone").script.is_file()
@@ -286,5 +335,52 @@ def kernel_build(
                 budget=seconds(time_budget),
                 fixes=competition.dataset.fixes,
                 metric=kept_metric(competition.workspace),
+                predict_only=Path(weights) if predict_only else None,
+            )
+        )
+
+
+def kernel_weights(
+    competition: Loaded,
+    folder: str | Path = kernel.GATHERED,
+    *,
+    owner: str | None = None,
+    slug: str | None = None,
+    title: str | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+) -> KernelWeights:
+    """Gather the networks that the blend is made of, and make a data set of them at Kaggle.
+
+    Args:
+        competition: From `load`; its members were trained with `keep_weights`, and blended.
+        folder: Gets the networks.
+        owner: Your name at Kaggle; None if it is not known yet.
+        slug: The data set's name in addresses; None to make it of the title.
+        title: The data set's title; None to make it of the slug.
+        public: Let everybody see it, when it is made.
+        dry_run: Gather them, upload nothing.
+
+    Raises:
+        ArtefactError: There is no blend, it is not made of networks alone, or some were not kept.
+        ConfigurationError: Kaggle would refuse a name, or the folder holds other files.
+        ServiceError: Kaggle refused it, or did not answer.
+
+    Example:
+        >>> kept = kd.cross_validate(competition, keep_weights=True)  # doctest: +SKIP
+        >>> blended = kd.blend(competition)  # doctest: +SKIP
+        >>> kd.kernel_weights(competition, owner="someone", dry_run=True).files  # doctest: +SKIP
+        6
+    """
+    with working(competition) as place:
+        return KernelWeights(
+            uploaded=kernel.weights(
+                Path(folder),
+                place,
+                owner=owner,
+                slug=slug,
+                title=title,
+                private=not public,
+                upload=not dry_run,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 from ensembles import api as ensembles
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
@@ -16,6 +17,9 @@ from kaggle_digits.shell.report import making
 from kaggle_digits.shell.report.making import Reported
 from tuning import api as tuning
 from tuning.results import Study, Tuned
+
+if TYPE_CHECKING:
+    from ensembles.carried import Carried
 
 
 def tune(
@@ -284,6 +288,7 @@ def blend(
         )
 
 
+@overload
 def predict(
     competition: Loaded,
     images: str | Path | Sequence[str | Path],
@@ -291,8 +296,28 @@ def predict(
     model: str | Path | None = None,
     output: str | Path = "predictions.csv",
     invert: str = "auto",
-) -> Predicted:
+) -> Predicted: ...
+
+
+@overload
+def predict(
+    competition: Loaded, *, weights: str | Path, output: str | Path = "predictions.csv"
+) -> Carried: ...
+
+
+def predict(
+    competition: Loaded,
+    images: str | Path | Sequence[str | Path] = (),
+    *,
+    model: str | Path | None = None,
+    output: str | Path = "predictions.csv",
+    invert: str = "auto",
+    weights: str | Path | None = None,
+) -> Predicted | Carried:
     """Label new images by the members whose weights were kept, or by one network.
+
+    With `weights` in place of `images`, the networks in that folder label the competition's test
+    images, joined as the blend they are of, and `output` is a submission.
 
     Args:
         competition: From `load`.
@@ -301,6 +326,7 @@ def predict(
         model: A network's file as `distil` writes it, .keras or .onnx; None for the members.
         output: The CSV file for labels and probabilities.
         invert: `auto` inverts images that are like the training images only so; `yes`, `no`.
+        weights: A folder of networks, as `kernel_weights` gathers them.
 
     Raises:
         ConfigurationError: A value is unknown, or the file cannot be written there.
@@ -312,8 +338,13 @@ def predict(
         >>> predicted.labels  # doctest: +SKIP
         ('7',)
     """
+    from ensembles.carried import predict_test, require_one_source
+
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
+        require_one_source(given, weights)
+        if weights is not None:
+            return predict_test(place, Path(weights), Path(output))
         return ensembles.predict(
             place,
             [Path(one) for one in given],

@@ -22,13 +22,13 @@ USUAL: Mapping[Role, str] = {
     "sample": "sample_submission.csv",
 }
 PACKINGS = (".gz", ".zip")
-_TABLE = re.compile(r"[^.].*\.[ct]sv(\.gz|\.zip)?", re.DOTALL)
+_TABLE = re.compile(r"[^.].*\.([ct]sv(\.gz|\.zip)?|parquet(\.zip)?)", re.DOTALL)
 _PLAIN_ZIPS = frozenset({"train.zip", "test.zip", "sample_submission.zip"})
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 def is_table(name: str) -> bool:
-    """Say whether a file's name is a table's: `.csv` or `.tsv`, also in `.gz` or `.zip`.
+    """Say whether a file's name is a table's: `.csv`, `.tsv`, `.parquet`; also in `.gz` or `.zip`.
 
     `train.zip`, `test.zip` and `sample_submission.zip` are taken for a table in a zip, too.
     """
@@ -38,8 +38,8 @@ def is_table(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Say whether a file's name is an image's: PNG, JPEG, BMP, TIFF, GIF or WebP."""
-    base = _base(name)
-    return base.endswith(_IMAGES) and not base.startswith(".")
+    # By text alone: there may be a hundred thousand names.
+    return name.lower().endswith(_IMAGES) and not name.rpartition("/")[2].startswith(".")
 
 
 def choose_files(names: Iterable[str], where: str) -> dict[Role, str]:
@@ -89,6 +89,8 @@ def _pick(role: Role, tables: Sequence[str], where: str) -> str | None:
     plain = set(named)
     named = [name for name in named if name == _unpacked(name) or _unpacked(name) not in plain]
     usual = [name for name in named if _base(_unpacked(name)) == USUAL[role]]
+    stem = USUAL[role].removesuffix(".csv")
+    usual = usual or [name for name in named if _base(_unpacked(name)) == f"{stem}.parquet"]
     candidates = usual or named
     if len(candidates) > 1:
         raise DataError(
@@ -141,5 +143,4 @@ def _unpacked(name: str) -> str:
 
 
 def _base(name: str) -> str:
-    # By text alone: there may be a hundred thousand names.
     return name.rstrip("/").rpartition("/")[2].lower()

@@ -200,13 +200,7 @@ class KaggleClient:
         except CallError as error:
             _mend_refusal(error)
             raise
-        if not answer.ref or answer.ref < 0:
-            raise CallError(
-                "Kaggle gave no reference for the submission: "
-                f"{clean(answer.message or 'no reason given', self._secrets).rstrip('.')}.",
-                acted=True,
-            )
-        return int(answer.ref)
+        return self._reference(answer)
 
     def download_data(self, folder: Path, progress: Progress) -> Path:
         """Download the competition's zip; what an earlier call left of it is gone on from.
@@ -266,6 +260,16 @@ class KaggleClient:
                 return b"".join(parts)
 
         return self._read("the leaderboard", read)
+
+    def _reference(self, answer: Any) -> int:
+        """Return the submission's reference; without one it may be there all the same."""
+        if not answer.ref or answer.ref < 0:
+            raise CallError(
+                "Kaggle gave no reference for the submission: "
+                f"{clean(answer.message or 'no reason given', self._secrets).rstrip('.')}.",
+                acted=True,
+            )
+        return int(answer.ref)
 
     def _put(self, url: str, content: bytes) -> None:
         import requests
@@ -388,8 +392,8 @@ def _mend_refusal(error: CallError) -> None:
     """Add what may be done about a 400, of which Kaggle's own words say more or less."""
     if error.status == 400 and error.mend is None:
         error.mend = (
-            "A code competition takes no files: there, save a notebook that writes submission.csv\n"
-            "  (`kaggle-digits kernel`), and press Submit on its page at Kaggle."
+            "A code competition takes no files: there, build and push a kernel that writes\n"
+            "  submission.csv (`kaggle-digits kernel`), and call `submit --kernel OWNER/SLUG`."
         )
 
 

@@ -145,6 +145,18 @@ class KaggleKernels(KaggleClient):
 
         return repeat_read(ask, self.patience)
 
+    def last_version(self, owner: str, slug: str) -> int | None:
+        """Ask for the number of a kernel's last version, from 1; None where none is told."""
+        request = self._kernel_types().ApiGetKernelRequest()
+        request.user_name = owner
+        request.kernel_slug = slug
+
+        def ask() -> int | None:
+            answer = self._kernel_call("GetKernel", lambda calls: calls.get_kernel(request))
+            return self._checked("GetKernel", _last_version, answer)
+
+        return repeat_read(ask, self.patience)
+
     def output(self, owner: str, slug: str) -> Output:
         """List what a kernel's last run left."""
         types = self._kernel_types()
@@ -238,3 +250,7 @@ class KaggleKernels(KaggleClient):
         )
 
         return kernels_api_service
+
+
+def _last_version(answer: Any) -> int | None:
+    return int(answer.metadata.current_version_number) or None

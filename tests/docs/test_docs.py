@@ -108,7 +108,11 @@ def test_commands_in_pages_parse(page: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_parser_of_these_tests_refuses_what_the_tool_refuses() -> None:
     parse(["run", "--preset", "quick", "--folds", "3"])
-    for words in (["run", "--prest", "quick"], ["run", "--preset", "huge"], ["predict"]):
+    for words in (
+        ["run", "--prest", "quick"],
+        ["run", "--preset", "huge"],
+        ["predict", "--invert", "maybe"],
+    ):
         with pytest.raises(click.UsageError):
             parse(words)
     for words in (["trian"], ["kernel", "bild"]):

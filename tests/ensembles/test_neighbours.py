@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from ensembles.blending import Blend
 from ensembles.methods import calibrate
 from ensembles.neighbours import (
     as_features,
+    asked_again,
     fit,
     least_sure,
     most_probable,
@@ -187,6 +189,11 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     np.testing.assert_allclose(made.oof.sum(axis=1), 1)
     again, _ = with_neighbours(blend, dataset, folds, Silent())
     assert np.array_equal(again.oof, made.oof) and np.array_equal(again.test, made.test)
+    # Elsewhere, by what the account says of it, the same test rows come out alike.
+    account = json.loads(json.dumps(found.to_json()))
+    assert np.array_equal(asked_again(blend.test, account, dataset, Silent()), made.test)
+    unchanged = asked_again(blend.test, account | {"helps": False}, dataset, Silent())
+    assert unchanged is blend.test
 
 
 def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypatch) -> None:

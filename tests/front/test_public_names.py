@@ -141,6 +141,7 @@ def test_a_users_script_passes_a_strict_type_checker(tmp_path: Path) -> None:
         "board: kd.Leaderboard = kd.leaderboard(competition)\n"
         "made: kd.Reported = kd.report(competition, output='page.html')\n"
         "kernel: kd.Kernel = kd.kernel_build(competition, 'dist')\n"
+        "weights: kd.KernelWeights = kd.kernel_weights(competition, dry_run=True)\n"
         "model: kd.DigitsClassifier = kd.DigitsClassifier(config, folds=3).fit([[0]], ['a'])\n"
         "told: kd.Progress | None = competition.progress\n"
         "errors: list[type[kd.KaggleDigitsError]] = [\n"

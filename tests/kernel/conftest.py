@@ -90,6 +90,24 @@ def write_competition(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_pictures(folder: Path) -> Path:
+    """Write a small competition in colour, as PNG files: squares whose hue is their class."""
+    import cv2
+
+    draw = np.random.RandomState(1)
+    for part, count in (("train", ROWS), ("test", TEST_ROWS)):
+        (folder / part).mkdir(parents=True)
+        for number in range(count):
+            image = draw.randint(0, 60, (16, 16, 3)).astype(np.uint8)
+            image[3:12, 4:13, number % 3] += 180
+            cv2.imwrite(str(folder / part / f"{part}{number}.png"), image)
+    rows = [f"train{number},{CLASSES[number % 3]}" for number in range(ROWS)]
+    (folder / "train.csv").write_text("\n".join(["id,label", *rows]) + "\n")
+    rows = [f"test{number},0" for number in range(TEST_ROWS)]
+    (folder / "sample_submission.csv").write_text("\n".join(["id,label", *rows]) + "\n")
+    return folder
+
+
 def make_plan(**changes: Any) -> Plan:
     """Make a plan of the least work."""
     values = TINY | {"preset": "quick", "seed": 3, "competition": "digit-recognizer"} | changes
@@ -178,9 +196,19 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(ended, base, data, plan, code_digest(frozen_sources()))
 
 
+@pytest.fixture(scope="session")
+def competition_in() -> Callable[..., Path]:
+    """`write_competition`, for fixtures that last."""
+    return write_competition
+
+
 @pytest.fixture
 def tools() -> Any:
     """This module's functions, for tests that run scripts of their own."""
     return SimpleNamespace(
-        competition=write_competition, plan=make_plan, script=write_script, run=run_on_mock
+        competition=write_competition,
+        pictures=write_pictures,
+        plan=make_plan,
+        script=write_script,
+        run=run_on_mock,
     )

@@ -33,6 +33,10 @@ class KernelStandIn:
         self.requests: list[str] = []
         self.page = 4
         self.keys_sent_to_files = 0
+        self.blobs: dict[str, tuple[str, bytes]] = {}
+        self.dataset: dict[str, bytes] | None = None  # of the name in `dataset_request`
+        self.dataset_requests: list[tuple[str, dict[str, Any]]] = []
+        self.lost_puts = 0  # the n-th upload from now fails, and all after it; 0 for none
 
     @contextmanager
     def running(self) -> Iterator[KernelStandIn]:
@@ -99,6 +103,27 @@ class KernelStandIn:
             }
             more = start + self.page < len(names)
             return page | ({"nextPageToken": str(start + self.page)} if more else {})
+        if method == "GetDatasetStatus":
+            return {"status": "READY"} if self.dataset is not None else {}
+        if method == "ListDatasetFiles":
+            files = sorted((self.dataset or {}).items())
+            start = int(request.get("pageToken") or 0)
+            shown = [
+                {"name": name, "totalBytes": len(content)}
+                for name, content in files[start : start + self.page]
+            ]
+            more = start + self.page < len(files)
+            page = {"datasetFiles": shown}
+            return page | ({"nextPageToken": str(start + self.page)} if more else {})
+        if method == "StartBlobUpload":
+            token = f"blob{len(self.requests)}"
+            self.blobs[token] = (request["name"], b"")
+            return {"token": token, "createUrl": f"http://localhost/upload/{token}?sig=planted"}
+        if method in ("CreateDataset", "CreateDatasetVersion"):
+            self.dataset_requests.append((method, request))
+            tokens = [file["token"] for file in request.get("body", request)["files"]]
+            self.dataset = {name: content for name, content in map(self.blobs.__getitem__, tokens)}
+            return {"status": "Ok", "url": "https://www.kaggle.com/datasets/tester/made"}
         raise AssertionError(method)
 
 
@@ -122,6 +147,19 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, server.files[name])
 
+    def do_PUT(self) -> None:
+        server = self.stand_in
+        token = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.requests.append("PUT")
+        server.keys_sent_to_files += "Authorization" in self.headers
+        if server.lost_puts == 1:
+            self._send(403, b"{}")
+            return
+        server.lost_puts = max(0, server.lost_puts - 1)
+        server.blobs[token] = (server.blobs[token][0], body)
+        self._send(200, b"")
+
     def do_POST(self) -> None:
         server = self.stand_in
         method = urlsplit(self.path).path.rsplit("/", 1)[-1]
@@ -133,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif server.failures.get(method, 0) > 0:
             server.failures[method] -= 1
             self._send(503, b'{"code": 503, "message": "busy"}')
+        elif method == "GetDatasetStatus" and server.dataset is None:
+            self._send(404, b'{"code": 404, "message": "Not found"}')
         else:
             self._send(200, json.dumps(server.answer(method, json.loads(body or b"{}"))).encode())
 

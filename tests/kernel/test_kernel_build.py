@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 
 from kaggle_digits import __version__
+from kaggle_digits.ground import slugs
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, write_ranking
-from kernel import bundle, commands, metadata
+from kernel import bundle, commands
 from kernel.bundle import code_digest, pack, read_script, read_sources, render
 from kernel.plan import LABELS, Plan
 
@@ -267,7 +268,7 @@ def test_unfit_names_are_refused(call: Call, tmp_path: Path, words: list[str], s
 def test_slugs_are_kaggles_own() -> None:
     slugify = pytest.importorskip("slugify").slugify
     for title in ("Kaggle Digits", "  A  b--c_d ", "Zwölf Ziffern", "v1.2 / done", "ÀÉÎ", "x" * 50):
-        assert metadata.slugify(title) == slugify(title)
+        assert slugs.slugify(title) == slugify(title)
 
 
 @pytest.mark.parametrize(

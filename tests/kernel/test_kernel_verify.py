@@ -126,3 +126,14 @@ def test_script_and_package_make_the_same_bytes(call: Any, tmp_path: Path) -> No
     assert code == 0 and values["same"] is True, err
     assert values["rows"] == 599 and "rehearsal: all packages fit" in err
     assert len([name for name in values["outputs"] if name.endswith("member.json")]) == 8
+
+
+@pytest.mark.slow
+def test_script_and_package_make_the_same_bytes_of_images_in_colour(
+    call: Any, tmp_path: Path
+) -> None:
+    """About two minutes: the drawn shapes, files in a zip, in a search and a fold set, twice."""
+    call("build", "--preset", "quick", "--seed", "4", "--dir", tmp_path / "d")
+    code, values, err = call("verify", "--data", "shapes", "--dir", tmp_path / "d")
+    assert code == 0 and values["same"] is True, err
+    assert values["rows"] == 600 and "no small sample is made of image files" in err

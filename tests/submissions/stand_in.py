@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 USER, KEY, TOKEN = "planted-user", "planted0key1value2", "KGAT_planted3token4value"
 SIGNATURE = "planted5signature6"
+KERNEL = "planted-user/digits-kernel"
 
 
 @dataclasses.dataclass
@@ -74,6 +75,10 @@ class StandIn:
         self.hidden_lists = 0  # lists that do not show yet what was created
         self.clock_skew = 0.0
         self.team = "us"
+        self.versions: list[dict[str, bytes]] = []  # of the kernel KERNEL: what each wrote
+        self.run_state, self.run_failure = "COMPLETE", ""
+        self.code_only = False  # a code competition: no files are taken
+        self.code_requests: list[dict[str, Any]] = []
         self.hook: Callable[[str, str], None] | None = None
         self.late: list[Callable[[], object]] = []
         self.released = threading.Event()
@@ -290,7 +295,10 @@ class _Handler(BaseHTTPRequestHandler):
             server.uploads[urlsplit(self.path).path.rsplit("/", 1)[-1]] = ("", body)
             return 200, b"", {}
         if self.command == "GET":
-            return self._file(method.removeprefix("GET "))
+            name = method.removeprefix("GET ")
+            if urlsplit(self.path).path.startswith("/output/"):
+                return 200, server.versions[-1][unquote(name)], {}
+            return self._file(name)
         request = json.loads(body or b"{}")
         if method == "IntrospectToken":
             good = request.get("token") == TOKEN
@@ -298,6 +306,8 @@ class _Handler(BaseHTTPRequestHandler):
         expected = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
         if self.headers.get("Authorization") not in (expected, f"Bearer {TOKEN}"):
             return _json({"code": 401, "message": "Unauthenticated"}, 401)
+        if method in ("GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput"):
+            return self._kernel(method, request)
         if request.get("competitionName") != server.competition:
             return _json({"code": 404, "message": "Competition not found"}, 404)
         if method == "ListSubmissions":
@@ -308,6 +318,10 @@ class _Handler(BaseHTTPRequestHandler):
             token = f"blob{len(server.requests)}"
             url = f"http://localhost/upload/{token}?sig={SIGNATURE}"
             return _json({"token": token, "createUrl": url})
+        if method == "CreateSubmission" and server.code_only:
+            return _json({"code": 400, "message": "This is a code competition"}, 400)
+        if method == "CreateCodeSubmission":
+            return self._submit_kernel(request)
         if method == "CreateSubmission":
             token = request["blobFileTokens"]
             if token not in server.uploads:
@@ -333,6 +347,35 @@ class _Handler(BaseHTTPRequestHandler):
                 content = make_zip({name: server.board_csv()})
             return 200, content, {"Content-Type": "application/zip"}
         return _json({"code": 404, "message": f"no method {method}"}, 404)
+
+    def _kernel(self, method: str, request: dict[str, Any]) -> tuple[int, bytes, dict[str, str]]:
+        server = self.stand_in
+        if f"{request.get('userName')}/{request.get('kernelSlug')}" != KERNEL:
+            return _json({"code": 404, "message": "Kernel not found"}, 404)
+        if method == "GetKernel":
+            about = {"ref": KERNEL, "currentVersionNumber": len(server.versions)}
+            return _json({"metadata": about, "blob": {"source": "x", "slug": "digits-kernel"}})
+        if method == "GetKernelSessionStatus":
+            failed = {"failureMessage": server.run_failure} if server.run_failure else {}
+            return _json({"status": server.run_state} | failed)
+        files = [
+            {"url": f"http://localhost/output/{quote(name, safe='')}?sig={SIGNATURE}",
+             "fileName": name}
+            for name in server.versions[-1]
+        ]  # fmt: skip
+        return _json({"files": files, "log": ""})
+
+    def _submit_kernel(self, request: dict[str, Any]) -> tuple[int, bytes, dict[str, str]]:
+        server = self.stand_in
+        server.code_requests.append(request)
+        if f"{request.get('kernelOwner')}/{request.get('kernelSlug')}" != KERNEL:
+            return _json({"code": 404, "message": "Kernel not found"}, 404)
+        if len(server.entries) >= server.allowed:
+            return _json({"code": 400, "message": "no submissions left today"}, 400)
+        version = request.get("kernelVersion", 0)
+        content = server.versions[version - 1][request["fileName"]]
+        ref = server.create(content, request.get("submissionDescription", ""), "submission.csv")
+        return _json({"message": "Successfully submitted", "ref": ref})
 
     def _file(self, name: str) -> tuple[int, bytes, dict[str, str]]:
         content = self.stand_in.zipped()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from kaggle_digits.core.data import parquet
 from kaggle_digits.core.data.columns import (
     LABEL_NAMES,
     is_text,
@@ -104,7 +105,10 @@ def read_label_table(files: ImageFiles, name: str) -> LabelTable:
     """
     short = PurePosixPath(name).name
     content = files.table(name)
-    if not short.lower().endswith((".csv", ".tsv")):
+    if short.lower().endswith(parquet.SUFFIX):
+        with parquet.as_csv(io.BytesIO(content), short) as stream:
+            content = stream.read()
+    elif not short.lower().endswith((".csv", ".tsv")):
         raise DataError(f"{short} is packed.", mend="Unpack it.")
     header = read_header(io.BytesIO(content), short)
     columns: list[list[str]] = [[] for _ in header.columns]

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
@@ -30,9 +31,11 @@ UNREADABLE = (*DAMAGE, OSError, EOFError, NotImplementedError, RuntimeError, Val
 _LEAST_PIXELS = 16
 """Pixel columns from which on a table holds the images itself."""
 
+_NAME = attrgetter("name")
+_USUAL_ENDS = frozenset({".png", ".jpg", ".PNG", ".JPG"})
 _HIDDEN = (".", "__MACOSX")
 _DEPTH = 6
-_MOST_STAMPED = 20_000
+_MOST_STAMPED = 5_000
 """Images whose times are looked at before each call; of more, as many of them."""
 
 _MOST_OTHERS = 20_000
@@ -144,11 +147,14 @@ def _find_in_folder(path: Path) -> ImageSource | None:
     if not suspicious or _has_pixels(path):
         return None
     folder, has_images, others = _Folder(path), False, 0
-    images: list[tuple[str, os.DirEntry[str]]] = []
+    # Names and entries apart: a hundred thousand pairs would keep the garbage collector at work.
+    images: list[str] = []
+    entries_of: list[os.DirEntry[str]] = []
     tables: list[tuple[str, os.DirEntry[str]]] = []
     for name, entry in folder.entries():
-        if is_image(name):
-            images.append((name, entry))
+        if name[-4:] in _USUAL_ENDS or is_image(name):
+            images.append(name)
+            entries_of.append(entry)
             continue
         if is_table(name) or _is_archive(name):
             tables.append((name, entry))
@@ -158,12 +164,13 @@ def _find_in_folder(path: Path) -> ImageSource | None:
             return None
     if not images and not has_images:
         return None
-    return ImageSource(path, _stamp(folder, images, tables))
+    return ImageSource(path, _stamp(folder, images, entries_of, tables))
 
 
 def _stamp(
     folder: _Folder,
-    images: Sequence[tuple[str, os.DirEntry[str]]],
+    images: Sequence[str],
+    entries: Sequence[os.DirEntry[str]],
     tables: Sequence[tuple[str, os.DirEntry[str]]],
 ) -> Stamp:
     """Return what changes when a file changes.
@@ -171,9 +178,9 @@ def _stamp(
     Of very many images some are looked at, with all names and all folders, whose times change when
     a file in them is put there, taken away or replaced.
     """
-    state = hashlib.sha256("\0".join(name for name, _ in images).encode(errors="surrogateescape"))
+    state = hashlib.sha256("\0".join(images).encode(errors="surrogateescape"))
     step = -(-len(images) // _MOST_STAMPED) or 1
-    looked_at = [*tables, *images[::step]]
+    looked_at = [*tables, *zip(images[::step], entries[::step], strict=True)]
     marks = [(name, entry.stat()) for name, entry in looked_at]
     if step > 1:
         marks += [(name, os.stat(name)) for name in folder.folders]
@@ -221,8 +228,23 @@ class _Folder:
         self.folders: list[str] = []
 
     def entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Yield each file below the folder with its name from there, in order of names."""
-        yield from self._below(str(self._path), "", _DEPTH)
+        """Yield each file below the folder with its name from there, in an order of its own."""
+        # No generator in a generator, and no look at a file itself: this is what a command that
+        # finds its images decoded already waits for.
+        waiting = [(str(self._path), "", _DEPTH)]
+        while waiting:
+            folder, prefix, depth = waiting.pop()
+            self.folders.append(folder)
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=_NAME)
+            for entry in found:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_file():
+                    yield prefix + name, entry
+                elif depth and entry.is_dir():
+                    waiting.append((entry.path, f"{prefix}{name}/", depth - 1))
 
     def names(self) -> list[str]:
         return [name for name, _ in self.entries()]
@@ -238,20 +260,6 @@ class _Folder:
     def holds_table(self, name: str) -> bool:
         with open(self._path / name, "rb") as stream:
             return _starts_with_table(stream)
-
-    def _below(
-        self, folder: str, prefix: str, depth: int
-    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        self.folders.append(folder)
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_file():
-                yield prefix + entry.name, entry
-            elif depth and entry.is_dir():
-                yield from self._below(entry.path, f"{prefix}{entry.name}/", depth - 1)
 
 
 class _Zip:

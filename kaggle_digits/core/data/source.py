@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from kaggle_digits.core.data import parquet
 from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.filenames import (
     PACKINGS,
@@ -37,6 +38,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 _ENCRYPTED = 0x1
 _MOST_LISTED = 1000
+_TABLES = (".csv", ".tsv", parquet.SUFFIX)
 DAMAGE = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error)
 """What reading a damaged zip or gzip file raises, beside EOFError and OSError."""
 
@@ -153,7 +155,7 @@ def _some_deeper(path: Path) -> list[str]:
 @contextmanager
 def _open_packed(folder: Path, name: str) -> Iterator[IO[bytes]]:
     path = folder / name
-    if not name.lower().endswith(PACKINGS):
+    if not name.lower().endswith((*PACKINGS, parquet.SUFFIX)):
         try:
             with open(path, "rb") as stream:
                 yield stream
@@ -166,7 +168,7 @@ def _open_packed(folder: Path, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
-    """Give a file as it is, or unpacked where its name says that it is packed."""
+    """Give a file as it is, or unpacked, and Parquet as CSV, where its name says so."""
     if name.lower().endswith(".gz"):
         with gzip.open(stream) as inside:
             yield cast(IO[bytes], inside)
@@ -181,8 +183,11 @@ def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
                 require_inside(entry, name)
             entry = _one_table(archive.infolist(), name)
             _require_open(entry, name)
-            with archive.open(entry) as inside:
-                yield inside
+            with archive.open(entry) as packed, _unpack(packed, entry.filename) as table:
+                yield table
+    elif name.lower().endswith(parquet.SUFFIX):
+        with parquet.as_csv(stream, PurePosixPath(name).name) as table:
+            yield table
     else:
         yield stream
 
@@ -193,7 +198,7 @@ def _one_table(entries: list[zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
         for entry in entries
         if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
     ]
-    tables = [entry for entry in files if entry.filename.lower().endswith((".csv", ".tsv"))]
+    tables = [entry for entry in files if entry.filename.lower().endswith(_TABLES)]
     if len(tables) > 1:
         tables = [entry for entry in tables if role_of(entry.filename) == role_of(name)]
     if len(tables) != 1:

@@ -1,0 +1,150 @@
+"""Test images labelled by networks that were carried from elsewhere, as the blend would.
+
+The data may have other test images than those that the blend was made with, as a code competition's
+second run has; classes, size and colour must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensembles.neighbours import asked_again
+from ensembles.rules import rule_of
+from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.core.metrics import cut
+from kaggle_digits.core.place import Place
+from kaggle_digits.core.predictions import require_softmax
+from kaggle_digits.ground.competition import Competition
+from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.files import require_output, write_bytes, write_json
+from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.sums import Sums
+from kaggle_digits.records.weights import Weights, checked_networks, read_weights
+from kaggle_digits.shell.display import Shown
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Carried(Shown):
+    """A submission that carried networks wrote.
+
+    Args:
+        path: Its file.
+        rows: Test images.
+        probabilities: float64 [rows, classes].
+        members: Networks that were used.
+        digest: Of the weights.
+        account: That of the blend they are of.
+    """
+
+    path: Path
+    rows: int
+    probabilities: np.ndarray
+    members: int
+    digest: str
+    account: Mapping[str, Any]
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what predicted, and how many images."""
+        return {
+            "predicted": f"{self.rows:,} test images by {self.members} networks, joined by "
+            f"{self.account['method']}",
+            "weights": f"digest {self.digest}",
+        }
+
+
+def require_one_source(images: Sequence[object], weights: object) -> None:
+    """Refuse to predict without images or gathered networks, and with both.
+
+    Raises:
+        ConfigurationError: Neither was given, or both were.
+    """
+    if (weights is None) == (not images):
+        what = "Neither --images nor --weights was" if weights is None else "Both were"
+        raise ConfigurationError(
+            f"{what} given; expected --images or --weights.",
+            mend="Give --images PATH for new images, or --weights FOLDER for the test images.",
+        )
+
+
+def predict_test(place: Place, folder: Path, output: Path) -> Carried:
+    """Label the data's test images, and write a submission.
+
+    Args:
+        place: Gives the data.
+        folder: What `kernel weights` has gathered.
+        output: The submission; an account goes beside it, as `blend` writes one.
+
+    Raises:
+        ArtefactError: Weights are missing or broken, or the output cannot be written.
+        DataError: The data are not of the kind that the networks are for.
+    """
+    require_backend()
+    require_output(output, "--output")
+    weights = read_weights(folder)
+    networks = checked_networks(folder, weights)
+    dataset = place.data()
+    _require_fit(weights.competition, dataset)
+    probabilities = _join(weights, networks, dataset, place.progress)
+    thresholds = weights.account.get("thresholds")
+    answers = probabilities.argmax(axis=1) if thresholds is None else cut(probabilities, thresholds)
+    competition = dataset.competition
+    fields = competition.fields(probabilities.tolist(), answers.tolist())
+    content = competition.form.render_fields(dataset.test_ids, fields)
+    write_bytes(output, content)
+    beside = {"file": output.name, "sha256": Sums.of(content).sha256, **weights.account}
+    write_json(output.with_suffix(".json"), beside)
+    return Carried(
+        output, len(dataset.test_ids), probabilities, len(networks), weights.digest, weights.account
+    )
+
+
+def _join(
+    weights: Weights, networks: Mapping[str, Path], dataset: Dataset, progress: Progress
+) -> np.ndarray:
+    from kaggle_digits.core import inference
+
+    classes = len(dataset.competition.classes)
+    shape = len(dataset.test_images), classes
+    # A set without weight is not carried; what stands in its place is not looked at.
+    said = np.full((len(weights.sets), *shape), 1 / classes)
+    with progress.task("predict", len(networks), "members") as task:
+        for place, members in enumerate(weights.sets.values()):
+            if not members:
+                continue
+            total = np.zeros(shape)
+            for name in members:
+                config = weights.members[name].config
+                model = inference.load(networks[name])
+                found = inference.predict(
+                    model, dataset.test_images, config.views, config.normalisation
+                )
+                require_softmax(found, shape, str(networks[name]))
+                total += found
+                task.advance()
+            said[place] = total / len(members)
+    joined = rule_of(weights.account).apply(said)
+    asked = weights.account.get("neighbours")
+    return joined if asked is None else asked_again(joined, asked, dataset, progress)
+
+
+def _require_fit(known: Competition, dataset: Dataset) -> None:
+    here = dataset.competition
+    for what, theirs, ours in (
+        ("classes", known.classes, here.classes),
+        ("image size", (known.height, known.width), (here.height, here.width)),
+        ("colour planes", known.planes, here.planes),
+    ):
+        if theirs != ours:
+            raise DataError(
+                f"The weights are for other data than {dataset.name}: their {what} are {theirs}, "
+                f"those of the data {ours}.",
+                mend="Give --data the competition that the networks were trained on.",
+            )
