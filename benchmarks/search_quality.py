@@ -75,7 +75,7 @@ def out_of_fold(given: argparse.Namespace, config: dict[str, Any], seed: int) ->
         write_ranking(ranking_path(workspace), [entry], dataset.digest, seed)
         words = [*shared(given, seed), "--workspace", str(folder)]
         epochs = ["--epochs", str(given.epochs)] if given.epochs else []
-        members = ["--no-pseudo-label", "--top-k", "1", "--folds", str(given.folds)]
+        members = ["--top-k", "1", "--folds", str(given.folds)]
         call("cv-train", *words, *members, *epochs)
         plain = call("blend", *words, "--method", "mean")["oof_log_loss"]
         outcome = call("blend", *words, "--method", "mean", "--temperature")

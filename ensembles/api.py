@@ -45,7 +45,7 @@ def cross_validate(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | float | None = None,
-    pseudo_label: bool | None = None,
+    pseudo_label: bool = False,
     pseudo_threshold: float | None = None,
     pseudo_share: float | None = None,
     pseudo_rounds: int | None = None,
@@ -74,10 +74,10 @@ def cross_validate(
         cluster: Address of a Ray cluster; None for this machine alone.
         time_budget: Seconds, or a text such as `20m`, for which whole fold sets are trained; None
             for no limit.
-        pseudo_label: Train once more with test predictions as labels; None for as in the preset.
+        pseudo_label: Train once more with test predictions as labels.
         pseudo_threshold: Least probability of such a label; None for 0.01.
         pseudo_share: Part of the test images at most; None for all.
-        pseudo_rounds: How many times; None for as in the preset, or once.
+        pseudo_rounds: How many times; None for once.
         pseudo_targets: One of `names.PSEUDO_TARGETS`; None for the probabilities.
         rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
             them.
@@ -127,7 +127,7 @@ def cross_validate(
             "pseudo_rounds": pseudo_rounds,
             "pseudo_targets": pseudo_targets,
         }
-        rule = make_rule(pseudo, wanted=pseudo_label, usual=preset.pseudo_rounds)
+        rule = make_rule(pseudo, wanted=pseudo_label)
         store = MemberStore(workspace)
         dataset = place.data()
         rows = len(dataset.images)

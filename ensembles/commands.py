@@ -50,9 +50,9 @@ from kaggle_digits.shell.console import Outcome
     "and 3s for each 1,000 images.",
 )
 @click.option(
-    "--pseudo-label/--no-pseudo-label",
-    default=None,
-    help="Train once more with test predictions as labels, fold-safe.  [default: by preset]",
+    "--pseudo-label",
+    is_flag=True,
+    help="Train once more with test predictions as labels, fold-safe.",
 )
 @click.option(
     "--pseudo-threshold", type=float, help="Least probability of such a label.  [default: 0.01]"
@@ -62,9 +62,7 @@ from kaggle_digits.shell.console import Outcome
     type=float,
     help="Part of the test images at most, the most confident first.  [default: 1.0]",
 )
-@click.option(
-    "--pseudo-rounds", type=click.IntRange(1, 10), help="How many times.  [default: by preset or 1]"
-)
+@click.option("--pseudo-rounds", type=click.IntRange(1, 10), help="How many times.  [default: 1]")
 @click.option(
     "--pseudo-targets",
     type=click.Choice(names.PSEUDO_TARGETS),
@@ -99,7 +97,7 @@ def cv_train(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | None = None,
-    pseudo_label: bool | None = None,
+    pseudo_label: bool = False,
     pseudo_threshold: float | None = None,
     pseudo_share: float | None = None,
     pseudo_rounds: int | None = None,

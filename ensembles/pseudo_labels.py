@@ -62,15 +62,12 @@ class PseudoRule:
         return asdict(self)
 
 
-def make_rule(
-    options: Mapping[str, Any], *, wanted: bool | None, usual: int = 0
-) -> PseudoRule | None:
+def make_rule(options: Mapping[str, Any], *, wanted: bool) -> PseudoRule | None:
     """Make a rule of the command line's options.
 
     Args:
         options: By `pseudo_` and the field's name; None where not given.
-        wanted: Whether pseudo-labels are asked for; None for what is usual.
-        usual: The preset's rounds; 0 for none.
+        wanted: Whether pseudo-labels are asked for.
 
     Raises:
         ConfigurationError: A value is out of its range, or given without --pseudo-label.
@@ -78,8 +75,8 @@ def make_rule(
     given = {
         name.removeprefix("pseudo_"): value for name, value in options.items() if value is not None
     }
-    if wanted or (wanted is None and usual):
-        return PseudoRule(**({"rounds": usual or 1} | given))
+    if wanted:
+        return PseudoRule(**given)
     if given:
         raise ConfigurationError(
             f"--pseudo-{next(iter(given))} was given without --pseudo-label.",

@@ -131,15 +131,10 @@ class Plan:
                 ],
                 ["check", SUBMISSION],
             ]
-        # Pseudo-labels come from all configurations, so they wait for the last.
-        waits = load_presets()[self.preset].pseudo_rounds > 0
-        early = range(1, self.top_k + waits) if staged else ()
-        flag = ["--no-pseudo-label"] if waits else []
-        stages = [*([str(top_k), *flag] for top_k in early), [str(self.top_k)]]
         found = [*self._ranking()]
-        for stage in stages:
+        for top_k in range(1 if staged else self.top_k, self.top_k + 1):
             found += [
-                ["cv-train", *self._shared(), "--top-k", *stage, *self._members()],
+                ["cv-train", *self._shared(), "--top-k", str(top_k), *self._members()],
                 ["blend", *self._shared(), *self._metric(), "--output", SUBMISSION],
                 ["check", SUBMISSION],
             ]
@@ -186,10 +181,9 @@ class Plan:
             search = f"no search; {len(self.ranked)} configurations given at the build"
         else:
             search = f"search of {self.trials or preset.trials} trials"
-        again = ", then once more with pseudo-labels" if preset.pseudo_rounds else ""
         lines = [
             f"preset {self.preset}, seed {self.seed}: {search}, then the best {self.top_k} × "
-            f"{self.folds or preset.folds} folds, blended after each fold set{again}",
+            f"{self.folds or preset.folds} folds, blended after each fold set",
             machine,
         ]
         if self.goes_on:

@@ -144,7 +144,7 @@ def cross_validate(
     threads: int | None = None,
     cluster: str | None = None,
     time_budget: str | float | None = None,
-    pseudo_label: bool | None = None,
+    pseudo_label: bool = False,
     pseudo_threshold: float | None = None,
     pseudo_share: float | None = None,
     pseudo_rounds: int | None = None,
@@ -168,10 +168,10 @@ def cross_validate(
         threads: Threads each computes with; None for what suits machine and data.
         cluster: Address of a Ray cluster; None for this machine alone.
         time_budget: Seconds, or a text such as `20m`, for which whole fold sets are trained.
-        pseudo_label: Train once more with test predictions as labels; None for as in the preset.
+        pseudo_label: Train once more with test predictions as labels.
         pseudo_threshold: Least probability of such a label; None for 0.01.
         pseudo_share: Part of the test images at most; None for all.
-        pseudo_rounds: How many times; None for as in the preset, or once.
+        pseudo_rounds: How many times; None for once.
         pseudo_targets: `soft` or `hard`; None for soft.
         rare: `keep-in-train` or `drop`, for classes of fewer rows than folds; None to refuse them.
         class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None

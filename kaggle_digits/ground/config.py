@@ -163,8 +163,6 @@ class Preset:
         folds: Folds of the cross-validation.
         epochs: Passes over the training part, for each member.
         copies: Augmented copies in the bank; an epoch walks through one.
-        pseudo_rounds: How many times `cv-train` trains all of it anew with the test images and what
-            was predicted for them.
         trial_images: Images a trial sees at least; small data is passed over more often.
         member_images: Images a member sees at least, likewise.
 
@@ -183,7 +181,6 @@ class Preset:
     folds: int
     epochs: int
     copies: int
-    pseudo_rounds: int
     trial_images: int
     member_images: int
 

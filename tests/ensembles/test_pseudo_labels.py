@@ -98,14 +98,6 @@ def test_options_need_the_flag_they_belong_to() -> None:
         make_rule(none | {"pseudo_rounds": 2}, wanted=False)
 
 
-def test_a_preset_may_have_them_as_a_rule() -> None:
-    assert make_rule({}, wanted=None) is None
-    assert make_rule({}, wanted=None, usual=2) == PseudoRule(rounds=2)
-    assert make_rule({"pseudo_share": 0.5}, wanted=None, usual=1) == PseudoRule(share=0.5)
-    assert make_rule({"pseudo_rounds": 3}, wanted=True, usual=1) == PseudoRule(rounds=3)
-    assert make_rule({}, wanted=False, usual=1) is None
-
-
 # --- the rounds
 
 
