@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ensembles.duplicates import near_duplicates
 from ensembles.likeness import Training
-from ensembles.suspects import near_duplicates
 from kaggle_digits.core.architecture import megamacs
 from kaggle_digits.core.augmentation import augment, find_policy
 from kaggle_digits.core.data import Dataset, load

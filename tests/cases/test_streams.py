@@ -90,7 +90,6 @@ def test_a_result_that_cannot_be_written_is_one_line(words, start, tmp_path):
         (["cvtrain", "--json"], "cv-train"),
         (["run", "--json", "--preset", "huge"], "huge"),
         (["kernel", "bild", "--json"], "bild"),
-        (["predict", "--json"], "--images"),
     ],
 )
 def test_wrong_usage_is_a_json_object_too(call, words, says):

@@ -27,7 +27,7 @@ def test_folds_are_stratified_and_cover_every_row_once(made, workspace):
 def test_folds_are_stored_once(made, workspace, monkeypatch):
     dataset = load(made.folder, workspace)
     first = make_folds(dataset, 3, 0, workspace)
-    monkeypatch.setattr("kaggle_digits.core.folds._draw", None)
+    monkeypatch.setattr("kaggle_digits.core.folds.draw_folds", None)
     assert make_folds(dataset, 3, 0, workspace).digest == first.digest
     with pytest.raises(TypeError):
         make_folds(dataset, 3, 1, workspace)

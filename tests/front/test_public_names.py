@@ -90,7 +90,9 @@ def test_the_examples_of_the_help_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {*IN_ORDER, "predict", "run"} - {"DigitsClassifier", "Event"} == set(FUNCTIONS)
+    assert {*IN_ORDER, "predict", "run", "kernel_weights"} - {"DigitsClassifier", "Event"} == set(
+        FUNCTIONS
+    )
     shared: dict[str, object] = {"kd": kd}
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     said: list[str] = []

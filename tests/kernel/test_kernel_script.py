@@ -316,7 +316,7 @@ def test_untried_versions_are_remarked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(known["keras"], "3.7.0"), (known["numpy"], "2.4.6")]
     monkeypatch.setattr(machine, "installed", lambda: found)
     lines: list[str] = []
-    machine.report(lines.append, searching=True)
+    machine.report(lines.append, {})
     assert "  keras 3.7.0  (not tried: 3.8 to below 3.16 were)" in lines
     assert "  numpy 2.4.6" in lines
 
@@ -324,9 +324,9 @@ def test_untried_versions_are_remarked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keras_tuner_is_needed_for_a_search_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     tuner = next(package for package in machine.PACKAGES if package.module == "keras_tuner")
     monkeypatch.setattr(machine, "installed", lambda: [(tuner, None)])
-    machine.report(lambda line: None, searching=False)
+    machine.report(lambda line: None, {"keras_tuner": "the configurations are given"})
     with pytest.raises(machine.Stop, match="not installed on this machine: keras_tuner"):
-        machine.report(lambda line: None, searching=True)
+        machine.report(lambda line: None, {})
 
 
 @pytest.mark.parametrize("change", ["code", "content", "missing", "outside", "two"])
