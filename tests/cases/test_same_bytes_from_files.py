@@ -46,6 +46,7 @@ def forms(tmp_path: Path) -> dict[str, Path]:
     return {"table": table, "files": files, "classes": classes, "packed": packed}
 
 
+@pytest.mark.slow
 def test_digits_as_columns_as_png_files_and_in_folders_per_class_make_one_submission(
     forms: dict[str, Path], tmp_path: Path
 ) -> None:

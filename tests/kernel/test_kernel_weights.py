@@ -260,6 +260,7 @@ def test_other_test_images_are_labelled_and_other_data_refused(
         _require_fit(read_weights(gathered).competition, load(hidden, Workspace(tmp_path / "w3")))
 
 
+@pytest.mark.slow
 def test_the_script_predicts_without_internet_what_the_package_does(
     home: Home, call: Call, gathered: Path, tmp_path: Path
 ) -> None:
