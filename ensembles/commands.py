@@ -12,8 +12,10 @@ from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.shell.command import (
     Session,
+    class_weights_option,
     command,
     fresh_option,
+    rare_option,
     resource_options,
     track_option,
 )
@@ -68,19 +70,8 @@ from kaggle_digits.shell.console import Outcome
     type=click.Choice(names.PSEUDO_TARGETS),
     help="The probabilities, or the class alone.  [default: soft]",
 )
-@click.option(
-    "--rare",
-    type=click.Choice(names.RARE),
-    help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
-    "leave them out.  [default: refuse them]",
-)
-@click.option(
-    "--class-weights",
-    type=click.Choice(names.CLASS_WEIGHTS),
-    help="balanced: rows of rare classes count more, those of each class the same together; for "
-    "macro-f1 and the like. Probabilities are then those of equally frequent classes.  [default: "
-    "as the configurations say, at first none]",
-)
+@rare_option
+@class_weights_option
 @track_option
 @fresh_option
 def cv_train(

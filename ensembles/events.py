@@ -9,6 +9,7 @@ from typing import Any
 from ensembles.results import Blended, CrossValidated, Distilled
 from kaggle_digits.ground.events import Event, known
 from kaggle_digits.ground.figures import FIGURES
+from kaggle_digits.ground.names import RANKING
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 
@@ -91,7 +92,7 @@ def _member(key: MemberKey, record: Mapping[str, Any]) -> Event:
 def _metric(about: Mapping[str, Any]) -> dict[str, float]:
     """Return what the competition is scored by, where that is no figure that is told anyway."""
     found = about.get("metric")
-    if found is None or found["name"] in ("accuracy", "log-loss"):
+    if found is None or found["name"] not in RANKING:
         return {}
     return {f"oof_{found['name']}": found["value"], f"oof_{found['name']}_se": found["se"]}
 

@@ -17,6 +17,7 @@ from ensembles.tables import against_mean, method_rows, on_given_labels
 from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import Figure, accuracy_text, error_bound
+from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
@@ -203,7 +204,7 @@ def _metric(about: dict[str, Any]) -> dict[str, str]:
     if "metric" not in about:
         return {}
     found = Figure.from_json(Fields(about["metric"]))
-    return {} if found.name in ("accuracy", "log-loss") else {f"OOF {found.name}": str(found)}
+    return {f"OOF {found.name}": str(found)} if found.name in RANKING else {}
 
 
 def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:

@@ -14,6 +14,7 @@ from ensembles.evaluation import Evaluation, PairedDifference, compare, row_resu
 from ensembles.pool import Pool
 from kaggle_digits.ground.errors import shorten
 from kaggle_digits.ground.figures import accuracy_text, corrections_text
+from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.progress import counted
 
 _METHOD_HEADER = [
@@ -85,7 +86,7 @@ def blend_facts(blend: Blend, pool: Pool) -> dict[str, str]:
         "OOF accuracy": accuracy_text(honest.accuracy, honest.accuracy_se, honest.rows, 5),
         "OOF log-loss": f"{honest.log_loss:.5f} ± {honest.log_loss_se:.5f}",
     }
-    if blend.metric is not None and blend.metric.name not in ("accuracy", "log-loss"):
+    if blend.metric is not None and blend.metric.name in RANKING:
         facts[f"OOF {blend.metric.name}"] = str(blend.metric)
     if (fitted.accuracy, fitted.log_loss) != (honest.accuracy, honest.log_loss):
         facts["as fitted"] = (

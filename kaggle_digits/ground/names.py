@@ -39,8 +39,9 @@ OF_PROBABILITIES = ("log-loss", "auc")
 """Those that probabilities are submitted for."""
 
 RANKING = ("macro-f1", "auc", "qwk")
-"""Those that a search ranks trials by. Where accuracy or log-loss counts, or nothing was said, it
-is log-loss, which tells configurations apart on fewer rows and epochs than accuracy does."""
+"""Those that a search ranks trials by, and that are told beside accuracy and log-loss. Where one of
+these two counts, or nothing was said, it is log-loss, which tells configurations apart on fewer
+rows and epochs than accuracy does."""
 
 CLASS_WEIGHTS = ("none", "balanced")
 """How much each training row counts: all the same, or rows of each class together the same."""

@@ -304,9 +304,12 @@ class KaggleClient:
         return repeat_read(lambda: self._call(what, call), self.patience)
 
     def _call(self, what: str, call: Callable[[Any], _T]) -> _T:
+        return self._ask(what, lambda client: call(client.competitions.competition_api_client))
+
+    def _ask(self, what: str, call: Callable[[Any], _T]) -> _T:
         def run() -> _T:
             with self._client() as client:
-                return call(client.competitions.competition_api_client)
+                return call(client)
 
         return self._guarded(what, run)
 

@@ -99,12 +99,11 @@ class KaggleDatasets(KaggleClient):
         start.content_length = len(content)
         start.last_modified_epoch_seconds = int(time.time())
 
-        def begin() -> Any:
-            with self._client() as client:
-                return client.blobs.blob_api_client.start_blob_upload(start)
-
         def upload() -> str:
-            begun = self._guarded(f"the start of the upload of {file_name}", begin)
+            begun = self._ask(
+                f"the start of the upload of {file_name}",
+                lambda client: client.blobs.blob_api_client.start_blob_upload(start),
+            )
             if not (begun.token and begun.create_url):
                 raise CallError(f"Kaggle gave no place to upload {file_name} to.", transient=True)
             self._put(begun.create_url, content)
@@ -167,12 +166,8 @@ class KaggleDatasets(KaggleClient):
         return Made(url=clean(answer.url, self._secrets))
 
     def _dataset_call(self, what: str, call: Callable[[Any], _T]) -> _T:
-        def run() -> _T:
-            with self._client() as client:
-                return call(client.datasets.dataset_api_client)
-
         try:
-            return self._guarded(what, run)
+            return self._ask(what, lambda client: call(client.datasets.dataset_api_client))
         except CallError as error:
             if error.status in (403, 404):
                 error.mend = "See that the data set's owner is this account, and its name is right."

@@ -230,12 +230,8 @@ class KaggleKernels(KaggleClient):
         return Saved(url=clean(answer.url, self._secrets), version=int(answer.version_number))
 
     def _kernel_call(self, what: str, call: Callable[[Any], _T]) -> _T:
-        def run() -> _T:
-            with self._client() as client:
-                return call(client.kernels.kernels_api_client)
-
         try:
-            return self._guarded(what, run)
+            return self._ask(what, lambda client: call(client.kernels.kernels_api_client))
         except CallError as error:
             if isinstance(error, CredentialsError) and error.status == 403:
                 error.mend = "See that the kernel's owner is this account, and its name is right."

@@ -58,6 +58,20 @@ track_option = click.option(
     help="Keep track of it by MLflow: an SQLite store in the workspace, or MLFLOW_TRACKING_URI.",
 )
 """For commands whose outcome has parameters and scores; the session tells the tracker of it."""
+rare_option = click.option(
+    "--rare",
+    type=click.Choice(names.RARE),
+    help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
+    "leave them out.  [default: refuse them]",
+)
+class_weights_option = click.option(
+    "--class-weights",
+    type=click.Choice(names.CLASS_WEIGHTS),
+    help="balanced: rows of rare classes count more, those of each class the same together; for "
+    "macro-f1 and the like. Probabilities are then those of equally frequent classes.  [default: "
+    "as the configurations say, at first none]",
+)
+"""This and --rare: for commands that train members."""
 TERMINATED = 143
 """The exit code after SIGTERM: 128 and the signal's number, as shells have it."""
 

@@ -11,8 +11,10 @@ from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.shell import chain
 from kaggle_digits.shell.command import (
     Session,
+    class_weights_option,
     command,
     fresh_option,
+    rare_option,
     resource_options,
     track_option,
 )
@@ -43,17 +45,8 @@ from kaggle_digits.shell.report.command import make_report
     help="What the competition is scored by; the workspace keeps it.  [default: accuracy and "
     "log-loss]",
 )
-@click.option(
-    "--class-weights",
-    type=click.Choice(names.CLASS_WEIGHTS),
-    help="Balanced: rows of rare classes weigh more in training.  [default: none]",
-)
-@click.option(
-    "--rare",
-    type=click.Choice(names.RARE),
-    help="Classes of fewer rows than folds: train on them in every fold, or leave them out.  "
-    "[default: refuse them]",
-)
+@class_weights_option
+@rare_option
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")
 @click.option(
     "--time-budget",
