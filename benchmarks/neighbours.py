@@ -3,7 +3,7 @@
     python benchmarks/neighbours.py --data digit-recognizer.zip --workspace sets
         [--means plain plain,deslant] [--seeds 1] [--folds 3] [--epochs 12]
 
-Judges means of sets that `normalised.py` has trained in the workspace, with and without what
+Judges means of sets that `ideas.py` has trained in the workspace, with and without what
 `blend --neighbours` does, each calibrated by one temperature. The intervals are those of `blend`.
 Nothing is trained; a mean takes two to three minutes of one core.
 """
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from normalised import Sets
+from ideas import Sets
 
 from ensembles.blending import Blend
 from ensembles.methods import calibrate

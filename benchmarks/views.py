@@ -3,7 +3,7 @@
     python benchmarks/views.py --data digit-recognizer.zip --workspace sets --sets plain
         [--seeds 1] [--folds 3] [--epochs 12]
 
-Needs no training: it asks the networks that `normalised.py` has kept in the workspace about their
+Needs no training: it asks the networks that `ideas.py` has kept in the workspace about their
 own held-out rows. What a network says of a view is kept: called again, the script goes on. The
 difference is to nine views, of the rows' losses after one temperature each, averaged over the
 seeds, with a bootstrap interval of 95 % over the rows.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from normalised import Sets, Unit, interval, judge
+from ideas import Sets, Unit, interval, judge
 
 from kaggle_digits.core import inference
 
