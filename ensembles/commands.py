@@ -229,7 +229,7 @@ def predict(
     """
     from ensembles.carried import require_one_source
 
-    require_one_source(paths, weights)
+    require_one_source(paths, weights, model, invert)
     if weights is not None:
         return _predict_test(session, weights, output)
     found = api.predict(session.place, paths, model=model, output=output, invert=invert)

@@ -36,9 +36,7 @@ _dir = click.option(
 _weights = click.option(
     "--weights",
     type=_PATH,
-    default=api.GATHERED,
-    show_default=True,
-    help="Folder of the networks for --predict-only.",
+    help=f"Folder of the networks for --predict-only.  [default: {api.GATHERED}]",
 )
 _name = click.option(
     "--kernel", "name", help="OWNER/SLUG, in place of the one in kernel-metadata.json."
@@ -91,7 +89,7 @@ def build(
     goes_on: str | None = None,
     time_budget: str | None = None,
     predict_only: bool = False,
-    weights: Path = api.GATHERED,
+    weights: Path | None = None,
     folder: Path = _FOLDER,
 ) -> Outcome:
     """Pack the tool into one script for Kaggle, ready for `kernel push`.
@@ -116,7 +114,8 @@ def build(
         reading=session.reading(),
         metric=kept_metric(session.workspace),
         fixes=session.fixes(),
-        predict_only=weights if predict_only else None,
+        predict_only=predict_only,
+        weights=weights,
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(
@@ -145,14 +144,14 @@ def verify(
     session: Session,
     *,
     full: bool = False,
-    weights: Path = api.GATHERED,
+    weights: Path | None = None,
     folder: Path = _FOLDER,
 ) -> Outcome:
     """Run the built script on a mock of Kaggle's machine, and compare its submission's bytes.
 
     An isolated interpreter, an empty folder, read-only inputs, no internet; the embedded digits
-    unless --data is given. The package then does the same with the same seed. Preset and seed are
-    those of the build.
+    unless --data is given. The package then does the same with the same seed. Preset, seed, labels
+    and how the data are read are those of the build.
     """
     found = api.verify(
         folder,
@@ -384,8 +383,8 @@ def _few(lines: Sequence[str]) -> list[str]:
     return [*lines[:_SHOWN], *([f"… and {left} more"] if left > 0 else [])]
 
 
-def _beside(weights: Path) -> str:
-    return "" if weights == api.GATHERED else f" --weights {shlex.quote(str(weights))}"
+def _beside(weights: Path | None) -> str:
+    return "" if weights in (None, api.GATHERED) else f" --weights {shlex.quote(str(weights))}"
 
 
 def _next(words: str, folder: Path, name: str | None = None) -> str:

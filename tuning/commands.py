@@ -8,7 +8,7 @@ import click
 
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.events import ignore
 from kaggle_digits.shell.command import (
     Session,
     command,
@@ -131,19 +131,22 @@ def tune(
     configurations. The search ends when its trials are done, its time is over, or 3 trials in a row
     fail. Called again, it goes on from the last epoch; a finished search runs nothing.
     """
-    if session.fresh and show:
-        raise ConfigurationError(
-            "--fresh was given with --show, which begins no study.",
-            mend="Leave out --fresh.",
-        )
-    searches = (
-        space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
-        metric, class_weights, strategy != "hyperband", not portfolio, diverse is not None,
-        session.fresh,
-    )  # fmt: skip
-    if (export is not None or plot is not None) and not any(
-        one not in (None, False) for one in searches
-    ):
+    values = {
+        "--space": space_file, "--trials": trials, "--max-epochs": max_epochs,
+        "--time-budget": time_budget, "--folds": folds, "--race": race,
+        "--by-rank" if diverse is False else "--diverse": diverse, "--rare": rare,
+        "--metric": metric, "--class-weights": class_weights, "--workers": workers,
+        "--threads": threads, "--cluster": cluster,
+    }  # fmt: skip
+    searches = {name: value is not None for name, value in values.items()} | {
+        "--strategy": strategy != "hyperband",
+        "--no-portfolio": not portfolio,
+        "--track": session.track is not ignore,
+        "--fresh": session.fresh,
+    }
+    if show:
+        names.require_apart("--show", "begins no study", searches)
+    if (export is not None or plot is not None) and not any(searches.values()):
         # Only to be seen, whatever made it: `run` searches by other settings than these defaults.
         show = show or (session.workspace.tuning / "study.json").exists()
     if show:

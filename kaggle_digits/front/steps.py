@@ -342,7 +342,7 @@ def predict(
 
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
-        require_one_source(given, weights)
+        require_one_source(given, weights, model, invert)
         if weights is not None:
             return predict_test(place, Path(weights), Path(output))
         return ensembles.predict(
