@@ -13,6 +13,7 @@ from kaggle_digits.shell.command import (
     Session,
     command,
     fresh_option,
+    metric_option,
     resource_options,
     track_option,
 )
@@ -74,12 +75,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
 )
-@click.option(
-    "--metric",
-    type=click.Choice(names.METRICS),
-    help="What the competition is scored by: auc, macro-f1 and qwk rank the trials themselves, for "
-    "accuracy log-loss does. Default: as the workspace keeps it; at first log-loss.",
-)
+@metric_option
 @click.option(
     "--class-weights",
     type=click.Choice(names.CLASS_WEIGHTS),

@@ -63,6 +63,14 @@ rare_option = click.option(
     help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
     "leave them out.  [default: refuse them]",
 )
+metric_option = click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by, said once and kept in the workspace: macro-f1, auc "
+    "and qwk rank trials and choose how to blend, for the others log-loss does; qwk names classes "
+    "by thresholds. Default: as the workspace keeps it; at first accuracy and log-loss.",
+)
+"""For commands that search or blend."""
 class_weights_option = click.option(
     "--class-weights",
     type=click.Choice(names.CLASS_WEIGHTS),
