@@ -202,21 +202,9 @@ def members(place: Place, *, all: bool = False) -> Members:
         ArtefactError: There is no plan, or a member is broken.
         DataError: The data that they are to be judged on cannot be read.
     """
-    from ensembles.listing import judge_of, list_members
-    from kaggle_digits.records.members import MemberStore
-    from kaggle_digits.records.metric import kept_metric
+    from ensembles.listing import list_members
 
-    store = MemberStore(place.workspace)
-    # Without a plan there may still be members on disk.
-    planned = store.read_plan()[1] if store.has_plan() or not all else []
-    metric = kept_metric(place.workspace)
-    judge = None
-    if metric is not None and metric in names.RANKING:
-        judge = judge_of(metric, store, place.data(), place.workspace)
-    else:
-        metric = None
-    listed = list_members(store, planned, everything=all, judge=judge)
-    return Members(listed=tuple(listed), planned=len(planned), metric=metric)
+    return list_members(place, everything=all)
 
 
 def blend(
@@ -269,7 +257,7 @@ def blend(
             write_predictions,
             write_submission,
         )
-        from ensembles.by_metric import Judge
+        from ensembles.by_metric import judge_of
         from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
         from ensembles.neighbours import suits_neighbours, with_neighbours
@@ -312,9 +300,7 @@ def blend(
         joined = partial(make_blend, method, evaluations, pool, labels, metric=metric)
         made = joined(temperature=temperature)
         groups = None if dataset.groups is None else dataset.groups[pool.rows]
-        judge = None
-        if metric in names.RANKING:
-            judge = Judge(metric, labels, folds.of_row[pool.rows], groups)
+        judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
         shown = compared(evaluations, made, pool, labels, judge) if compare else None
         asked: dict[str, object] = {}
         verdict = ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from kaggle_digits.core.metrics import honest_answers, measure, on_samples
 from kaggle_digits.ground.figures import Figure
+from kaggle_digits.ground.names import RANKING
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,17 @@ class Judge:
         value = measure(self.metric, oof, self.labels, answers)
         figure = Figure(self.metric, value, float(np.std(sampled, ddof=1)), len(self.labels))
         return Scored(figure, sampled)
+
+
+def judge_of(
+    metric: str | None, labels: np.ndarray, folds: np.ndarray, groups: np.ndarray | None = None
+) -> Judge | None:
+    """Return what judges by a metric; None where accuracy and log-loss say it already.
+
+    Args:
+        metric: One of `names.METRICS`; None where nobody said.
+        labels: As `Judge`'s.
+        folds: As `Judge`'s.
+        groups: As `Judge`'s.
+    """
+    return Judge(metric, labels, folds, groups) if metric in RANKING else None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ensembles.results import Members
+from kaggle_digits.core.place import Place
 from kaggle_digits.ground.figures import Figure, accuracy_text
+from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
@@ -112,24 +116,24 @@ class Listed:
         ]
 
 
-def list_members(
-    store: MemberStore,
-    planned: Sequence[MemberKey],
-    *,
-    everything: bool,
-    judge: Judge | None = None,
-) -> list[Listed]:
+def list_members(place: Place, *, everything: bool) -> Members:
     """Return the members of the plan, and after them those that are only on disk.
 
     Args:
-        store: Where they are.
-        planned: The plan's members, in order.
+        place: Gives the workspace, and the data where a metric needs them.
         everything: Whether members that are not in the plan are listed as well.
-        judge: Gives a trained member's figure by the metric; None to leave it out.
 
     Raises:
         ArtefactError: A member is broken, or is another than its name says.
+        DataError: The data that they are to be judged on cannot be read.
     """
+    workspace = place.workspace
+    store = MemberStore(workspace)
+    # Without a plan there may still be members on disk.
+    planned = store.read_plan()[1] if store.has_plan() or not everything else []
+    metric, judge = kept_metric(workspace), None
+    if metric is not None and metric in RANKING:
+        judge = _judge_of(metric, store, place.data(), workspace)
     listed = [_look(store, key, judge, planned=True) for key in planned]
     if everything:
         names = {key.name for key in planned}
@@ -138,10 +142,11 @@ def list_members(
             for key in store.on_disk()
             if key.name not in names
         ]
-    return listed
+    told = metric if judge is not None else None
+    return Members(listed=tuple(listed), planned=len(planned), metric=told)
 
 
-def judge_of(metric: str, store: MemberStore, dataset: Dataset, workspace: Workspace) -> Judge:
+def _judge_of(metric: str, store: MemberStore, dataset: Dataset, workspace: Workspace) -> Judge:
     """Return what tells a trained member's figure by a metric, on the rows of its fold.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensembles.blending import evaluate_methods
-from ensembles.by_metric import Judge
+from ensembles.by_metric import Judge, judge_of
 from ensembles.diversity import Diversity, diversity
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
@@ -237,12 +237,11 @@ def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
 
 def _judge(subject: Subject, pool: Pool, labels: np.ndarray, folds: Folds) -> Judge | None:
     """Return what judges by the competition's metric; None where that is said, or takes long."""
-    metric = kept_metric(subject.workspace)
-    if metric not in RANKING or pool.oof.size > _QUICK:
+    if pool.oof.size > _QUICK:
         return None
     groups = subject.data().groups
     own = None if groups is None else groups[pool.rows]
-    return Judge(metric, labels, folds.of_row[pool.rows], own)
+    return judge_of(kept_metric(subject.workspace), labels, folds.of_row[pool.rows], own)
 
 
 def _oof_table(
