@@ -210,27 +210,29 @@ def _require_own(folder: Path, script: Path) -> None:
 
 def verify(
     folder: Path,
-    data: Path,
+    data: Path | None,
+    workspace: Workspace,
     progress: Progress,
     *,
     full: bool = False,
-    corrected: bool = True,
     weights: Path | None = None,
 ) -> Verified:
     """Run a built script as Kaggle would, and compare its submission with the package's.
 
     Args:
         folder: What `build` has written.
-        data: The competition's files, as --data takes them.
+        data: The competition's files, as --data takes them; None for the embedded digits, or for
+            the workspace's own where those cannot stand for them.
+        workspace: Whose data these are.
         progress: Told of the steps.
         full: All that the script will do, not a short form of it.
-        corrected: Whether the labels that the script corrects are those of `data`.
         weights: The folder of networks that `gather` has filled, for a script that only predicts;
             None for the usual one.
 
     Raises:
         ArtefactError: There is no script, or it is not whole.
-        ConfigurationError: Networks were given for a script that trains its own.
+        ConfigurationError: Networks were given for a script that trains its own, or the data that
+            it needs are not known.
         VerificationError: It was not built from this source, or does not do what the package does.
     """
     from kernel import verification
@@ -239,7 +241,9 @@ def verify(
     script = read_script(built.script, str(built.path))
     verification.require_own_build(built, script)
     plan = script.plan if full else verification.lessen(script.plan)
-    if not corrected:
+    files, own = verification.files_for(plan, data, workspace)
+    progress.say(f"verify: on {own or 'the embedded digits'}")
+    if own is None:
         plan = dataclasses.replace(plan, labels="")
     networks = None
     if not plan.weights and weights is not None:
@@ -258,7 +262,7 @@ def verify(
                 f"those in {networks} ({found}).",
                 mend="Call `kaggle-digits kernel build --predict-only` again.",
             )
-    return verification.verify(built, plan, data, progress, networks)
+    return verification.verify(built, plan, files, progress, networks)
 
 
 def weights(

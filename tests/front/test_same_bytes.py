@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
-import cv2
 import numpy as np
 import pytest
 
@@ -172,19 +171,6 @@ def test_each_step_is_the_same_in_both(made: Any, tmp_path: Path) -> None:
     assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
 
 
-def write_pictures(folder: Path) -> None:
-    """Write a competition of twelve colour images as files, with a site and a fold of each."""
-    rows = ["id,label,site,part"]
-    for number in range(16):
-        part = "train" if number < 12 else "test"
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        image = np.full((6, 6, 3), number * 12, np.uint8)
-        assert cv2.imwrite(str(folder / part / f"{number}.png"), image)
-        if part == "train":
-            rows.append(f"{number},{number % 2},s{number // 2},f{number // 2 % 3}")
-    (folder / "train.csv").write_text("\n".join(rows) + "\n")
-
-
 @pytest.mark.parametrize(
     ("images", "options", "given", "reads"),
     [
@@ -197,14 +183,16 @@ def write_pictures(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_kernel_reads_the_data_as_they_are_read_here(
-    make: Any, tmp_path: Path, images: str, options: list[str], given: dict[str, Any], reads: str
+    make: Any,
+    pictures: Path,
+    tmp_path: Path,
+    images: str,
+    options: list[str],
+    given: dict[str, Any],
+    reads: str,
 ) -> None:
     """`kernel_build` told the script nothing of groups, folds, sizes or shapes."""
-    data = tmp_path / "data"
-    if images == "files":
-        write_pictures(data)
-    else:
-        data = make().folder
+    data = pictures if images == "files" else make().folder
     dist = tmp_path / "by_command", tmp_path / "by_function", tmp_path / "going_on"
     loaded = kd.load(data, workspace=tmp_path / "w", preset="medium", progress=False, **given)
     built = kd.kernel_build(loaded, dist[1], owner="me").built
