@@ -24,7 +24,6 @@ from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
-from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
 
@@ -192,23 +191,20 @@ def cross_validate(
     return found
 
 
-def members(workspace: Workspace, *, all: bool = False) -> Members:
+def members(place: Place, *, all: bool = False) -> Members:
     """Return a workspace's members as they are; nothing is held.
 
     Args:
-        workspace: Where they are.
+        place: Gives the workspace, and the data where a metric needs them.
         all: Also those that are not in the plan.
 
     Raises:
         ArtefactError: There is no plan, or a member is broken.
+        DataError: The data that they are to be judged on cannot be read.
     """
     from ensembles.listing import list_members
-    from kaggle_digits.records.members import MemberStore
 
-    store = MemberStore(workspace)
-    # Without a plan there may still be members on disk.
-    planned = store.read_plan()[1] if store.has_plan() or not all else []
-    return Members(listed=tuple(list_members(store, planned, everything=all)), planned=len(planned))
+    return list_members(place, everything=all)
 
 
 def blend(
@@ -234,9 +230,9 @@ def blend(
         compare: Judge all methods, and what each member set brings.
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the rows of
             train.csv and of test.csv.
-        metric: What the competition is scored by, one of `names.METRICS`: its out-of-fold figure is
-            told, `auto` chooses by it, and qwk names classes by thresholds fitted to it. None for
-            what the workspace keeps, at first accuracy and log-loss.
+        metric: What the competition is scored by, one of `names.METRICS`: those of `names.RANKING`
+            rank trials and choose how to blend, for the others log-loss does. None for what the
+            workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -261,6 +257,7 @@ def blend(
             write_predictions,
             write_submission,
         )
+        from ensembles.by_metric import judge_of
         from ensembles.doubts import refuse_unsound
         from ensembles.extra import parse_extra, read_extra
         from ensembles.neighbours import suits_neighbours, with_neighbours
@@ -302,7 +299,9 @@ def blend(
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
         joined = partial(make_blend, method, evaluations, pool, labels, metric=metric)
         made = joined(temperature=temperature)
-        shown = compared(evaluations, made, pool, labels) if compare else None
+        groups = None if dataset.groups is None else dataset.groups[pool.rows]
+        judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
+        shown = compared(evaluations, made, pool, labels, judge) if compare else None
         asked: dict[str, object] = {}
         verdict = ""
         if suits_neighbours(dataset.images) if neighbours is None else neighbours:
@@ -311,7 +310,6 @@ def blend(
             made = better if near.helps else made
             if near.effect is not None or neighbours:
                 asked, verdict = {"neighbours": near.to_json()}, near.verdict()
-        groups = None if dataset.groups is None else dataset.groups[pool.rows]
         if groups is not None:
             made = in_groups(made, labels, groups)
         if metric is not None:

@@ -22,6 +22,7 @@ from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.files import require_output, write_bytes, write_json
+from kaggle_digits.ground.names import AUTO, require_apart
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.sums import Sums
 from kaggle_digits.records.weights import Weights, checked_networks, read_weights
@@ -60,11 +61,19 @@ class Carried(Shown):
         }
 
 
-def require_one_source(images: Sequence[object], weights: object) -> None:
+def require_one_source(
+    images: Sequence[object], weights: object, model: object = None, invert: str = AUTO
+) -> None:
     """Refuse to predict without images or gathered networks, and with both.
 
+    Args:
+        images: New images.
+        weights: A folder of networks, which label the test images.
+        model: One network, for new images.
+        invert: Whether these are inverted, one of `names.INVERT`.
+
     Raises:
-        ConfigurationError: Neither was given, or both were.
+        ConfigurationError: Neither was given, both were, or the folder and what is for new images.
     """
     if (weights is None) == (not images):
         what = "Neither --images nor --weights was" if weights is None else "Both were"
@@ -72,6 +81,9 @@ def require_one_source(images: Sequence[object], weights: object) -> None:
             f"{what} given; expected --images or --weights.",
             mend="Give --images PATH for new images, or --weights FOLDER for the test images.",
         )
+    if weights is not None:
+        for_images = {"--model": model is not None, "--invert": invert != AUTO}
+        require_apart("--weights", "labels the test images by the blend's networks", for_images)
 
 
 def predict_test(place: Place, folder: Path, output: Path) -> Carried:

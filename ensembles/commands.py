@@ -15,6 +15,7 @@ from kaggle_digits.shell.command import (
     class_weights_option,
     command,
     fresh_option,
+    metric_option,
     rare_option,
     resource_options,
     track_option,
@@ -152,10 +153,12 @@ def cv_train(
 def members(session: Session, *, everything: bool = False) -> Outcome:
     """List the planned members with accuracy, log-loss, seconds and state.
 
+    Where the workspace keeps a metric, its figure on each member's fold stands beside them.
+
     A member is trained, resumable (a checkpoint is there to go on from) or missing. It can be
     called while cv-train is at work.
     """
-    found = api.members(session.workspace, all=everything)
+    found = api.members(session.place, all=everything)
     trained = len(found.trained)
     return Outcome(
         values={
@@ -229,7 +232,7 @@ def predict(
     """
     from ensembles.carried import require_one_source
 
-    require_one_source(paths, weights)
+    require_one_source(paths, weights, model, invert)
     if weights is not None:
         return _predict_test(session, weights, output)
     found = api.predict(session.place, paths, model=model, output=output, invert=invert)
@@ -295,13 +298,7 @@ def _predict_test(session: Session, weights: Path, output: Path) -> Outcome:
     help="Probabilities made elsewhere for the rows of train.csv and of test.csv, as .npy or .csv; "
     "can be repeated. The figures are honest only if the first are out-of-fold.",
 )
-@click.option(
-    "--metric",
-    type=click.Choice(names.METRICS),
-    help="What the competition is scored by: tells its out-of-fold figure, is what --method auto "
-    "chooses by, and lets qwk name classes by thresholds. Default: as the workspace keeps it; at "
-    "first accuracy and log-loss.",
-)
+@metric_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kaggle_digits.ground.figures import accuracy_text
+from ensembles.results import Members
+from kaggle_digits.core.place import Place
+from kaggle_digits.ground.figures import Figure, accuracy_text
+from kaggle_digits.ground.names import RANKING
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.plan import MemberKey
+
+if TYPE_CHECKING:
+    from kaggle_digits.core.data import Dataset
+
+Judge = Callable[[MemberKey], Figure | None]
 
 TRAINED, RESUMABLE, MISSING = "trained", "resumable", "missing"
 
-HEADER = (
-    "configuration", "family", "fold", "repeat", "seed", "round", "epochs", "accuracy", "log-loss",
-    "seconds", "weights", "state",
+_HEADER = (
+    ("configuration", "family", "fold", "repeat", "seed", "round", "epochs", "accuracy",
+     "log-loss"),
+    ("seconds", "weights", "state"),
 )  # fmt: skip
+
+
+def header(metric: str | None) -> list[str]:
+    """Return what stands above the members.
+
+    Args:
+        metric: What they are judged by beside accuracy and log-loss; None for nothing.
+    """
+    first, last = _HEADER
+    return [*first, *([] if metric is None else [metric]), *last]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,8 @@ class Listed:
         planned: Whether it is in the plan.
         record: Its record; empty unless it is trained.
         weights: Bytes of its network; 0 where it is not kept.
+        metric: Its figure by what the competition is scored by, on its fold; None where accuracy
+            and log-loss say it, or it is not known.
     """
 
     key: MemberKey
@@ -35,6 +58,7 @@ class Listed:
     planned: bool
     record: dict[str, Any]
     weights: int
+    metric: Figure | None = None
 
     @property
     def labels(self) -> dict[str, Any] | None:
@@ -60,6 +84,7 @@ class Listed:
             "accuracy_se": score.get("accuracy_se"),
             "log_loss": score.get("log_loss"),
             "log_loss_se": score.get("log_loss_se"),
+            "metric": None if self.metric is None else self.metric.to_json(),
             "seconds": self.record.get("seconds"),
             "state": self.state,
             "planned": self.planned,
@@ -67,16 +92,20 @@ class Listed:
             **({} if self.labels is None else {"labels": self.labels}),
         }
 
-    def row(self) -> list[str]:
-        """Return the cells under `HEADER`."""
-        key, score = self.key, self.record.get("score")
-        judged = ["", "", ""]
+    def row(self, metric: str | None) -> list[str]:
+        """Return the cells under `header`."""
+        key, score, found = self.key, self.record.get("score"), self.metric
+        by_metric = "" if found is None else f"{found.value:.4f} ± {found.se:.4f}"
+        judged = ["", "", by_metric, ""]
         if score is not None:
             judged = [
                 accuracy_text(score["accuracy"], score["accuracy_se"], score.get("rows")),
                 f"{score['log_loss']:.4f} ± {score['log_loss_se']:.4f}",
+                by_metric,
                 f"{self.record['seconds']:.0f}",
             ]
+        if metric is None:
+            del judged[2]
         return [
             key.config.digest[:8],
             key.config.family,
@@ -87,32 +116,75 @@ class Listed:
         ]
 
 
-def list_members(
-    store: MemberStore, planned: Sequence[MemberKey], *, everything: bool
-) -> list[Listed]:
+def list_members(place: Place, *, everything: bool) -> Members:
     """Return the members of the plan, and after them those that are only on disk.
 
     Args:
-        store: Where they are.
-        planned: The plan's members, in order.
+        place: Gives the workspace, and the data where a metric needs them.
         everything: Whether members that are not in the plan are listed as well.
 
     Raises:
         ArtefactError: A member is broken, or is another than its name says.
+        DataError: The data that they are to be judged on cannot be read.
     """
-    listed = [_look(store, key, planned=True) for key in planned]
+    workspace = place.workspace
+    store = MemberStore(workspace)
+    # Without a plan there may still be members on disk.
+    planned = store.read_plan()[1] if store.has_plan() or not everything else []
+    metric, judge = kept_metric(workspace), None
+    if metric is not None and metric in RANKING:
+        judge = _judge_of(metric, store, place.data(), workspace)
+    listed = [_look(store, key, judge, planned=True) for key in planned]
     if everything:
         names = {key.name for key in planned}
         listed += [
-            _look(store, key, planned=False) for key in store.on_disk() if key.name not in names
+            _look(store, key, judge, planned=False)
+            for key in store.on_disk()
+            if key.name not in names
         ]
-    return listed
+    told = metric if judge is not None else None
+    return Members(listed=tuple(listed), planned=len(planned), metric=told)
 
 
-def _look(store: MemberStore, key: MemberKey, *, planned: bool) -> Listed:
+def _judge_of(metric: str, store: MemberStore, dataset: Dataset, workspace: Workspace) -> Judge:
+    """Return what tells a trained member's figure by a metric, on the rows of its fold.
+
+    Args:
+        metric: One of `names.RANKING`.
+        store: Where the members are.
+        dataset: The data.
+        workspace: Has the folds that they were trained on.
+
+    Raises:
+        ArtefactError: Stored folds do not fit the data.
+    """
+    from kaggle_digits.core.folds import fold_count, make_folds, stored_folds
+    from kaggle_digits.core.metrics import dealt, judged
+
+    known = {one.digest: one for one in stored_folds(dataset, workspace)}
+    if dataset.given_folds is not None:
+        given = make_folds(dataset, fold_count(dataset, None, 0), 0, workspace)
+        known[given.digest] = given
+    classes = len(dataset.competition.classes)
+
+    def judge(key: MemberKey) -> Figure | None:
+        folds = known.get(key.folds)
+        if folds is None or key.data != dataset.digest:
+            return None
+        rows = folds.held_out_rows(key.fold)
+        found = store.held_out(key, len(rows), classes)
+        groups = None if dataset.groups is None else dataset.groups[rows]
+        # A member's rows are of one fold, so that thresholds are judged on parts of it.
+        return judged(metric, found, dataset.labels[rows], dealt(len(rows)), groups)
+
+    return judge
+
+
+def _look(store: MemberStore, key: MemberKey, judge: Judge | None, *, planned: bool) -> Listed:
     if store.has(key):
         model = store.model_path(key)
         size = model.stat().st_size if model.exists() else 0
-        return Listed(key, TRAINED, planned, store.record(key), size)
+        metric = None if judge is None else judge(key)
+        return Listed(key, TRAINED, planned, store.record(key), size, metric)
     state = RESUMABLE if store.is_resumable(key) else MISSING
     return Listed(key, state, planned, {}, 0)

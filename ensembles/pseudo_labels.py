@@ -19,7 +19,13 @@ import numpy as np
 
 from kaggle_digits.core.jobs import PseudoLabels
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.names import HARD, PSEUDO_TARGETS, SOFT, require_known
+from kaggle_digits.ground.names import (
+    HARD,
+    PSEUDO_TARGETS,
+    SOFT,
+    require_beside,
+    require_known,
+)
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.records.plan import MemberKey
 
@@ -77,11 +83,7 @@ def make_rule(options: Mapping[str, Any], *, wanted: bool) -> PseudoRule | None:
     }
     if wanted:
         return PseudoRule(**given)
-    if given:
-        raise ConfigurationError(
-            f"--pseudo-{next(iter(given))} was given without --pseudo-label.",
-            mend="Add --pseudo-label, or leave it out.",
-        )
+    require_beside("--pseudo-label", {f"--pseudo-{name}": True for name in given})
     return None
 
 

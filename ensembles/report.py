@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensembles.blending import evaluate_methods
+from ensembles.by_metric import Judge, judge_of
 from ensembles.diversity import Diversity, diversity
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, pool_of
-from ensembles.tables import against_mean, method_rows, on_given_labels
+from ensembles.tables import against_mean, by_metric, method_rows, on_given_labels
 from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.figures import Figure, accuracy_text, error_bound
@@ -21,6 +22,7 @@ from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
@@ -175,9 +177,10 @@ def members(subject: Subject) -> Section:
     dataset = subject.data()
     pool, folds, keys = subject.once(pool_of)
     labels = dataset.labels[pool.rows]
+    judge = _judge(subject, pool, labels, folds)
     found = diversity(pool.names, pool.oof, labels)
-    parts += [_oof_table(pool, keys, found, stored), *_side_by_side(subject, found)]
-    parts += _methods(subject, pool, labels, folds, stored)
+    parts += [_oof_table(pool, keys, found, stored, judge), *_side_by_side(subject, found)]
+    parts += _methods(subject, pool, labels, folds, stored, judge)
     if stored is not None:
         parts.append(_calibration(stored.oof, dataset.labels[stored.rows]))
     return section
@@ -232,14 +235,29 @@ def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
     )
 
 
+def _judge(subject: Subject, pool: Pool, labels: np.ndarray, folds: Folds) -> Judge | None:
+    """Return what judges by the competition's metric; None where that is said, or takes long."""
+    if pool.oof.size > _QUICK:
+        return None
+    groups = subject.data().groups
+    own = None if groups is None else groups[pool.rows]
+    return judge_of(kept_metric(subject.workspace), labels, folds.of_row[pool.rows], own)
+
+
 def _oof_table(
-    pool: Pool, keys: Sequence[MemberKey], found: Diversity, stored: StoredBlend | None
+    pool: Pool,
+    keys: Sequence[MemberKey],
+    found: Diversity,
+    stored: StoredBlend | None,
+    judge: Judge | None,
 ) -> Table:
     families = {key.set_name: key.config.family for key in keys}
     weights = (stored.about.get("weights") or {}) if stored is not None else {}
-    header = ["set", "family", "OOF accuracy", "OOF log-loss", *(["weight"] if weights else [])]
+    header = ["set", "family", "OOF accuracy", "OOF log-loss"]
+    header += [] if judge is None else [f"OOF {judge.metric}"]
+    header += ["weight"] if weights else []
     rows = []
-    for one in found.contributions:
+    for one, oof in zip(found.contributions, pool.oof, strict=True):
         score = one.score
         row = [
             one.name,
@@ -247,6 +265,8 @@ def _oof_table(
             accuracy_text(score.accuracy, score.accuracy_se, score.rows, 5),
             f"{score.log_loss:.5f} ± {score.log_loss_se:.5f}",
         ]
+        if judge is not None:
+            row.append(str(judge(oof).figure))
         if weights:
             weight = weights.get(one.name)
             row.append(f"{weight:.3f}" if isinstance(weight, int | float) else "")
@@ -289,7 +309,12 @@ def _side_by_side(subject: Subject, found: Diversity) -> list[Part]:
 
 
 def _methods(
-    subject: Subject, pool: Pool, labels: np.ndarray, folds: Folds, stored: StoredBlend | None
+    subject: Subject,
+    pool: Pool,
+    labels: np.ndarray,
+    folds: Folds,
+    stored: StoredBlend | None,
+    judge: Judge | None,
 ) -> list[Part]:
     is_quick = pool.oof.size <= _QUICK
     wanted = [name for name, method in METHODS.items() if is_quick or not method.is_fitted]
@@ -297,7 +322,8 @@ def _methods(
     chosen = "" if stored is None else stored.about["method"]
     temperature = stored is not None and stored.about.get("temperature") is not None
     differences = against_mean(evaluations, labels, temperature=temperature)
-    header, *rows = method_rows(evaluations, differences, chosen, temperature=temperature)
+    scored = by_metric(judge, evaluations, temperature=temperature)
+    header, *rows = method_rows(evaluations, differences, chosen, scored, temperature=temperature)
     parts: list[Part] = [Table("Methods compared", header, rows)]
     if not is_quick:
         parts.append(
@@ -305,7 +331,7 @@ def _methods(
         )
     parts.append(
         Text(
-            "* this blend. Accuracy and log-loss are honest: what is fitted was fitted without the "
+            "* this blend. All figures are honest: what is fitted was fitted without the "
             "row's fold. With T: calibrated by the temperature T. Intervals: 95 %."
         )
     )

@@ -87,10 +87,12 @@ class Members(Shown):
     Args:
         listed: Those of the plan, in order, and those that are only on disk if they were asked for.
         planned: How many are in the plan.
+        metric: What they are judged by beside accuracy and log-loss; None for nothing.
     """
 
     listed: tuple[Listed, ...]
     planned: int
+    metric: str | None = None
 
     @property
     def trained(self) -> tuple[Listed, ...]:
@@ -114,7 +116,7 @@ class Members(Shown):
         """The members as a table, a row each."""
         import pandas as pd
 
-        return pd.DataFrame([one.to_json() for one in self.listed])
+        return pd.DataFrame([_flat(one.to_json(), self.metric) for one in self.listed])
 
     def facts(self) -> Mapping[str, str]:
         """Return how many are trained, and the networks' size."""
@@ -144,9 +146,9 @@ class Members(Shown):
 
     def table(self) -> Rows:
         """Return the members."""
-        from ensembles.listing import HEADER
+        from ensembles.listing import header
 
-        return [HEADER, *(one.row() for one in self.listed)]
+        return [header(self.metric), *(one.row(self.metric) for one in self.listed)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -446,6 +448,14 @@ class Distilled(Shown):
             size, pace = _kilobytes(about["onnx_bytes"]), _pace(about["onnx_images_per_second"])
             rows.insert(2, ("student, ONNX", "", "", "", size, pace))
         return rows
+
+
+def _flat(values: dict[str, Any], metric: str | None) -> dict[str, Any]:
+    """Return a row of a table, with a column each for a metric's figure and its error."""
+    found = values.pop("metric") or {"value": None, "se": None}
+    if metric is None:
+        return values
+    return values | {metric: found["value"], f"{metric}_se": found["se"]}
 
 
 def _kilobytes(size: float | None) -> str:

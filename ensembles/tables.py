@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 
 from ensembles.blending import Blend
+from ensembles.by_metric import Judge, Scored
 from ensembles.diversity import Diversity, diversity, to_others
 from ensembles.evaluation import Evaluation, PairedDifference, compare, row_results
 from ensembles.pool import Pool
 from kaggle_digits.ground.errors import shorten
-from kaggle_digits.ground.figures import accuracy_text, corrections_text
+from kaggle_digits.ground.figures import Figure, accuracy_text, corrections_text
 from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.progress import counted
 
-_METHOD_HEADER = [
-    "method", "OOF accuracy", "OOF log-loss", "with T", "T", "fitted", "fitted log-loss",
-    "images against mean", "log-loss against mean", "s",
-]  # fmt: skip
+_METHOD_HEADER = (
+    ("method", "OOF accuracy", "OOF log-loss"),
+    ("with T", "T", "fitted", "fitted log-loss"),
+    ("log-loss against mean", "s"),
+)
+"""With room between for the competition's metric, whose difference takes the place of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,11 @@ class Compared:
 
 
 def compared(
-    evaluations: Sequence[Evaluation], blend: Blend, pool: Pool, labels: np.ndarray
+    evaluations: Sequence[Evaluation],
+    blend: Blend,
+    pool: Pool,
+    labels: np.ndarray,
+    judge: Judge | None = None,
 ) -> Compared:
     """Compare methods with plain averaging, and each of the pool's entries with the others.
 
@@ -48,15 +55,18 @@ def compared(
         blend: What was chosen.
         pool: What was joined.
         labels: int64 [rows], of the pool's rows.
+        judge: By what the competition is scored by; None where accuracy and log-loss say it.
     """
     temperature = blend.temperature is not None
     differences = against_mean(evaluations, labels, temperature=temperature)
+    scored = by_metric(judge, evaluations, temperature=temperature)
+    own = [] if judge is None else [judge(one).figure for one in pool.oof]
     found = diversity(pool.names, pool.oof, labels)
     found = replace(found, missed_by_all=pool.rows[found.missed_by_all])
     return Compared(
-        method_rows(evaluations, differences, blend.method, temperature=temperature),
-        member_lines(found),
-        comparison_values(evaluations, differences, found),
+        method_rows(evaluations, differences, blend.method, scored, temperature=temperature),
+        member_lines(found, own),
+        comparison_values(evaluations, differences, found, scored, own),
     )
 
 
@@ -124,36 +134,63 @@ def against_mean(
     return [None, *(compare(one, results[0]) for one in results[1:])]
 
 
+def by_metric(
+    judge: Judge | None, evaluations: Sequence[Evaluation], *, temperature: bool
+) -> list[Scored]:
+    """Return methods judged by what the competition is scored by; nothing without a judge.
+
+    Args:
+        judge: By what, on which rows.
+        evaluations: Of the methods.
+        temperature: Judge the calibrated forms.
+    """
+    if judge is None:
+        return []
+    return [judge(entry.judged(temperature=temperature).oof) for entry in evaluations]
+
+
 def method_rows(
     evaluations: Sequence[Evaluation],
     differences: Sequence[PairedDifference | None],
     chosen: str,
+    scored: Sequence[Scored] = (),
     *,
     temperature: bool,
 ) -> list[list[str]]:
     """Return the table of methods, its header first; the chosen one is marked.
 
+    Differences are in images and in log-loss; where the competition is scored by neither, in its
+    metric and in log-loss.
+
     Args:
         evaluations: `mean` first.
         differences: Of each to `mean`.
         chosen: The blend's method.
+        scored: Each by what the competition is scored by; nothing to leave it out.
         temperature: Whether the blend is calibrated.
     """
-    rows = [_METHOD_HEADER]
-    for entry, difference in zip(evaluations, differences, strict=True):
+    first, middle, last = _METHOD_HEADER
+    name = scored[0].figure.name if scored else ""
+    own = [f"OOF {name}"] if scored else []
+    rows = [[*first, *own, *middle, f"{name or 'images'} against mean", *last]]
+    for place, (entry, difference) in enumerate(zip(evaluations, differences, strict=True)):
         judged = entry.judged(temperature=temperature)
         name = entry.method.name
+        apart = images(difference)
+        if scored:
+            apart = str(scored[place].against(scored[0])) if place else "-"
         fitted = entry.method.is_fitted or temperature
         rows.append(
             [
                 f"{name} *" if name == chosen else name,
                 f"{judged.honest.accuracy:.5f}",
                 f"{judged.honest.log_loss:.5f}",
+                *([f"{scored[place].figure.value:.5f}"] if scored else []),
                 f"{entry.calibrated.honest.log_loss:.5f}",
                 f"{entry.temperature:.3f}",
                 f"{judged.fitted.accuracy:.5f}" if fitted else "-",
                 f"{judged.fitted.log_loss:.5f}" if fitted else "-",
-                images(difference),
+                apart,
                 log_loss(difference),
                 f"{entry.seconds:.1f}",
             ]
@@ -161,8 +198,13 @@ def method_rows(
     return rows
 
 
-def member_lines(found: Diversity) -> list[str]:
-    """Return the table of the pool's entries, and what all of them miss, as lines."""
+def member_lines(found: Diversity, own: Sequence[Figure] = ()) -> list[str]:
+    """Return the table of the pool's entries, and what all of them miss, as lines.
+
+    Args:
+        found: The entries side by side.
+        own: Each by what the competition is scored by; nothing to leave it out.
+    """
     agreement, overlap = to_others(found.agreement), to_others(found.overlap)
     width = max(
         len("member set"), *(len(contribution.name) for contribution in found.contributions)
@@ -171,7 +213,9 @@ def member_lines(found: Diversity) -> list[str]:
         "* this blend; OOF: honest, weights fitted without the row's fold; fitted: on the rows "
         "that chose the weights, which flatters; with T: calibrated by the temperature T",
         "",
-        f"{'member set':<{width}}  accuracy  log-loss  {'images it brings':>18}  "
+        f"{'member set':<{width}}  accuracy  log-loss  "
+        + (f"{own[0].name:>8}  " if own else "")
+        + f"{'images it brings':>18}  "
         f"{'log-loss it brings':>27}  agrees  overlap",
     ]
     for place, contribution in enumerate(found.contributions):
@@ -179,7 +223,9 @@ def member_lines(found: Diversity) -> list[str]:
         shared = "" if overlap is None else f"{overlap[place]:7.3f}"
         lines.append(
             f"{contribution.name:<{width}}  {contribution.score.accuracy:8.5f}  "
-            f"{contribution.score.log_loss:8.5f}  {images(contribution.effect):>18}  "
+            f"{contribution.score.log_loss:8.5f}  "
+            + (f"{own[place].value:8.5f}  " if own else "")
+            + f"{images(contribution.effect):>18}  "
             f"{log_loss(contribution.effect):>27}  {alike}  {shared}  {contribution.verdict}"
         )
     rows = found.missed_by_all
@@ -197,8 +243,11 @@ def comparison_values(
     evaluations: Sequence[Evaluation],
     differences: Sequence[PairedDifference | None],
     found: Diversity,
+    scored: Sequence[Scored] = (),
+    own: Sequence[Figure] = (),
 ) -> dict[str, Any]:
     """Return all of the comparison as JSON can hold it."""
+    mean = scored[0] if scored else None
     return {
         "methods": [
             {
@@ -213,7 +262,8 @@ def comparison_values(
                 "against_mean": None if difference is None else asdict(difference),
                 "seconds": round(entry.seconds, 2),
             }
-            for entry, difference in zip(evaluations, differences, strict=True)
+            | ({} if mean is None else _metric_values(scored[place], mean))
+            for place, (entry, difference) in enumerate(zip(evaluations, differences, strict=True))
         ],
         "member_sets": [
             {
@@ -222,12 +272,18 @@ def comparison_values(
                 "effect": None if contribution.effect is None else asdict(contribution.effect),
                 "verdict": contribution.verdict,
             }
-            for contribution in found.contributions
+            | ({"metric": own[place].to_json()} if own else {})
+            for place, contribution in enumerate(found.contributions)
         ],
         "agreement": found.agreement.round(5).tolist(),
         "error_overlap": found.overlap.round(5).tolist(),
         "missed_by_all": found.missed_by_all.tolist(),
     }
+
+
+def _metric_values(one: Scored, mean: Scored) -> dict[str, Any]:
+    against = None if one is mean else asdict(one.against(mean))
+    return {"metric": one.figure.to_json(), "metric_against_mean": against}
 
 
 def images(difference: PairedDifference | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.core.place import Place
+from kaggle_digits.ground import names
 from kaggle_digits.ground.competition import short_name
 from kaggle_digits.ground.config import Preset
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
@@ -95,7 +96,8 @@ def build(
     budget: float | None = None,
     fixes: Fixes | None = None,
     reading: Sequence[str] = (),
-    predict_only: Path | None = None,
+    predict_only: bool = False,
+    weights: Path | None = None,
     metric: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
@@ -114,8 +116,8 @@ def build(
         budget: Seconds after which the run ends in good order; None for no limit.
         fixes: Corrections of the training labels; None for none.
         reading: Options by which the data are read, such as `--image-size` and its value.
-        predict_only: The folder of networks that `gather` has filled: the script trains nothing and
-            predicts with these; None for one that trains.
+        predict_only: Train nothing: predict with networks that `gather` has gathered.
+        weights: The folder of these networks; None for the usual one.
         metric: What the competition is scored by; None where nobody said.
 
     Raises:
@@ -124,19 +126,21 @@ def build(
         ArtefactError: `best` is no ranking, there are no networks, or the folder cannot be written.
     """
     competition = short_name(competition)
-    weights, networks = "", None
-    if predict_only is not None:
-        for option, given in (("--best", best), ("--continue", goes_on)):
-            if given:
-                raise ConfigurationError(
-                    f"{option} was given with --predict-only, which trains nothing.",
-                    mend="Leave one of them out.",
-                )
+    data_set, networks = "", None
+    if not predict_only:
+        names.require_beside("--predict-only", {"--weights": weights is not None})
+    else:
+        of_training = {
+            "--best": best is not None,
+            "--continue": bool(goes_on),
+            "--time-budget": budget is not None,
+        }
+        names.require_apart("--predict-only", "trains nothing", of_training)
         from kernel.weights import read_gathered
 
-        weights, networks = read_gathered(predict_only)
-        if owner is None and not weights.startswith(f"{metadata.UNKNOWN_OWNER}/"):
-            owner = weights.partition("/")[0]
+        data_set, networks = read_gathered(weights or GATHERED)
+        if owner is None and not data_set.startswith(f"{metadata.UNKNOWN_OWNER}/"):
+            owner = data_set.partition("/")[0]
         size = f"{networks.competition.height}x{networks.competition.width}"
         if networks.competition.fitted and "--image-size" not in reading:
             reading = [*reading, "--image-size", size]
@@ -147,7 +151,7 @@ def build(
         gpu=gpu,
         competition=competition,
         goes_on=goes_on,
-        weights=weights,
+        weights=data_set,
     )
     ranked = read_ranking(best, None) if best is not None else []
     plan = Plan(
@@ -161,7 +165,7 @@ def build(
         budget=budget,
         labels="" if fixes is None else fixes.to_csv().decode(),
         reading=shlex.join(reading),
-        weights=weights,
+        weights=data_set,
         weights_digest="" if networks is None else networks.digest,
         metric=metric or "",
     )
@@ -206,26 +210,29 @@ def _require_own(folder: Path, script: Path) -> None:
 
 def verify(
     folder: Path,
-    data: Path,
+    data: Path | None,
+    workspace: Workspace,
     progress: Progress,
     *,
     full: bool = False,
-    corrected: bool = True,
     weights: Path | None = None,
 ) -> Verified:
     """Run a built script as Kaggle would, and compare its submission with the package's.
 
     Args:
         folder: What `build` has written.
-        data: The competition's files, as --data takes them.
+        data: The competition's files, as --data takes them; None for the embedded digits, or for
+            the workspace's own where those cannot stand for them.
+        workspace: Whose data these are.
         progress: Told of the steps.
         full: All that the script will do, not a short form of it.
-        corrected: Whether the labels that the script corrects are those of `data`.
         weights: The folder of networks that `gather` has filled, for a script that only predicts;
             None for the usual one.
 
     Raises:
         ArtefactError: There is no script, or it is not whole.
+        ConfigurationError: Networks were given for a script that trains its own, or the data that
+            it needs are not known.
         VerificationError: It was not built from this source, or does not do what the package does.
     """
     from kernel import verification
@@ -234,9 +241,16 @@ def verify(
     script = read_script(built.script, str(built.path))
     verification.require_own_build(built, script)
     plan = script.plan if full else verification.lessen(script.plan)
-    if not corrected:
+    files, own = verification.files_for(plan, data, workspace)
+    progress.say(f"verify: on {own or 'the embedded digits'}")
+    if own is None:
         plan = dataclasses.replace(plan, labels="")
     networks = None
+    if not plan.weights and weights is not None:
+        raise ConfigurationError(
+            f"--weights was given as {weights}; {built.path} trains its networks itself.",
+            mend="Leave it out, or build with --predict-only.",
+        )
     if plan.weights:
         from kernel.weights import read_gathered
 
@@ -248,7 +262,7 @@ def verify(
                 f"those in {networks} ({found}).",
                 mend="Call `kaggle-digits kernel build --predict-only` again.",
             )
-    return verification.verify(built, plan, data, progress, networks)
+    return verification.verify(built, plan, files, progress, networks)
 
 
 def weights(

@@ -36,9 +36,7 @@ _dir = click.option(
 _weights = click.option(
     "--weights",
     type=_PATH,
-    default=api.GATHERED,
-    show_default=True,
-    help="Folder of the networks for --predict-only.",
+    help=f"Folder of the networks for --predict-only.  [default: {api.GATHERED}]",
 )
 _name = click.option(
     "--kernel", "name", help="OWNER/SLUG, in place of the one in kernel-metadata.json."
@@ -91,7 +89,7 @@ def build(
     goes_on: str | None = None,
     time_budget: str | None = None,
     predict_only: bool = False,
-    weights: Path = api.GATHERED,
+    weights: Path | None = None,
     folder: Path = _FOLDER,
 ) -> Outcome:
     """Pack the tool into one script for Kaggle, ready for `kernel push`.
@@ -116,7 +114,8 @@ def build(
         reading=session.reading(),
         metric=kept_metric(session.workspace),
         fixes=session.fixes(),
-        predict_only=weights if predict_only else None,
+        predict_only=predict_only,
+        weights=weights,
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(
@@ -133,7 +132,7 @@ def build(
             "script": f"{made.script} ({made.size:,} bytes)",
             "metadata": str(made.metadata),
         },
-        next_command=_next("verify", folder) + _beside(weights),
+        next_command=_next(session, "verify", folder) + _beside(weights),
     )
 
 
@@ -145,21 +144,22 @@ def verify(
     session: Session,
     *,
     full: bool = False,
-    weights: Path = api.GATHERED,
+    weights: Path | None = None,
     folder: Path = _FOLDER,
 ) -> Outcome:
     """Run the built script on a mock of Kaggle's machine, and compare its submission's bytes.
 
-    An isolated interpreter, an empty folder, read-only inputs, no internet; the embedded digits
-    unless --data is given. The package then does the same with the same seed. Preset and seed are
-    those of the build.
+    An isolated interpreter, an empty folder, read-only inputs, no internet. The package then does
+    the same with the same seed. Preset, seed, labels and how the data are read are those of the
+    build. Without --data it is the embedded digits; where these cannot stand for the data, as for
+    image files, groups, or a script that only predicts, those that the workspace was made from.
     """
     found = api.verify(
         folder,
-        _data_folder(session),
+        session.data,
+        session.workspace,
         session.console,
         full=full,
-        corrected=session.data is not None,
         weights=weights,
     )
     return Outcome(
@@ -177,7 +177,7 @@ def verify(
             "time": duration(session.seconds),
         },
         drawing=_few([f"  {size:>10,}  {name}" for name, size in found.outputs.items()]),
-        next_command=_next("push", folder),
+        next_command=_next(session, "push", folder),
     )
 
 
@@ -239,7 +239,7 @@ def weights(
         | ({"page": made.url} if made.url else {}),
         drawing=_few([f"  {size:>10,}  {name}" for name, size in sizes.items()]),
         written={"networks": f"{folder} ({sum(sizes.values()):,} bytes)"},
-        next_command=_next("build --predict-only", _FOLDER) + _beside(folder),
+        next_command=_next(session, "build --predict-only", _FOLDER) + _beside(folder),
     )
 
 
@@ -259,9 +259,9 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
             "page": made.url,
             "run": made.state,
         },
-        next_command=f"kaggle-digits submit --kernel {made.kernel}"
+        next_command=session.hint(f"submit --kernel {made.kernel}")
         if waiting and made.predicts
-        else _next("fetch" if waiting else "status", folder),
+        else _next(session, "fetch" if waiting else "status", folder),
     )
 
 
@@ -275,7 +275,7 @@ def status(session: Session, *, name: str | None = None, folder: Path = _FOLDER)
     return Outcome(
         values={"kernel": which, "state": found.state},
         facts={"kernel": which, "run": found.state},
-        next_command=_next("fetch" if found.is_over else "status", folder, name),
+        next_command=_next(session, "fetch" if found.is_over else "status", folder, name),
     )
 
 
@@ -366,33 +366,21 @@ def _ranked(given: object) -> list[Ranked]:
     return [to_ranked(entry) for entry in given]
 
 
-def _data_folder(session: Session) -> Path:
-    from kaggle_digits.core import drawn_shapes
-
-    if session.data is not None:
-        if drawn_shapes.are_meant(session.data):
-            return drawn_shapes.embedded(session.workspace.cache / drawn_shapes.NAME)[0]
-        return session.data
-    from kaggle_digits.core.demo import embedded
-
-    return embedded(session.workspace.cache / "embedded")[0]
-
-
 def _few(lines: Sequence[str]) -> list[str]:
     """Return the first lines of many, and how many are left out."""
     left = len(lines) - _SHOWN
     return [*lines[:_SHOWN], *([f"… and {left} more"] if left > 0 else [])]
 
 
-def _beside(weights: Path) -> str:
-    return "" if weights == api.GATHERED else f" --weights {shlex.quote(str(weights))}"
+def _beside(weights: Path | None) -> str:
+    return "" if weights in (None, api.GATHERED) else f" --weights {shlex.quote(str(weights))}"
 
 
-def _next(words: str, folder: Path, name: str | None = None) -> str:
-    line = f"kaggle-digits kernel {words}"
+def _next(session: Session, words: str, folder: Path, name: str | None = None) -> str:
+    line = f"kernel {words}"
     if name is not None:
-        return f"{line} --kernel {name}"
-    return line if folder == _FOLDER else f"{line} --dir {shlex.quote(str(folder))}"
+        return session.hint(f"{line} --kernel {name}")
+    return session.hint(line if folder == _FOLDER else f"{line} --dir {shlex.quote(str(folder))}")
 
 
 for _made in (weights, build, verify, push, status, fetch, examine, adopt):

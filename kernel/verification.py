@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kaggle_digits
-from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.errors import ConfigurationError, KaggleDigitsError
 from kaggle_digits.ground.progress import Progress
+from kaggle_digits.ground.workspace import Workspace
 from kernel.bundle import Script, code_digest, read_sources
 from kernel.metadata import Kernel
 from kernel.plan import LABELS, RANKING, SUBMISSION, WEIGHTS, Plan
@@ -94,6 +95,47 @@ def require_own_build(kernel: Kernel, script: Script) -> None:
         )
     if script.given != script.plan.for_script():
         raise VerificationError(f"{kernel.path} has other command lines than its plan.", mend=mend)
+
+
+def files_for(plan: Plan, data: Path | None, workspace: Workspace) -> tuple[Path, str | None]:
+    """Return the files that a plan is verified on, and their name where they are its own.
+
+    The embedded digits are small and always there. They cannot stand for image files, for data with
+    groups or folds or a size of their own, or for those that networks were trained on.
+
+    Args:
+        plan: What is verified.
+        data: What the user gives; None for nothing.
+        workspace: Made from the data that stand in, where something is needed.
+
+    Raises:
+        ConfigurationError: They are needed, and not known.
+        DataError: They are not there any more.
+    """
+    from kaggle_digits.core import demo, drawn_shapes
+    from kaggle_digits.core.data.image_source import find_images
+    from kaggle_digits.core.data.provenance import DRAWN, read_provenance
+
+    own = data
+    if data is None:
+        known = read_provenance(workspace)
+        if known is not None and known.path == DRAWN:
+            own = Path(drawn_shapes.NAME)
+        elif known is not None and known.path is not None:
+            path = Path(known.path)
+            if plan.reading or plan.weights or (path.exists() and find_images(path)):
+                own = known.where()
+        elif known is None and plan.reading:
+            raise ConfigurationError(
+                f"The script reads its data with {plan.reading}; for the embedded digits, that "
+                "says nothing.",
+                mend="Give --data the competition's files.",
+            )
+    if own is None:
+        return demo.embedded(workspace.cache / "embedded")[0], None
+    if drawn_shapes.are_meant(own):
+        return drawn_shapes.embedded(workspace.cache / drawn_shapes.NAME)[0], DRAWN
+    return own, str(own)
 
 
 def verify(

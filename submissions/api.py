@@ -155,17 +155,10 @@ def open_service(
         ConfigurationError: What was given does not go together, or the truth is not known.
         DataError: The truth is broken.
     """
-    if kernel is not None and local:
-        raise ConfigurationError(
-            "--kernel was given with --local; the local scoreboard takes files alone.",
-            mend="Leave one of them out.",
-        )
-    if not local:
-        if truth is not None:
-            raise ConfigurationError(
-                "--truth was given without --local; Kaggle has a truth of its own.",
-                mend="Add --local, or leave --truth out.",
-            )
+    if local:
+        names.require_apart("--local", "takes files alone", {"--kernel": kernel is not None})
+    else:
+        names.require_beside("--local", {"--truth": truth is not None})
         if scoring and place.data().truth is not None:
             raise ConfigurationError(
                 "The embedded digits are no competition at Kaggle.",
@@ -440,10 +433,7 @@ def require_version(kernel: str | None, version: int | None) -> None:
     if version is None:
         return
     if kernel is None:
-        raise ConfigurationError(
-            f"--kernel-version was given as {version} without --kernel.",
-            mend="Add --kernel OWNER/SLUG, or leave it out.",
-        )
+        names.require_beside("--kernel", {"--kernel-version": True}, "--kernel OWNER/SLUG")
     names.require_count("kernel_version", version, 1)
 
 

@@ -8,12 +8,8 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.ground.errors import (
-    ArtefactError,
-    ConfigurationError,
-    ServiceError,
-    shorten,
-)
+from kaggle_digits.ground import names
+from kaggle_digits.ground.errors import ArtefactError, ServiceError, shorten
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.shell.command import Session, command, fresh_option
 from kaggle_digits.shell.console import Outcome
@@ -26,6 +22,7 @@ from submissions.sending import (
 )
 
 _FILE = click.Path(path_type=Path)
+_INTERVAL = 60.0
 
 Decorator = Callable[[Callable[..., Outcome]], Callable[..., Outcome]]
 _competition: Decorator = click.option(
@@ -35,7 +32,9 @@ _competition: Decorator = click.option(
     help="The competition's short name, or its address.",
 )
 _local: Decorator = click.option(
-    "--local", is_flag=True, help="The local scoreboard in Kaggle's place."
+    "--local",
+    is_flag=True,
+    help="The local scoreboard in Kaggle's place; it is this data's own, whatever --competition.",
 )
 _share: Decorator = click.option(
     "--public-share",
@@ -113,7 +112,7 @@ def download(session: Session, *, competition: str = "digit-recognizer") -> Outc
 @click.option("--message", default="", help="Words of your own in the submission's message.")
 @click.option("--wait", is_flag=True, help="Wait for the score.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Only tell what it can bring.")
-@click.option("--dry-run", is_flag=True, help="All but the sending.")
+@click.option("--dry-run", is_flag=True, help="All but the sending, and the wait for a score.")
 @click.option("--force", is_flag=True, help="Send even what was, or may have been, sent before.")
 @click.option(
     "--kernel", metavar="OWNER/SLUG", help="Submit this kernel, as code competitions want it."
@@ -152,6 +151,10 @@ def submit(
     FILE then is what an earlier version wrote.
     """
     api.require_version(kernel, kernel_version)
+    if only_forecast:
+        of_sending = {"--dry-run": dry_run, "--wait": wait, "--force": force}
+        of_sending |= {"--message": bool(message)}
+        names.require_apart("--forecast", "sends nothing", of_sending)
     place = session.place
     service = api.open_service(
         place, local=local, truth=truth, competition=competition, share=public_share, kernel=kernel
@@ -222,9 +225,7 @@ def submissions(
 @click.option(
     "--interval",
     type=click.FloatRange(0, 86400, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds between two questions of --watch.",
+    help=f"Seconds between two questions of --watch.  [default: {_INTERVAL:g}]",
 )
 @click.option("--times", type=click.IntRange(1), help="End --watch after as many questions.")
 @click.option("--offline", is_flag=True, help="Show what was last seen, without asking Kaggle.")
@@ -235,7 +236,7 @@ def leaderboard(
     session: Session,
     *,
     watch: bool = False,
-    interval: float = 60.0,
+    interval: float | None = None,
     times: int | None = None,
     offline: bool = False,
     local: bool = False,
@@ -247,11 +248,11 @@ def leaderboard(
     CV against public score with the gap, whether chance explains it, rank, share of the board,
     and how well CV orders what Kaggle scores. A plot goes into the workspace.
     """
-    if offline and watch:
-        raise ConfigurationError(
-            "--watch was given with --offline; watching is asking again and again.",
-            mend="Leave one of them out.",
-        )
+    if offline:
+        names.require_apart("--offline", "asks nobody", {"--watch": watch})
+    if not watch:
+        given = {"--interval": interval is not None, "--times": times is not None}
+        names.require_beside("--watch", given)
     place = session.place
     service = api.open_service(
         place, local=local, competition=competition, share=public_share, scoring=False
@@ -260,7 +261,7 @@ def leaderboard(
     asked = 1
     try:
         while watch and (times is None or asked < times):
-            service.patience.pause(interval)
+            service.patience.pause(_INTERVAL if interval is None else interval)
             before = {one.record.id: one.record for one in summary.standings}
             asked += 1
             try:

@@ -132,3 +132,21 @@ def make(tmp_path: Path) -> Callable[..., MadeCompetition]:
 def made(make: Callable[..., MadeCompetition]) -> MadeCompetition:
     """A competition of 30 + 12 images of 4×4 pixels in 3 classes, without a sample submission."""
     return make()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A competition of sixteen colour images as files, with a site and a fold of each."""
+    import cv2
+
+    folder = tmp_path / "pictures"
+    rows = ["id,label,site,part"]
+    for number in range(16):
+        part = "train" if number < 12 else "test"
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        image = np.full((6, 6, 3), number * 12, np.uint8)
+        assert cv2.imwrite(str(folder / part / f"{number}.png"), image)
+        if part == "train":
+            rows.append(f"{number},{number % 2},s{number // 2},f{number // 2 % 3}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    return folder

@@ -76,8 +76,9 @@ def tune(
         diverse: Order the best by what each adds to the average of those before it, not by rank
             alone; None for as in the preset.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
-        metric: What the competition is scored by, one of `names.METRICS`; trials are ranked by it,
-            where it is accuracy by log-loss. None for what the workspace keeps, at first log-loss.
+        metric: What the competition is scored by, one of `names.METRICS`: those of `names.RANKING`
+            rank trials and choose how to blend, for the others log-loss does. None for what the
+            workspace keeps, at first accuracy and log-loss.
         class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for all
             the same, or what a space file says.
         workers: Trials at a time on this machine; None for one.

@@ -8,11 +8,12 @@ import click
 
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.events import ignore
 from kaggle_digits.shell.command import (
     Session,
     command,
     fresh_option,
+    metric_option,
     resource_options,
     track_option,
 )
@@ -74,12 +75,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
 )
-@click.option(
-    "--metric",
-    type=click.Choice(names.METRICS),
-    help="What the competition is scored by: auc, macro-f1 and qwk rank the trials themselves, for "
-    "accuracy log-loss does. Default: as the workspace keeps it; at first log-loss.",
-)
+@metric_option
 @click.option(
     "--class-weights",
     type=click.Choice(names.CLASS_WEIGHTS),
@@ -131,19 +127,22 @@ def tune(
     configurations. The search ends when its trials are done, its time is over, or 3 trials in a row
     fail. Called again, it goes on from the last epoch; a finished search runs nothing.
     """
-    if session.fresh and show:
-        raise ConfigurationError(
-            "--fresh was given with --show, which begins no study.",
-            mend="Leave out --fresh.",
-        )
-    searches = (
-        space_file, trials, max_epochs, time_budget, folds, race, workers, threads, cluster,
-        metric, class_weights, strategy != "hyperband", not portfolio, diverse is not None,
-        session.fresh,
-    )  # fmt: skip
-    if (export is not None or plot is not None) and not any(
-        one not in (None, False) for one in searches
-    ):
+    values = {
+        "--space": space_file, "--trials": trials, "--max-epochs": max_epochs,
+        "--time-budget": time_budget, "--folds": folds, "--race": race,
+        "--by-rank" if diverse is False else "--diverse": diverse, "--rare": rare,
+        "--metric": metric, "--class-weights": class_weights, "--workers": workers,
+        "--threads": threads, "--cluster": cluster,
+    }  # fmt: skip
+    searches = {name: value is not None for name, value in values.items()} | {
+        "--strategy": strategy != "hyperband",
+        "--no-portfolio": not portfolio,
+        "--track": session.track is not ignore,
+        "--fresh": session.fresh,
+    }
+    if show:
+        names.require_apart("--show", "begins no study", searches)
+    if (export is not None or plot is not None) and not any(searches.values()):
         # Only to be seen, whatever made it: `run` searches by other settings than these defaults.
         show = show or (session.workspace.tuning / "study.json").exists()
     if show:

@@ -90,11 +90,26 @@ def figure(
         return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
     if name == "log-loss":
         return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)
+    found = on_samples(name, probabilities, labels, answers, groups)
+    return Figure(name, value, float(np.std(found, ddof=1)), rows)
+
+
+def on_samples(
+    name: str,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    answers: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return a metric's value on each bootstrap sample, float64 [samples]; arguments as `figure`'s.
+
+    The samples are the same ones every time, so that predictions can be compared pair by pair.
+    """
     found = [
         measure(name, probabilities[some], labels[some], None if answers is None else answers[some])
-        for some in samples(rows, groups)
+        for some in samples(len(labels), groups)
     ]
-    return Figure(name, value, float(np.std(found, ddof=1)), rows)
+    return np.array(found)
 
 
 def judged(

@@ -292,12 +292,13 @@ def kernel_build(
     goes_on: str = "",
     time_budget: str | float | None = None,
     predict_only: bool = False,
-    weights: str | Path = kernel.GATHERED,
+    weights: str | Path | None = None,
 ) -> Kernel:
     """Pack the tool into one script that does the competition's plan as a Kaggle kernel.
 
     Args:
-        competition: From `load`; its preset and seed are the script's.
+        competition: From `load`; its preset and seed are the script's, its corrected labels go with
+            it, and the files are read there as they are here: size or shape, groups or folds.
         folder: Gets the script and kernel-metadata.json.
         best: A best.json whose configurations are trained without a search; None to search.
         gpu: Ask for GPUs, and refuse to run without one.
@@ -308,7 +309,7 @@ def kernel_build(
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
         time_budget: Seconds, or a text such as `8h`, after which the run ends in good order.
         predict_only: Train nothing there: predict with the networks of `kernel_weights`.
-        weights: The folder that these were gathered in.
+        weights: The folder that these were gathered in; None for the usual one.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
@@ -334,8 +335,10 @@ def kernel_build(
                 goes_on=goes_on,
                 budget=seconds(time_budget),
                 fixes=competition.dataset.fixes,
+                reading=competition.wanted.words,
                 metric=kept_metric(competition.workspace),
-                predict_only=Path(weights) if predict_only else None,
+                predict_only=predict_only,
+                weights=path_of(weights),
             )
         )
 

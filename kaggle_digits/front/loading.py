@@ -22,7 +22,7 @@ from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress, Silent
 from kaggle_digits.ground.shapes import ImageShape, parse_size
-from kaggle_digits.ground.wanted import Wanted
+from kaggle_digits.ground.wanted import PLAIN, Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.shell import streams
 from kaggle_digits.shell.console import Console
@@ -51,6 +51,7 @@ class Loaded(Shown):
         seed: Fixes all that is drawn.
         progress: Who is told of progress; None for bars in a terminal, and lines in a notebook.
         track: Who is told what each step has come to; None for nobody.
+        wanted: How the files are read, beside what they show; a kernel reads them so too.
     """
 
     dataset: Dataset
@@ -59,6 +60,7 @@ class Loaded(Shown):
     seed: int
     progress: Progress | None
     track: str | Track | None = None
+    wanted: Wanted = PLAIN
 
     @property
     def images(self) -> np.ndarray:
@@ -164,6 +166,7 @@ def load(
         (1198, 28, 28)
     """
     from kaggle_digits.core import data as reading
+    from kaggle_digits.core.data.provenance import reading_of
 
     names.require_known("preset", preset, names.PRESETS)
     names.require_count("seed", seed, 0, _MOST_SEED)
@@ -187,6 +190,7 @@ def load(
             path, shape = _written(data, test, place, telling, shape)
         wanted = Wanted(shape, _size(image_size), skip_broken, groups, fold_column)
         dataset = reading.load(path, place, telling.say, wanted, path_of(labels))
+        wanted = reading_of(place, wanted)
     return Loaded(
         dataset=dataset,
         workspace=place,
@@ -194,6 +198,7 @@ def load(
         seed=seed,
         progress=told,
         track=track,
+        wanted=wanted,
     )
 
 

@@ -62,8 +62,8 @@ def tune(
             alone; None for as in the preset.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
         metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
-            `qwk`; the last three rank the trials themselves, for accuracy log-loss does. None for
-            what the workspace keeps, at first log-loss.
+            `qwk`; the last three rank trials and choose how to blend, for the others log-loss does.
+            None for what the workspace keeps, at first accuracy and log-loss.
         class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
             for none.
         workers: Trials at a time on this machine; None for one.
@@ -221,6 +221,8 @@ def cross_validate(
 def members(competition: Loaded, *, all: bool = False) -> Members:
     """Return the members as they are: how good, how long, what is missing.
 
+    Where the workspace keeps a metric, how good they are by it too.
+
     Args:
         competition: From `load`.
         all: Also those that are not in the plan.
@@ -233,7 +235,7 @@ def members(competition: Loaded, *, all: bool = False) -> Members:
         2
     """
     with working(competition) as place:
-        return ensembles.members(place.workspace, all=all)
+        return ensembles.members(place, all=all)
 
 
 def blend(
@@ -261,7 +263,8 @@ def blend(
         extras: Probabilities made elsewhere, each as `OOF,TEST[,NAME]`: files for the training and
             the test rows.
         metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
-            `qwk`; None for what the workspace keeps, at first accuracy and log-loss.
+            `qwk`; the last three rank trials and choose how to blend, for the others log-loss does.
+            None for what the workspace keeps, at first accuracy and log-loss.
         output: A second place for the submission; None for none.
 
     Raises:
@@ -342,7 +345,7 @@ def predict(
 
     given = [images] if isinstance(images, str | Path) else images
     with working(competition) as place:
-        require_one_source(given, weights)
+        require_one_source(given, weights, model, invert)
         if weights is not None:
             return predict_test(place, Path(weights), Path(output))
         return ensembles.predict(

@@ -6,7 +6,7 @@ wing; tests hold that each table has exactly these names, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kaggle_digits.ground.errors import ConfigurationError, did_you_mean
 
@@ -86,6 +86,43 @@ def require_count(what: str, given: int | None, least: int, most: int | None = N
         raise ConfigurationError(
             f"{what} was given as {given!r}; expected a whole number, {least} {upper}."
         )
+
+
+def require_apart(option: str, why: str, others: Mapping[str, bool]) -> None:
+    """Refuse options that would have no effect beside another.
+
+    Args:
+        option: The one that was given.
+        why: What it does, after "which", so that they have none.
+        others: Each one's name, and whether it was given.
+
+    Raises:
+        ConfigurationError: The first that was given is named.
+    """
+    for other, given in others.items():
+        if given:
+            raise ConfigurationError(
+                f"{other} was given with {option}, which {why}.", mend="Leave one of them out."
+            )
+
+
+def require_beside(option: str, others: Mapping[str, bool], usage: str = "") -> None:
+    """Refuse options that have an effect beside another alone, which was not given.
+
+    Args:
+        option: The one that was not given.
+        others: Each one's name, and whether it was given.
+        usage: How the option is written with its value; empty for the option alone.
+
+    Raises:
+        ConfigurationError: The first that was given is named.
+    """
+    for other, given in others.items():
+        if given:
+            raise ConfigurationError(
+                f"{other} was given without {option}.",
+                mend=f"Add {usage or option}, or leave it out.",
+            )
 
 
 RARE = ("keep-in-train", "drop")

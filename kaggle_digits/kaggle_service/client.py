@@ -284,7 +284,7 @@ class KaggleClient:
                 if answer.status_code not in (200, 201):
                     raise requests.HTTPError("the upload failed", response=answer)
 
-        self._guarded("the upload", put)
+        self._at_address("the upload", put)
 
     def _pages(self, what: str, page: Callable[[str], Any]) -> Iterator[Any]:
         token = ""
@@ -312,6 +312,32 @@ class KaggleClient:
                 return call(client)
 
         return self._guarded(what, run)
+
+    def _ask_own(self, thing: str, made: str, what: str, call: Callable[[Any], _T]) -> _T:
+        """Ask about something of this account's.
+
+        Args:
+            thing: What it is.
+            made: How it came to Kaggle, in one word.
+            what: The call, as messages name it.
+            call: Gets the client.
+        """
+        try:
+            return self._ask(what, call)
+        except CallError as error:
+            if error.status in (403, 404):
+                error.mend = f"See that the {thing}'s owner is this account, and its name is right."
+                error.mend += f" Was it {made}?" if error.status == 404 else ""
+            raise
+
+    def _at_address(self, what: str, run: Callable[[], _T]) -> _T:
+        """Use an address that Kaggle gave, which is a permission of its own, for a time."""
+        try:
+            return self._guarded(what, run)
+        except CallError as error:
+            if error.status in (400, 403, 404):
+                error.mend = "Kaggle's address for it may have expired; call the command again."
+            raise
 
     def _checked(self, what: str, make: Callable[[Any], _T], item: Any) -> _T:
         try:

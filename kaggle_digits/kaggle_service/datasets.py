@@ -100,7 +100,7 @@ class KaggleDatasets(KaggleClient):
         start.last_modified_epoch_seconds = int(time.time())
 
         def upload() -> str:
-            begun = self._ask(
+            begun = self._ask_of_data_set(
                 f"the start of the upload of {file_name}",
                 lambda client: client.blobs.blob_api_client.start_blob_upload(start),
             )
@@ -166,12 +166,10 @@ class KaggleDatasets(KaggleClient):
         return Made(url=clean(answer.url, self._secrets))
 
     def _dataset_call(self, what: str, call: Callable[[Any], _T]) -> _T:
-        try:
-            return self._ask(what, lambda client: call(client.datasets.dataset_api_client))
-        except CallError as error:
-            if error.status in (403, 404):
-                error.mend = "See that the data set's owner is this account, and its name is right."
-            raise
+        return self._ask_of_data_set(what, lambda client: call(client.datasets.dataset_api_client))
+
+    def _ask_of_data_set(self, what: str, call: Callable[[Any], _T]) -> _T:
+        return self._ask_own("data set", "uploaded", what, call)
 
     def _dataset_types(self) -> Any:
         self._connect()

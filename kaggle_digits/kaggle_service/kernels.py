@@ -15,7 +15,6 @@ from kaggle_digits.kaggle_service.adapter import make_adapter
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
     CallError,
-    CredentialsError,
     Patience,
     clean,
     repeat_read,
@@ -212,7 +211,7 @@ class KaggleKernels(KaggleClient):
                             raise CallError(f"{name} is larger than the {most_bytes:,} bytes of it")
                     return b"".join(parts)
 
-        return repeat_read(lambda: self._guarded(f"the file {name}", get), self.patience)
+        return repeat_read(lambda: self._at_address(f"the file {name}", get), self.patience)
 
     def _saved(self, answer: Any) -> Saved:
         if answer.error:
@@ -230,14 +229,9 @@ class KaggleKernels(KaggleClient):
         return Saved(url=clean(answer.url, self._secrets), version=int(answer.version_number))
 
     def _kernel_call(self, what: str, call: Callable[[Any], _T]) -> _T:
-        try:
-            return self._ask(what, lambda client: call(client.kernels.kernels_api_client))
-        except CallError as error:
-            if isinstance(error, CredentialsError) and error.status == 403:
-                error.mend = "See that the kernel's owner is this account, and its name is right."
-            elif error.status == 404:
-                error.mend = "Check the kernel's name; was it pushed?"
-            raise
+        return self._ask_own(
+            "kernel", "pushed", what, lambda client: call(client.kernels.kernels_api_client)
+        )
 
     def _kernel_types(self) -> Any:
         self._connect()

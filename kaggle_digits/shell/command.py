@@ -43,7 +43,6 @@ from kaggle_digits.shell.tracking import open_tracker
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
     from kaggle_digits.core.data.fixes import Fixes
-    from kaggle_digits.core.data.provenance import Provenance
 
 Body = Callable[..., Outcome]
 fresh_option = click.option(
@@ -64,6 +63,14 @@ rare_option = click.option(
     help="Classes of fewer rows than folds: train on them in every fold and never judge them, or "
     "leave them out.  [default: refuse them]",
 )
+metric_option = click.option(
+    "--metric",
+    type=click.Choice(names.METRICS),
+    help="What the competition is scored by, said once and kept in the workspace: macro-f1, auc "
+    "and qwk rank trials and choose how to blend, for the others log-loss does; qwk names classes "
+    "by thresholds. Default: as the workspace keeps it; at first accuracy and log-loss.",
+)
+"""For commands that search or blend."""
 class_weights_option = click.option(
     "--class-weights",
     type=click.Choice(names.CLASS_WEIGHTS),
@@ -118,22 +125,22 @@ class Session:
 
     def reading(self) -> tuple[str, ...]:
         """Return the options by which another command reads the data as this one does."""
-        known = self._provenance()
-        return (self.wanted if known is None else self.wanted.or_else(known.wanted)).words
+        if not self.workspace.data_record.is_file():
+            return self.wanted.words  # there is nothing for which to load a reader
+        from kaggle_digits.core.data.provenance import reading_of
+
+        return reading_of(self.workspace, self.wanted).words
 
     def fixes(self) -> Fixes | None:
         """Return the corrections of labels; the data are read only where they are given anew."""
         if self.labels is not None:
             return self.dataset().fixes
-        known = self._provenance()
-        return None if known is None else known.fixes
-
-    def _provenance(self) -> Provenance | None:
         if not self.workspace.data_record.is_file():
-            return None  # there is nothing for which to load a reader
+            return None
         from kaggle_digits.core.data.provenance import read_provenance
 
-        return read_provenance(self.workspace)
+        known = read_provenance(self.workspace)
+        return None if known is None else known.fixes
 
     @property
     def place(self) -> Place:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.shell import chain
 from kaggle_digits.shell.command import (
@@ -14,6 +13,7 @@ from kaggle_digits.shell.command import (
     class_weights_option,
     command,
     fresh_option,
+    metric_option,
     rare_option,
     resource_options,
     track_option,
@@ -39,12 +39,7 @@ from kaggle_digits.shell.report.command import make_report
     type=click.IntRange(1),
     help="Passes over the training part, for each member.  [default: by preset]",
 )
-@click.option(
-    "--metric",
-    type=click.Choice(names.METRICS),
-    help="What the competition is scored by; the workspace keeps it.  [default: accuracy and "
-    "log-loss]",
-)
+@metric_option
 @class_weights_option
 @rare_option
 @resource_options("Trials and members at a time.  [default: one trial; members as in cv-train]")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from kaggle_digits.core.data import load
 from kaggle_digits.core.data.source import find
 from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell import cli
 from kernel import verification
@@ -99,6 +104,48 @@ def test_verify_takes_what_run_takes(made: Any, tmp_path: Path, zipped: bool) ->
         assert found.name(role) == given.name(role)
         with found.open(role) as theirs, given.open(role) as ours:
             assert theirs.read() == ours.read()
+
+
+def test_verify_takes_the_workspaces_data_where_the_digits_cannot_stand_for_them(
+    made: Any, pictures: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    """A script for image files in groups was tried on the digits, which have neither."""
+    plain = Plan("quick", 0, 1, "mine")
+    grouped = dataclasses.replace(plain, reading="--groups site")
+    digits = workspace.cache / "embedded" / "competition"
+    assert verification.files_for(plain, None, workspace) == (digits, None)
+    with pytest.raises(ConfigurationError, match="reads its data with --groups site") as told:
+        verification.files_for(grouped, None, workspace)
+    assert told.value.mend == "Give --data the competition's files."
+    load(made.folder, workspace)
+    assert verification.files_for(plain, None, workspace) == (digits, None)
+    own = made.folder, str(made.folder)
+    predicting = dataclasses.replace(plain, weights="me/weights")
+    for plan in (grouped, predicting):
+        assert verification.files_for(plan, None, workspace) == own
+    of_files = Workspace(tmp_path / "files")
+    load(pictures, of_files)
+    assert verification.files_for(plain, None, of_files) == (pictures, str(pictures))
+    assert verification.files_for(plain, made.folder, of_files) == own
+    shutil.rmtree(pictures)
+    assert verification.files_for(plain, None, of_files)[1] is None
+    with pytest.raises(DataError, match="no longer there"):
+        verification.files_for(grouped, None, of_files)
+    shapes = Workspace(tmp_path / "shapes")
+    load(Path("shapes"), shapes)
+    found, name = verification.files_for(plain, None, shapes)
+    assert found.name == "shapes.zip" and name == "embedded shapes"
+
+
+def test_what_comes_next_is_on_the_same_data_and_workspace(
+    pictures: Path, tmp_path: Path, monkeypatch: Any, capfd: Any
+) -> None:
+    """It said `kernel verify` alone, which tried another competition's files."""
+    monkeypatch.chdir(tmp_path)
+    words = ["kernel", "build", "--data", pictures.name, "--workspace", "w", "--groups", "site"]
+    cli.cli.main(words, standalone_mode=False)
+    wanted = "next: kaggle-digits kernel verify --data pictures --workspace w"
+    assert wanted in capfd.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(

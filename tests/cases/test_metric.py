@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import click
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -20,6 +21,7 @@ from kaggle_digits.records.metric import (
     scored,
     settle_metric,
 )
+from kaggle_digits.shell.cli import load_command
 from submissions.forecast import forecast
 from submissions.leaderboard import Board, read_board, summarise
 from submissions.ledger import _MIGRATIONS, Ledger, Record
@@ -259,3 +261,15 @@ def test_the_local_board_is_led_by_the_least_log_loss(make, workspace) -> None:
 def test_a_figure_says_what_it_lacks() -> None:
     assert Figure("auc", 0.75, 0.1, 9).loss == 0.25
     assert Figure("log-loss", 0.75, 0.1, 9).loss == 0.75
+
+
+def test_the_option_is_explained_in_one_wording() -> None:
+    """Three commands took it, each with another help and another default."""
+    told = {
+        option.help
+        for command in ("tune", "blend", "run")
+        for option in load_command(command).params
+        if isinstance(option, click.Option) and option.name == "metric"
+    }
+    (only,) = told
+    assert only is not None and "Default: as the workspace keeps it" in only

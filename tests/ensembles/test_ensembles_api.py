@@ -36,7 +36,7 @@ def test_members_and_a_blend_are_values_and_nothing_is_printed(
     done = train(place)
     assert (done.trained, done.known, done.fold_sets, done.folds) == (3, 0, 1, 3)
     assert (train(place).trained, train(place).known) == (0, 3)
-    listed = api.members(place.workspace)
+    listed = api.members(place)
     assert [one.key for one in listed.trained] == list(done.keys) and len(listed.frame) == 3
 
     blended = api.blend(place, output=tmp_path / "s.csv")

@@ -28,7 +28,7 @@ NAMED_OTHERWISE = {
     "config": {"files": "config", "file": "config"},
     "predict": {"paths": "images"},
     "tune": {"space_file": "space"},
-    "check": {"path": "file"},
+    "kernel build": {"competition": "name"},
 }
 """Names of options that stand for a parameter of another name."""
 
@@ -36,7 +36,10 @@ NAMED_OTHERWISE = {
 def option_names(command: str) -> set[str]:
     """Return the names of a command's own options."""
     shared = {option.name for option in shared_options()}
-    loaded = load_command(command)
+    group, _, own_name = command.partition(" ")
+    loaded = load_command(group)
+    if isinstance(loaded, click.Group):
+        loaded = loaded.commands[own_name]
     assert isinstance(loaded, click.Command)
     renamed = NAMED_OTHERWISE["config"] | NAMED_OTHERWISE.get(command, {})
     own = {str(option.name) for option in loaded.params} - shared
@@ -48,6 +51,7 @@ def option_names(command: str) -> set[str]:
     [
         ("tune", kd.tune), ("cv-train", kd.cross_validate), ("blend", kd.blend),
         ("distil", kd.distil), ("predict", kd.predict), ("run", kd.run),
+        ("kernel build", kd.kernel_build), ("kernel weights", kd.kernel_weights),
     ],
 )  # fmt: skip
 def test_a_function_takes_what_its_command_takes(
@@ -165,6 +169,41 @@ def test_each_step_is_the_same_in_both(made: Any, tmp_path: Path) -> None:
     page = (ROOT / "docs/workspace.md").read_text("utf-8")
     assert {"metric", "thresholds", "neighbours"} <= fields
     assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "given", "reads"),
+    [
+        ("files", ["--groups", "site", "--image-size", "8x6"],
+         {"groups": "site", "image_size": (8, 6)}, "--image-size 8x6 --groups site"),
+        ("files", ["--fold-column", "part", "--skip-broken"],
+         {"fold_column": "part", "skip_broken": True}, "--fold-column part --skip-broken"),
+        ("columns", ["--image-shape", "2x8"], {"image_shape": (2, 8)}, "--image-shape 2x8"),
+        ("columns", [], {}, ""),
+    ],
+)  # fmt: skip
+def test_a_kernel_reads_the_data_as_they_are_read_here(
+    make: Any,
+    pictures: Path,
+    tmp_path: Path,
+    images: str,
+    options: list[str],
+    given: dict[str, Any],
+    reads: str,
+) -> None:
+    """`kernel_build` told the script nothing of groups, folds, sizes or shapes."""
+    data = pictures if images == "files" else make().folder
+    dist = tmp_path / "by_command", tmp_path / "by_function", tmp_path / "going_on"
+    loaded = kd.load(data, workspace=tmp_path / "w", preset="medium", progress=False, **given)
+    built = kd.kernel_build(loaded, dist[1], owner="me").built
+    assert built.plan.reading == reads
+    # Another call on this workspace needs not be told again, in neither.
+    again = kd.load(workspace=tmp_path / "w", preset="medium", progress=False)
+    kd.kernel_build(again, dist[2], owner="me")
+    call("kernel", "build", "--workspace", tmp_path / "new", "--owner", "me", "--quiet",
+         "--preset", "medium", "--dir", dist[0], "--data", data, *options)  # fmt: skip
+    scripts = [(place / built.script.name).read_bytes() for place in dist]
+    assert scripts[0] == scripts[1] == scripts[2]
 
 
 def test_predict_is_the_same_in_both(make: Any, tmp_path: Path) -> None:

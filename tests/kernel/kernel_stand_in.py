@@ -171,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif server.failures.get(method, 0) > 0:
             server.failures[method] -= 1
             self._send(503, b'{"code": 503, "message": "busy"}')
+        elif method in server.broken:
+            status = server.broken[method]
+            self._send(status, json.dumps({"code": status, "message": "Refused"}).encode())
         elif method == "GetDatasetStatus" and server.dataset is None:
             self._send(404, b'{"code": 404, "message": "Not found"}')
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kaggle_digits.kaggle_service.datasets import KaggleDatasets
 from kaggle_digits.kaggle_service.kernels import KaggleKernels
 from kaggle_digits.kaggle_service.transport import CallError, Patience
 
@@ -157,9 +159,38 @@ def test_a_file_is_fetched_whole_and_without_credentials(server: Any) -> None:
     assert kernels.fetch("f10", output.files["f10"], 10) == b"x" * 10
     with pytest.raises(CallError, match="larger"):
         kernels.fetch("f10", output.files["f10"], 9)
-    server.broken["f3"] = 404
-    with pytest.raises(CallError, match="404"):
-        kernels.fetch("f3", output.files["f3"], 100)
+    for status in (403, 404):
+        server.broken["f3"] = status
+        with pytest.raises(CallError, match=str(status)) as told:
+            kernels.fetch("f3", output.files["f3"], 100)
+        assert "address for it may have expired" in str(told.value.mend)
     assert server.keys_sent_to_files == 0
     with pytest.raises(CallError, match="not Kaggle's"):
         kernels.fetch("f", "http://elsewhere.example/f", 100)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize(
+    ("method", "thing", "ask"),
+    [
+        ("SaveKernel", "kernel", lambda patience, about: KaggleKernels(patience).save(about, "x")),
+        ("GetKernelSessionStatus", "kernel",
+         lambda patience, _: KaggleKernels(patience).run_state("me", "digits")),
+        ("ListDatasetFiles", "data set",
+         lambda patience, _: KaggleDatasets(patience).files_of("me", "weights")),
+        ("StartBlobUpload", "data set",
+         lambda patience, _: KaggleDatasets(patience).upload_blob(b"x", "x.keras")),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_advised_in_one_wording(
+    server: Any, built: Path, method: str, thing: str, ask: Any, status: int
+) -> None:
+    """A kernel and a data set each had advice of its own, and an upload that of a competition."""
+    server.broken[method] = status
+    about = json.loads((built / "kernel-metadata.json").read_text())
+    with pytest.raises(CallError, match=f"{status}") as told:
+        ask(Patience(timeout=2, wait=0.01, tries=2), about)
+    wanted = f"See that the {thing}'s owner is this account, and its name is right."
+    made = {"kernel": " Was it pushed?", "data set": " Was it uploaded?"}[thing]
+    assert told.value.mend == wanted + (made if status == 404 else "")
+    assert server.requests == [method]

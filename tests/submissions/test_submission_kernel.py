@@ -234,7 +234,9 @@ def test_options_that_do_not_go_together(
 ) -> None:
     with pytest.raises(ConfigurationError, match="no kernel's name; expected owner/slug"):
         api.open_service(desk.place, kernel="digits")
-    with pytest.raises(ConfigurationError, match="local scoreboard takes files alone"):
+    with pytest.raises(
+        ConfigurationError, match="--kernel was given with --local, which takes files alone"
+    ):
         api.open_service(desk.place, kernel="me/digits", local=True)
     with pytest.raises(ConfigurationError, match="without --kernel"):
         api.require_version(None, 2)

@@ -113,6 +113,16 @@ def read_provenance(workspace: Workspace) -> Provenance | None:
     )
 
 
+def reading_of(workspace: Workspace, asked: Wanted) -> Wanted:
+    """Return how a workspace's data are read: what is asked for, and else what it was made with.
+
+    Raises:
+        ArtefactError: The record is broken.
+    """
+    known = read_provenance(workspace)
+    return asked if known is None else asked.or_else(known.wanted)
+
+
 def settle(workspace: Workspace, known: Provenance | None, given: Provenance) -> None:
     """Keep what a workspace is made from, and refuse other data once something was made.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kaggle_digits.ground import names
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.shell.command import Session, command
 from kaggle_digits.shell.console import Outcome
@@ -29,6 +30,9 @@ def report(
     images, labels that look wrong, data, leaderboard, provenance. A section without data says which
     command brings them; one whose files are broken says that, and the others stand.
     """
+    if text:
+        given = {"--open": open_it, "--output": output is not None}
+        names.require_apart("--text", "writes no page", given)
     made = making.report(session.place, session.hint, output=output, page=not text)
     if made.path is not None and open_it:
         click.launch(made.path.absolute().as_uri())
