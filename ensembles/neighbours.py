@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ensembles.evaluation import PairedDifference, compare, one_blas_thread, row
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.neighbours import References
 from kaggle_digits.core.predictions import logarithm, row_losses, score, softmax64
+from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -70,6 +71,21 @@ class Asked:
             "log_loss": effect and [effect.log_loss, effect.log_loss_low, effect.log_loss_high],
             "images": effect and [effect.images, effect.images_low, effect.images_high],
         }
+
+    @classmethod
+    def from_json(cls, values: Fields) -> Self:
+        """Return what `to_json` made a dictionary of.
+
+        Raises:
+            FormError: A field is missing or of another kind.
+        """
+        effect = exponents = None
+        if "images" in values:
+            images, low, high = values.numbers("images")
+            effect = PairedDifference(int(images), low, high, *values.numbers("log_loss"))
+            a, b = values.numbers("exponents")
+            exponents = (a, b)
+        return cls(values.whole("rows"), values.whole("test_rows"), exponents, effect)
 
     def verdict(self) -> str:
         """Say in a line what they brought."""

@@ -12,6 +12,7 @@ from ensembles.blending import evaluate_methods
 from ensembles.by_metric import Judge, judge_of
 from ensembles.diversity import Diversity, diversity
 from ensembles.methods import METHODS
+from ensembles.neighbours import Asked
 from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, pool_of
 from ensembles.tables import against_mean, by_metric, method_rows, on_given_labels
@@ -199,6 +200,8 @@ def _blend_facts(about: dict[str, Any]) -> Facts:
     facts |= on_given_labels(about)
     if about.get("temperature") is not None:
         facts["temperature"] = f"{about['temperature']:.3f}"
+    if about.get("neighbours"):
+        facts["nearest training images"] = Asked.from_json(Fields(about["neighbours"])).verdict()
     return Facts(facts)
 
 
@@ -329,10 +332,12 @@ def _methods(
         parts.append(
             subject.missing("Of so many members, fitted methods take longer:", "blend --compare")
         )
+    asked = {} if stored is None else stored.about.get("neighbours") or {}
     parts.append(
         Text(
             "* this blend. All figures are honest: what is fitted was fitted without the "
             "row's fold. With T: calibrated by the temperature T. Intervals: 95 %."
+            + (" All are without the nearest training images." if asked.get("helps") else "")
         )
     )
     return parts

@@ -27,6 +27,7 @@ from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import Folds, make_folds
 from kaggle_digits.core.neighbours import References, distortions
 from kaggle_digits.core.predictions import score, softmax64
+from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.progress import Silent
 
 SIDE, CLASSES, ROWS, TEST_ROWS, FOLD = 8, 3, 300, 60, 1
@@ -191,6 +192,7 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     assert np.array_equal(again.oof, made.oof) and np.array_equal(again.test, made.test)
     # Elsewhere, by what the account says of it, the same test rows come out alike.
     account = json.loads(json.dumps(found.to_json()))
+    assert neighbours.Asked.from_json(Fields(account)) == found
     assert np.array_equal(asked_again(blend.test, account, dataset, Silent()), made.test)
     unchanged = asked_again(blend.test, account | {"helps": False}, dataset, Silent())
     assert unchanged is blend.test
@@ -203,6 +205,7 @@ def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypa
     folds = make_folds(dataset, 3, 0, workspace)
     made, found = with_neighbours(blend, dataset, folds, Silent())
     assert made is blend and not found.helps and "too few" in found.verdict()
+    assert neighbours.Asked.from_json(Fields(found.to_json())) == found
 
 
 # --- no label goes astray

@@ -69,6 +69,19 @@ def report(call, filled):
     return report
 
 
+def test_what_nearest_images_brought_stands_beside_the_blend(report, filled):
+    path = next((filled.workspace.root / "ensembles").rglob("blend.json"))
+    about = json.loads(path.read_text("utf-8"))
+    about["neighbours"] = {
+        "rows": 12, "test_rows": 3, "exponents": [0.65, 4.0], "helps": True,
+        "images": [11, -3.5, 25.5], "log_loss": [-0.00124, -0.00182, -0.00067],
+    }  # fmt: skip
+    path.write_text(json.dumps(about), "utf-8")
+    told = report()[0].sections["Members and blend"]
+    assert "+11 images, log-loss -0.00124 [-0.00182, -0.00067] on 12 unsure rows" in told
+    assert "All are without the nearest training images." in told
+
+
 def test_all_sections_are_filled_and_the_page_is_in_the_workspace(report, filled):
     seen, content = report()
     assert seen.headings == HEADINGS
