@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ensembles.listing import HEADER
+from ensembles.listing import header
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.figures import accuracy_text, error_bound
 from kaggle_digits.shell.cli import COMMANDS
@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 
 MEMBERS = [
-    HEADER,
+    header(None),
     *(
         ["f11f9c7c", "residual", str(fold), "0", f"12345{fold}", "0", "12",
          f"0.99{fold}6 ± 0.0003", f"0.0{fold}30 ± 0.0012", f"12{fold}", "12.3 MB", "trained"]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 
 import engine_tasks
 import numpy as np
@@ -204,7 +205,8 @@ def test_a_worker_that_died_between_two_tasks_is_replaced(open_kind, told):
     with open_kind("processes") as engine:
         (first,) = engine.run(adding(1))
         os.kill(first.value[1], signal.SIGKILL)
-        wait_for(lambda: not is_running(first.value[1]))
+        # Whole and gone: while its last threads end, its pipe is open and takes a task.
+        wait_for(lambda: first.value[1] not in [one.pid for one in active_children()])
         (second,) = engine.run(adding(1))
     assert second.value[0] == 0 and second.value[1] != first.value[1]
     assert not any("died" in line for line in told.lines)  # nobody's work was lost
