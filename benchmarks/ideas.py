@@ -21,7 +21,7 @@ import itertools
 import multiprocessing
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,6 @@ from kaggle_digits.core.folds import Folds, make_folds
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground import names as known_names
-from kaggle_digits.ground import seeds as streams
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.files import whole_folder, write_json
 from kaggle_digits.ground.progress import Silent
@@ -254,21 +253,16 @@ def _rarely(sure: np.ndarray) -> type[batches.Batches]:
     """
 
     class Rarely(batches.Batches):
-        def after(self, done: int) -> Iterator[tuple[np.ndarray, ...]]:
-            job = self._job
-            for epoch in range(done, job.epochs):
-                start = streams.of_network(job.seed, streams.Purpose.ROWS, epoch)
-                random = np.random.default_rng(start)
-                order = random.permutation(len(sure))
-                if epoch >= job.epochs // 3:
-                    half = [order[~sure[order] | (random.random(len(sure)) < 0.5)]]
-                    again = random.permutation(len(sure))
-                    half.append(again[~sure[again] | (random.random(len(sure)) < 0.5)])
-                    order = np.concatenate(half)
-                copy = self._bank.copy(self._walk[epoch])
-                for chosen in order[: self.rows].reshape(self.steps, self.size):
-                    images = copy[job.train_rows[chosen]]
-                    yield images.reshape(self.size, *self._sides), self._targets[chosen]
+        def _order(self, epoch: int, random: np.random.Generator) -> np.ndarray:
+            order = super()._order(epoch, random)
+            if epoch < self._job.epochs // 3:
+                return order
+
+            def some(order: np.ndarray) -> np.ndarray:
+                return order[~sure[order] | (random.random(len(sure)) < 0.5)]
+
+            # Twice, since an epoch has as many steps as ever.
+            return np.concatenate([some(order), some(random.permutation(len(sure)))])
 
     return Rarely
 

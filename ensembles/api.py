@@ -299,7 +299,7 @@ def blend(
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
         joined = partial(make_blend, method, evaluations, pool, labels, metric=metric)
         made = joined(temperature=temperature)
-        groups = None if dataset.groups is None else dataset.groups[pool.rows]
+        groups = dataset.groups_of(pool.rows)
         judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
         shown = compared(evaluations, made, pool, labels, judge) if compare else None
         asked: dict[str, object] = {}

@@ -220,7 +220,7 @@ def on_given_labels(
     if dataset.fixes is None:
         return {}
     labels = dataset.given_labels[rows]
-    groups = None if dataset.groups is None else dataset.groups[rows]
+    groups = dataset.groups_of(rows)
     found = score(blend.oof, labels, groups)
     told = dataset.fixes.account() | figures("oof", found) | {"rows": found.rows}
     if blend.metric is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaggle_digits.core.metrics import honest_answers, measure, on_samples
+from kaggle_digits.core.metrics import honest_answers, on_samples
 from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.names import RANKING
 
@@ -67,10 +67,7 @@ class Judge:
     def __call__(self, oof: np.ndarray) -> Scored:
         """Judge probabilities, float [rows, classes], each row's by what never saw it."""
         answers = honest_answers(self.metric, oof, self.labels, self.folds)
-        sampled = on_samples(self.metric, oof, self.labels, answers, self.groups)
-        value = measure(self.metric, oof, self.labels, answers)
-        figure = Figure(self.metric, value, float(np.std(sampled, ddof=1)), len(self.labels))
-        return Scored(figure, sampled)
+        return Scored(*on_samples(self.metric, oof, self.labels, answers, self.groups))
 
 
 def judge_of(

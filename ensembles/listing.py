@@ -18,7 +18,7 @@ from kaggle_digits.records.plan import MemberKey
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
-Judge = Callable[[MemberKey], Figure | None]
+JudgeOfMember = Callable[[MemberKey], Figure | None]
 
 TRAINED, RESUMABLE, MISSING = "trained", "resumable", "missing"
 
@@ -146,7 +146,9 @@ def list_members(place: Place, *, everything: bool) -> Members:
     return Members(listed=tuple(listed), planned=len(planned), metric=told)
 
 
-def _judge_of(metric: str, store: MemberStore, dataset: Dataset, workspace: Workspace) -> Judge:
+def _judge_of(
+    metric: str, store: MemberStore, dataset: Dataset, workspace: Workspace
+) -> JudgeOfMember:
     """Return what tells a trained member's figure by a metric, on the rows of its fold.
 
     Args:
@@ -173,14 +175,17 @@ def _judge_of(metric: str, store: MemberStore, dataset: Dataset, workspace: Work
             return None
         rows = folds.held_out_rows(key.fold)
         found = store.held_out(key, len(rows), classes)
-        groups = None if dataset.groups is None else dataset.groups[rows]
         # A member's rows are of one fold, so that thresholds are judged on parts of it.
-        return judged(metric, found, dataset.labels[rows], dealt(len(rows)), groups)
+        return judged(
+            metric, found, dataset.labels[rows], dealt(len(rows)), dataset.groups_of(rows)
+        )
 
     return judge
 
 
-def _look(store: MemberStore, key: MemberKey, judge: Judge | None, *, planned: bool) -> Listed:
+def _look(
+    store: MemberStore, key: MemberKey, judge: JudgeOfMember | None, *, planned: bool
+) -> Listed:
     if store.has(key):
         model = store.model_path(key)
         size = model.stat().st_size if model.exists() else 0

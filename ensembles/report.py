@@ -200,9 +200,16 @@ def _blend_facts(about: dict[str, Any]) -> Facts:
     facts |= on_given_labels(about)
     if about.get("temperature") is not None:
         facts["temperature"] = f"{about['temperature']:.3f}"
-    if about.get("neighbours"):
-        facts["nearest training images"] = Asked.from_json(Fields(about["neighbours"])).verdict()
+    asked = _asked(about)
+    if asked is not None:
+        facts["nearest training images"] = asked.verdict()
     return Facts(facts)
+
+
+def _asked(about: dict[str, Any]) -> Asked | None:
+    """Return what neighbours were asked; None where they were not."""
+    found = about.get("neighbours")
+    return Asked.from_json(Fields(found)) if found else None
 
 
 def _metric(about: dict[str, Any]) -> dict[str, str]:
@@ -242,9 +249,8 @@ def _judge(subject: Subject, pool: Pool, labels: np.ndarray, folds: Folds) -> Ju
     """Return what judges by the competition's metric; None where that is said, or takes long."""
     if pool.oof.size > _QUICK:
         return None
-    groups = subject.data().groups
-    own = None if groups is None else groups[pool.rows]
-    return judge_of(kept_metric(subject.workspace), labels, folds.of_row[pool.rows], own)
+    groups = subject.data().groups_of(pool.rows)
+    return judge_of(kept_metric(subject.workspace), labels, folds.of_row[pool.rows], groups)
 
 
 def _oof_table(
@@ -332,12 +338,12 @@ def _methods(
         parts.append(
             subject.missing("Of so many members, fitted methods take longer:", "blend --compare")
         )
-    asked = {} if stored is None else stored.about.get("neighbours") or {}
+    asked = None if stored is None else _asked(stored.about)
     parts.append(
         Text(
             "* this blend. All figures are honest: what is fitted was fitted without the "
             "row's fold. With T: calibrated by the temperature T. Intervals: 95 %."
-            + (" All are without the nearest training images." if asked.get("helps") else "")
+            + (" All are without the nearest training images." if asked and asked.helps else "")
         )
     )
     return parts

@@ -102,7 +102,7 @@ class Batches:
         job = self._job
         for epoch in range(done, job.epochs):
             random = np.random.default_rng(seeds.of_network(job.seed, seeds.Purpose.ROWS, epoch))
-            order = random.permutation(len(self._targets))[: self.rows]
+            order = self._order(epoch, random)[: self.rows]
             copies = [self._bank.copy(self._walk[epoch])]
             if self._test_bank is not None and job.pseudo_labels is not None:
                 copies.append(self._test_bank.copy(self._walk[epoch]))
@@ -117,6 +117,10 @@ class Batches:
                     yield shaped, targets
                 else:
                     yield shaped, targets, targets @ self._weights
+
+    def _order(self, epoch: int, random: np.random.Generator) -> np.ndarray:
+        """Return the order of an epoch's rows, `rows` of them or more."""
+        return random.permutation(len(self._targets))
 
     def _images(self, chosen: np.ndarray, train: np.ndarray, test: Any = None) -> np.ndarray:
         pseudo = self._job.pseudo_labels

@@ -81,6 +81,8 @@ def figure(
         groups: int64 [n], what rows have in common that are right and wrong together; the samples
             are then of groups. None for rows on their own.
     """
+    if name not in ("accuracy", "log-loss"):
+        return on_samples(name, probabilities, labels, answers, groups)[0]
     value, rows = measure(name, probabilities, labels, answers), len(labels)
     if name == "accuracy" and groups is not None:
         named = probabilities.argmax(axis=1) if answers is None else answers
@@ -88,10 +90,7 @@ def figure(
         return Figure(name, value, error_of_groups(right, groups), rows)
     if name == "accuracy":
         return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
-    if name == "log-loss":
-        return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)
-    found = on_samples(name, probabilities, labels, answers, groups)
-    return Figure(name, value, float(np.std(found, ddof=1)), rows)
+    return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)
 
 
 def on_samples(
@@ -100,16 +99,18 @@ def on_samples(
     labels: np.ndarray,
     answers: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return a metric's value on each bootstrap sample, float64 [samples]; arguments as `figure`'s.
+) -> tuple[Figure, np.ndarray]:
+    """Return a metric's figure by bootstrap, and its values on the samples, float64 [samples].
 
-    The samples are the same ones every time, so that predictions can be compared pair by pair.
+    The samples are the same ones every time, so that predictions can be compared pair by pair. The
+    arguments are `figure`'s.
     """
     found = [
         measure(name, probabilities[some], labels[some], None if answers is None else answers[some])
         for some in samples(len(labels), groups)
     ]
-    return np.array(found)
+    value = measure(name, probabilities, labels, answers)
+    return Figure(name, value, float(np.std(found, ddof=1)), len(labels)), np.array(found)
 
 
 def judged(

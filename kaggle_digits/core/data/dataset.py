@@ -98,6 +98,10 @@ class Dataset:
         """
         return self.groups if self.groups is not None else self.given_folds
 
+    def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the groups of these rows, int64 [rows]; None for no groups."""
+        return None if self.groups is None else self.groups[rows]
+
     @property
     def given_labels(self) -> np.ndarray:
         """The labels as train.csv has them, int64 [rows]."""
