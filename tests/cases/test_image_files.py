@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -454,3 +455,18 @@ def test_many_images_are_decoded_into_a_file_that_goes(tmp_path, monkeypatch) ->
     assert {path.name for path in (tmp_path / "w" / "cache" / "data").iterdir()} <= {
         dataset.digest, "sources.json", ".lock",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 7, 40, 1 << 20])
+def test_a_file_that_the_system_gives_in_parts_is_read_whole(tmp_path, monkeypatch, most) -> None:
+    content = bytes(range(40))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.png").write_bytes(content)
+    (tmp_path / "train" / "empty.png").write_bytes(b"")
+    give = os.read
+    with ImageSource(tmp_path, ()).open() as files:
+        monkeypatch.setattr(os, "read", lambda file, size: give(file, min(size, most)))
+        assert files.read("train/a.png") == content and files.read("train/empty.png") == b""
+        (tmp_path / "train" / "empty.png").unlink()
+        with pytest.raises(FileNotFoundError):
+            files.read("train/empty.png")

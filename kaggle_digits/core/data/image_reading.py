@@ -254,18 +254,22 @@ def _decode_all(
 
     def some(start: int) -> tuple[list[_Broken], bool, bool]:
         broken, scaled = [], False
-        for row in range(start, min(start + _AT_A_TIME, len(names))):
-            name = names[row]
+        # Theirs alone until all are there: pages of a file come in while no other thread waits.
+        block = np.zeros((min(_AT_A_TIME, len(names) - start), *shape.sides), np.uint8)
+        for place, name in enumerate(names[start : start + _AT_A_TIME]):
             found = "is not there" if name is None else read(name)
             if isinstance(found, str):
-                broken.append(_Broken(row, found))
+                broken.append(_Broken(start + place, found))
                 continue
             if shape.planes == 1 and not found.is_grey:
                 return broken, scaled, True
             pixels = found.on_black()
             pixels = as_grey(pixels) if shape.planes == 1 else as_colour(pixels)
-            scaled = scaled or pixels.shape[:2] != size
-            made[row] = fitted(pixels, *size)
+            if pixels.shape[:2] != size:
+                scaled = True
+                pixels = fitted(pixels, *size)
+            block[place] = pixels
+        made[start : start + len(block)] = block
         return broken, scaled, False
 
     broken, is_scaled, has_colour = [], False, False

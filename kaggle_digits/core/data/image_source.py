@@ -35,6 +35,8 @@ _NAME = attrgetter("name")
 _USUAL_ENDS = frozenset({".png", ".jpg", ".PNG", ".JPG"})
 _HIDDEN = (".", "__MACOSX")
 _DEPTH = 6
+_BINARY = getattr(os, "O_BINARY", 0)
+"""On Windows, what keeps line ends as they are."""
 _MOST_STAMPED = 5_000
 """Images whose times are looked at before each call; of more, as many of them."""
 
@@ -250,9 +252,20 @@ class _Folder:
         return [name for name, _ in self.entries()]
 
     def read(self, name: str) -> bytes:
-        # Joined as text: there may be a hundred thousand of them.
-        with open(f"{self._path}/{name}", "rb", buffering=0) as stream:
-            return stream.read()
+        # Joined as text, and no file object: there may be a hundred thousand of them, and each call
+        # into the system lets another thread in and has to wait for its turn again.
+        file = os.open(f"{self._path}/{name}", os.O_RDONLY | _BINARY)
+        try:
+            size = os.fstat(file).st_size
+            content = os.read(file, size + 1)
+            if len(content) == size:
+                return content
+            parts = [content]
+            while parts[-1]:  # it grew, or the system gives large files in parts
+                parts.append(os.read(file, 1 << 20))
+            return b"".join(parts)
+        finally:
+            os.close(file)
 
     def as_file(self, name: str, stack: ExitStack) -> Path:
         return self._path / name
