@@ -260,7 +260,7 @@ class Distillation:
         for part in ("train", "test"):
             config, seed, site = self._course.config, self._teachers.folds.seed, self._site
             bank = Bank.of(config, site.dataset, seed, site.workspace, part)
-            make_copies(self._engine, bank, self._course.copies)
+            make_copies(self._engine, bank, range(self._course.copies))
 
     def _names(self) -> list[str]:
         return [*(f"fold{fold}" for fold in range(self._teachers.folds.count)), "whole"]

@@ -136,7 +136,7 @@ class Trainer:
         """
         started = self._clock()
         try:
-            make_copies(self.engine, self.bank(config, test=test), copies, deadline)
+            make_copies(self.engine, self.bank(config, test=test), range(copies), deadline)
         finally:
             self.augmenting += self._clock() - started
 

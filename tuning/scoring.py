@@ -32,6 +32,10 @@ from kaggle_digits.ground.files import remove
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
 
+_FEW = 0.5
+"""Share of the data up to which trials have copies of their own rows only: above it, members can
+go on with copies of all rows for little more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoringSettings:
@@ -191,6 +195,12 @@ class Splits:
         """Return into how many parts rows can be split at most."""
         return len(rows if self._together is None else np.unique(self._together[rows]))
 
+    def trained_on(self, unit: Unit) -> np.ndarray:
+        """Return the rows that a unit's networks train on, and others like it; int64, sorted."""
+        if unit.round is None:
+            return np.unique(np.concatenate([train_rows for train_rows, _ in self.trial]))
+        return np.union1d(self._race_rows, self._rare_rows)
+
     @property
     def trial_rows(self) -> np.ndarray:
         """The rows a trial's predictions are of, int64, in their order."""
@@ -224,8 +234,22 @@ class Splits:
 
 
 def bank_of(unit: Unit, site: Site, settings: ScoringSettings) -> Bank:
-    """Return the bank whose first copies a unit's networks walk through."""
-    return Bank.of(unit.config, site.dataset, settings.seed, site.workspace)
+    """Return the bank whose copies a unit's networks walk through.
+
+    Where trials train on a part of the data, copies of that part: most policies that are tried
+    become no member's, and of all rows they would take longer to make than the trial to train.
+    """
+    rows = _splits(site.dataset, settings).trained_on(unit)
+    few = len(rows) <= _FEW * len(site.dataset.images)
+    return Bank.of(
+        unit.config, site.dataset, settings.seed, site.workspace, rows=rows if few else None
+    )
+
+
+def copies_of(unit: Unit, bank: Bank, site: Site, settings: ScoringSettings) -> list[int]:
+    """Return the numbers of the copies that a unit's networks walk through."""
+    seed = _seed(unit, _splits(site.dataset, settings), settings)
+    return sorted(set(bank.order(seed, settings.copies, unit.epochs)))
 
 
 def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
@@ -238,7 +262,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
     """
     started = time.monotonic()
     bank = bank_of(unit, site, settings)
-    bank.ensure(range(settings.copies), site.progress)
+    bank.ensure(copies_of(unit, bank, site, settings), site.progress)
     splits = _splits(site.dataset, settings)
     held_out: list[np.ndarray] = []
     history: tuple[float, ...] = ()
@@ -288,10 +312,13 @@ def _calibrated(
     return temper(joined, temperature).astype(np.float32)
 
 
+def _seed(unit: Unit, splits: Splits, settings: ScoringSettings) -> int:
+    return settings.seed if unit.round is None else splits.race_seed(unit.round)
+
+
 def _jobs(unit: Unit, splits: Splits, settings: ScoringSettings) -> list[TrainingJob]:
-    seed, parts = settings.seed, splits.trial
-    if unit.round is not None:
-        seed, parts = splits.race_seed(unit.round), [splits.race(unit.round)]
+    seed = _seed(unit, splits, settings)
+    parts = splits.trial if unit.round is None else [splits.race(unit.round)]
     return [
         TrainingJob(
             name=unit.name if len(parts) == 1 else f"{unit.name}, fold {fold}",

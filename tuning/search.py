@@ -19,7 +19,7 @@ from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.oracles import ProposalSettings
 from tuning.proposals import ProposalLimits, Proposer
-from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, score_unit
+from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, copies_of, score_unit
 from tuning.selection import diverse, ranked
 from tuning.showing import header, line, ranking_text
 from tuning.study import COMPLETED, StudyOnDisk, Trial
@@ -216,7 +216,8 @@ def _work(coordinator: Coordinator, engine: Engine, settings: ScoringSettings) -
         for unit in coordinator.units():
             if unit is not None:
                 try:
-                    make_copies(engine, bank_of(unit, engine.site, settings), settings.copies)
+                    bank = bank_of(unit, engine.site, settings)
+                    make_copies(engine, bank, copies_of(unit, bank, engine.site, settings))
                 except OutOfTimeError:
                     coordinator.give_back(unit)
                     return

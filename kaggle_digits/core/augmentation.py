@@ -41,6 +41,8 @@ _WAIT_SECONDS = 0.1
 Part = Literal["train", "test"]
 """Of a data set: its training images or its test images."""
 
+BankKey = tuple[str, int, Part, str, np.ndarray | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -177,11 +179,14 @@ class Bank:
         workspace: The bank lives in its cache.
         part: `train` or `test`: which images.
         normalisation: How they are normalised before they are augmented.
+        rows: Which of the images, int64 and increasing, for networks that see no others; None for
+            all of them.
 
     Attributes:
         name: How progress names it.
+        size: Images of each copy.
         digest: 16 hex digits that stand for all copies.
-        key: Policy, seed, part and normalisation: with the data, what decides all copies.
+        key: Policy, seed, part, normalisation and rows: with the data, what decides all copies.
 
     Raises:
         ConfigurationError: The policy or the normalisation is unknown.
@@ -195,9 +200,12 @@ class Bank:
         workspace: Workspace,
         part: Part = "train",
         normalisation: str = "none",
+        rows: np.ndarray | None = None,
     ) -> None:
-        self.key: tuple[str, int, Part, str] = (policy, seed, part, normalisation)
+        self.key: BankKey = (policy, seed, part, normalisation, rows)
         self._raw = dataset.images if part == "train" else dataset.test_images
+        self._rows = rows
+        self.size = len(self._raw) if rows is None else len(rows)
         self._policy = find_policy(policy)
         self._normalisation = normalisation
         normalised_by = find_normalisation(normalisation)
@@ -213,8 +221,12 @@ class Bank:
             made_by["part"] = part
         if normalised_by is not None:
             made_by["normalisation"] = asdict(normalised_by)
+        if rows is not None:
+            made_by["rows"] = digest(rows.tolist())
         name = policy if normalised_by is None else f"{normalisation}-{policy}"
         self.name = name if part == "train" else f"{name} ({part})"
+        if rows is not None:
+            self.name += f", {len(rows):,} rows"
         self.digest = digest(made_by)
         self._folder = workspace.cache / "bank" / f"{name}-{self.digest}"
         self._made_by = made_by
@@ -227,12 +239,26 @@ class Bank:
         seed: int,
         workspace: Workspace,
         part: Part = "train",
+        rows: np.ndarray | None = None,
     ) -> Self:
         """Return the bank that a configuration's networks are trained on."""
-        return cls(dataset, config.augmentation, seed, workspace, part, config.normalisation)
+        return cls(dataset, config.augmentation, seed, workspace, part, config.normalisation, rows)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return where rows of the data stand in the bank's copies, int64.
+
+        Raises:
+            ValueError: The bank has no copies of some of them.
+        """
+        if self._rows is None:
+            return rows
+        found = np.searchsorted(self._rows, rows)
+        if not np.array_equal(self._rows[np.minimum(found, len(self._rows) - 1)], rows):
+            raise ValueError(f"The bank {self.name} has no copies of some of {len(rows):,} rows.")
+        return found
 
     def copy(self, index: int) -> np.ndarray:
-        """Return one augmented copy, uint8 of the images' own shape, memory-mapped.
+        """Return one augmented copy, uint8 of the images' own sides, memory-mapped.
 
         The policy `none` has the normalised images as its only copy. One that is missing is made.
         """
@@ -259,7 +285,7 @@ class Bank:
         if stamp.exists():
             stamp.touch()  # in use: the last to make room for others
         if copies:
-            wanted = copies * self._raw.nbytes
+            wanted = copies * int(np.prod(self._shape))
             make_room(self._folder, wanted)
             require_room(self._folder, wanted, "the augmentation bank")
             write_json(stamp, self._made_by)
@@ -321,7 +347,12 @@ class Bank:
 
     @cached_property
     def _images(self) -> np.ndarray:
-        return normalise(self._raw, self._normalisation)
+        raw = self._raw if self._rows is None else self._raw[self._rows]
+        return normalise(raw, self._normalisation)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (self.size, *self._raw.shape[1:])
 
     def _path(self, index: int) -> Path:
         return self._folder / f"copy-{index:03d}"
@@ -331,7 +362,7 @@ class Bank:
             images = load_array(self._path(index) / "images.npy", mmap_mode="r")
         except (OSError, ValueError):
             return False
-        return bool(images.shape == self._raw.shape and images.dtype == self._raw.dtype)
+        return bool(images.shape == self._shape and images.dtype == self._raw.dtype)
 
 
 def make_room(folder: Path, wanted: int) -> None:

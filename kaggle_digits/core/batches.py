@@ -55,6 +55,7 @@ class Batches:
         else:
             self._targets = job.targets
         self._own = len(job.train_rows)
+        self._places = bank.places(job.train_rows)
         self._weights: np.ndarray | None = None
         if job.config.class_weights == "balanced":
             self._weights = balanced(self._targets)
@@ -125,11 +126,11 @@ class Batches:
     def _images(self, chosen: np.ndarray, train: np.ndarray, test: Any = None) -> np.ndarray:
         pseudo = self._job.pseudo_labels
         if pseudo is None:
-            picked: np.ndarray = train[self._job.train_rows[chosen]]
+            picked: np.ndarray = train[self._places[chosen]]
             return picked
         own = chosen < self._own
         images = np.empty((len(chosen), *train.shape[1:]), dtype=np.uint8)
-        images[own] = train[self._job.train_rows[chosen[own]]]
+        images[own] = train[self._places[chosen[own]]]
         images[~own] = test[pseudo.rows[chosen[~own] - self._own]]
         return images
 

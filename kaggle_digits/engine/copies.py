@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+
+import numpy as np
 
 from kaggle_digits.core import hardware
 from kaggle_digits.core.augmentation import Bank, Part
@@ -15,8 +18,10 @@ from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.progress import Silent
 
 
-def make_copies(engine: Engine, bank: Bank, copies: int, deadline: Deadline | None = None) -> None:
-    """Make those of a bank's first copies that are not there yet, on all cores of this machine.
+def make_copies(
+    engine: Engine, bank: Bank, copies: Iterable[int], deadline: Deadline | None = None
+) -> None:
+    """Make those of a bank's copies that are not there yet, on all cores of this machine.
 
     Each copy has a seed of its own, so copies are the same whoever makes them. The nodes of a
     cluster make their own.
@@ -24,7 +29,7 @@ def make_copies(engine: Engine, bank: Bank, copies: int, deadline: Deadline | No
     Args:
         engine: Whose tasks need them.
         bank: The bank.
-        copies: How many are wanted.
+        copies: The numbers of those that are wanted.
         deadline: When no further copy is begun; None for when the engine's tasks have to end.
 
     Raises:
@@ -34,12 +39,12 @@ def make_copies(engine: Engine, bank: Bank, copies: int, deadline: Deadline | No
     """
     if not engine.is_here:
         return
-    missing = bank.missing(range(copies))
+    missing = bank.missing(copies)
     bank.make_room(len(missing))
     if not missing:
         return
     site = replace(engine.site, deadline=deadline or engine.site.deadline)
-    workers = copy_workers(len(missing), len(site.dataset.images))
+    workers = copy_workers(len(missing), bank.size)
 
     def choose() -> Crew:
         return Inline(site) if workers == 1 else Processes(site, workers, 1)
@@ -62,14 +67,21 @@ def copy_workers(copies: int, rows: int) -> int:
 
     Args:
         copies: How many are to be made.
-        rows: Of the training data.
+        rows: Images of each.
     """
     return 1 if rows < FEWEST_ROWS else max(min(copies, hardware.available_threads()), 1)
 
 
 def make_copy(
-    site: Site, policy: str, seed: int, part: Part, normalisation: str, index: int
+    site: Site,
+    policy: str,
+    seed: int,
+    part: Part,
+    normalisation: str,
+    rows: np.ndarray | None,
+    index: int,
 ) -> None:
     """Make one copy in the site's cache; a task's function."""
     site.deadline.check()
-    Bank(site.dataset, policy, seed, site.workspace, part, normalisation).ensure([index], Silent())
+    bank = Bank(site.dataset, policy, seed, site.workspace, part, normalisation, rows)
+    bank.ensure([index], Silent())

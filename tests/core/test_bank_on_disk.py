@@ -10,7 +10,9 @@ import pytest
 
 from kaggle_digits.core import augmentation
 from kaggle_digits.core.augmentation import Bank
+from kaggle_digits.core.batches import Batches
 from kaggle_digits.core.data import load
+from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.shell.cli import cli
@@ -41,6 +43,39 @@ def test_the_longest_unused_bank_makes_room(dataset, workspace, monkeypatch):
     assert np.array_equal(banks["standard"].copy(1), wanted), "a dropped copy is made again, alike"
     banks["strong"].ensure(range(20), Silent())
     assert used(workspace) == ["strong"], "one that needs more than the limit stands alone"
+
+
+def test_a_bank_of_some_rows_holds_these_alone_and_says_where_they_stand(dataset, workspace):
+    rows = np.array([3, 7, 8, 40])
+    some, whole = (Bank(dataset, "light", 0, workspace, rows=given) for given in (rows, None))
+    some.ensure(range(2), Silent())
+    assert some.size == 4 and some.digest != whole.digest and whole.missing(range(2)) == [0, 1]
+    copy = some.copy(1)
+    assert copy.shape == (4, 8, 8) and some.name == "light, 4 rows"
+    wanted = augmentation.augment(dataset.images[rows], augmentation.POLICIES["light"], (0, 1))
+    assert np.array_equal(copy, wanted)
+    assert some.places(np.array([40, 3, 8])).tolist() == [3, 0, 2]
+    assert whole.places(rows) is rows
+    other = Bank(dataset, "light", 0, workspace, rows=rows + 1)
+    assert other.missing(range(2)) == [0, 1], "other rows are another bank"
+    none = Bank(dataset, "none", 0, workspace, rows=rows)
+    assert np.array_equal(none.copy(0), dataset.images[rows])
+    for strange in ([3, 4], [41], [59, 3]):
+        with pytest.raises(ValueError, match="no copies of some of"):
+            some.places(np.array(strange))
+
+
+def test_networks_see_the_rows_they_are_given_whichever_of_them_the_bank_holds(dataset, workspace):
+    rows = np.array([1, 5, 6, 20, 21, 22, 30, 31, 40, 44, 45, 46, 50, 51, 52, 53, 55, 58])
+    job = TrainingJob(
+        "job", TrainingConfig(augmentation="none"), rows[2:], rows[:2], 1, 1, 0, False
+    )
+    seen = [
+        list(Batches(job, dataset, Bank(dataset, "none", 0, workspace, rows=given)).after(0))
+        for given in (rows, None)
+    ]
+    for (some, labels), (every, wanted) in zip(*seen, strict=True):
+        assert np.array_equal(some, every) and np.array_equal(labels, wanted)
 
 
 def test_clean_drops_what_can_be_made_again(dataset, workspace, capfd):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from kaggle_digits.engine import Site
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError, TrainingError
 from kaggle_digits.ground.files import remove, write_json
+from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import ranking_path, read_ranking
+from tuning.scoring import ScoringSettings, Splits, Unit, bank_of, copies_of
 from tuning.selection import ranked
 from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
@@ -207,6 +211,30 @@ def test_every_trial_is_scored_on_the_same_held_out_rows_with_the_same_seed(go, 
         assert job.train_rows.tolist() == first.train_rows.tolist()
         assert job.held_out_rows.tolist() == first.held_out_rows.tolist()
         assert (job.epochs, job.seed) == (first.epochs, first.seed)
+
+
+def test_trials_have_copies_of_their_own_rows_and_of_those_only_that_they_walk_through(
+    dataset, workspace
+):
+    settings = ScoringSettings(rows=20, copies=5, folds=0, race_folds=3, seed=0)
+    site = Site(dataset, workspace, Silent())
+    splits = Splits.of(dataset, settings)
+    short, long, raced = (
+        Unit(0, TrainingConfig(), epochs, round_)
+        for epochs, round_ in ((2, None), (5, None), (2, 1))
+    )
+    bank = bank_of(short, site, settings)
+    assert bank.key[-1].tolist() == splits.trial[0][0].tolist() and bank.size == 20
+    assert bank_of(long, site, settings).digest == bank.digest
+    walked = copies_of(short, bank, site, settings)
+    assert len(walked) == 2 and set(walked) == set(bank.order(0, 5, 2))
+    assert copies_of(long, bank, site, settings) == list(range(5))
+    race = bank_of(raced, site, settings)
+    for number in range(3):
+        race.places(splits.race(number)[0])  # raises where one is missing
+    assert set(copies_of(raced, race, site, settings)) == set(race.order(1, 5, 2))
+    most = dataclasses.replace(settings, rows=31)
+    assert bank_of(short, site, most).key[-1] is None, "above half of the data, all of it"
 
 
 def test_folds_score_every_row_of_the_sample_once(go, workspace, formula):
