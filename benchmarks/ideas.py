@@ -231,7 +231,7 @@ class Sets:
         config = self.configs[CONTROL]
         place = self.place(Unit(CONTROL, unit.fold, unit.seed))
         model = inference.load(place / "model.keras")
-        return inference.predict(model, self.images[rows], config.views, config.normalisation)
+        return inference.predict(model, self.images[rows], config)
 
     def whole(self, name: str, seed: int) -> np.ndarray | None:
         """Return a set's out-of-fold predictions, [rows, classes]; None if a member is missing."""

@@ -133,11 +133,9 @@ def _join(
                 continue
             total = np.zeros(shape)
             for name in members:
-                config = weights.members[name].config
                 model = inference.load(networks[name])
-                found = inference.predict(
-                    model, dataset.test_images, config.views, config.normalisation
-                )
+                config = weights.members[name].config
+                found = inference.predict(model, dataset.test_images, config)
                 require_softmax(found, shape, str(networks[name]))
                 total += found
                 task.advance()

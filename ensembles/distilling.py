@@ -192,8 +192,7 @@ class Distillation:
 
             def ask(key: MemberKey = key) -> Task:
                 content = self._store.checked_model(key).read_bytes()
-                given = (content, key.config.views, key.config.normalisation)
-                return Task(f"distil: asking member {key.name}", tell, given)
+                return Task(f"distil: asking member {key.name}", tell, (content, key.config))
 
             yield key.name, ask
 

@@ -168,9 +168,7 @@ def predict_images(
     with progress.task("predict", len(keys), "members") as task:
         for key in keys:
             path = store.checked_model(key)
-            config = key.config
-            model = inference.load(path)
-            found = inference.predict(model, images, config.views, config.normalisation)
+            found = inference.predict(inference.load(path), images, key.config)
             require_softmax(found, (len(images), classes), str(path))
             total += found
             task.advance()

@@ -264,7 +264,7 @@ def ensemble_pace(store: MemberStore, keys: Sequence[MemberKey], images: np.ndar
         )
 
         def predict(shown: np.ndarray, model: Any = model, config: Any = config) -> np.ndarray:
-            return inference.predict(model, shown, config.views, config.normalisation)
+            return inference.predict(model, shown, config)
 
         seconds += count / pace(predict, images)
     return 1 / seconds

@@ -70,24 +70,23 @@ class Learned:
     model: bytes | None
 
 
-def tell(site: Site, content: bytes, views: int, normalisation: str) -> np.ndarray:
+def tell(site: Site, content: bytes, config: TrainingConfig) -> np.ndarray:
     """Return a network's probabilities of all training images, float32 [rows, classes].
 
     Args:
         site: Gives the images.
         content: The network's Keras file.
-        views: How many views of each image it is asked about.
-        normalisation: What it was trained on.
+        config: What it was trained by, which says how it sees images.
 
     Raises:
         ArtefactError: It cannot be read.
     """
-    return answers(content, site.dataset.images, views, normalisation)
+    return answers(content, site.dataset.images, config)
 
 
-def answers(content: bytes, images: np.ndarray, views: int, normalisation: str) -> np.ndarray:
+def answers(content: bytes, images: np.ndarray, config: TrainingConfig) -> np.ndarray:
     """Return a network's probabilities of images, float32 [n, classes]."""
-    return inference.predict(portable.load(content), images, views, normalisation)
+    return inference.predict(portable.load(content), images, config)
 
 
 def delivered(content: bytes) -> bytes:

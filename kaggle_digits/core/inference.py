@@ -1,4 +1,8 @@
-"""Softmax of trained networks on images as they are, or averaged over small views of them."""
+"""Softmax of trained networks on images as they are, or averaged over small views of them.
+
+Images that a network is sure of after a few views are not shown to it again: on the digits that is
+nine of ten, whose softmax further views do not move (`benchmarks/ideas.md`, "More views").
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,15 @@ from kaggle_digits.ground.errors import ArtefactError
 if TYPE_CHECKING:
     import keras
 
+    from kaggle_digits.ground.config import TrainingConfig
+
 _CPU_BATCH = 512
 _GPU_BATCH = 4096
 _CHANNELS = 4
+_FIRST_VIEWS = 3
+"""Views every image is seen by; a turn to either side is among them."""
+_SURE = 0.99
+"""Probability from which on an image needs no further views."""
 _OF_MEMBER = "Delete its member and call `kaggle-digits cv-train --keep-weights` again."
 _MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
     # Degrees, relative size, shift right and shift down in shares of the side. In an order in which
@@ -67,28 +77,50 @@ def load(path: Path, mend: str = _OF_MEMBER) -> keras.Model:
 
 
 def predict(
-    model: keras.Model, images: np.ndarray, views: int = 1, normalisation: str = "none"
+    model: keras.Model, images: np.ndarray, config: TrainingConfig | None = None
 ) -> np.ndarray:
-    """Return softmax, averaged over views.
+    """Return softmax, averaged over views; what is said of an image depends on itself alone.
 
     By single calls: Keras' own `predict` sets up a pipeline for each call, which costs more.
 
     Args:
         model: From uint8 [batch, height, width, planes] to logits.
         images: uint8 [n, height, width], in colour [n, height, width, 3], as they came.
-        views: How many views of each image are averaged; the image itself is the first.
-        normalisation: What the network was trained on; the views are of the normalised images.
+        config: What the network was trained by. It says how many views are averaged at most (the
+            image itself is the first), of images normalised as those of training were; None for
+            one view of the images as they came.
 
     Returns:
         float32 [n, classes].
     """
-    total: Any = 0.0
-    images = normalise(images, normalisation)
-    for view in range(views):
-        seen = images if view == 0 else _moved(images, *_MOVES[view - 1])
-        total = total + softmax(outputs(model, seen))
-    mean: np.ndarray = (total / np.float32(views)).astype(np.float32)
+    if config is None:
+        return softmax(outputs(model, images))
+    images = normalise(images, config.normalisation)
+    first = min(config.views, _FIRST_VIEWS)
+    total = _seen(model, images, range(first))
+    mean = total / np.float32(first)
+    unsure = np.flatnonzero(_confidence(mean, config.label_smoothing) < _SURE)
+    if config.views > first and len(unsure):
+        total = total[unsure] + _seen(model, images[unsure], range(first, config.views))
+        mean[unsure] = total / np.float32(config.views)
     return mean
+
+
+def _seen(model: keras.Model, images: np.ndarray, views: range) -> np.ndarray:
+    """Return the sum of what a network says of views, float32 [n, classes]."""
+    total: Any = 0.0
+    for view in views:
+        moved = images if view == 0 else _moved(images, *_MOVES[view - 1])
+        total = total + softmax(outputs(model, moved))
+    return np.asarray(total)
+
+
+def _confidence(probabilities: np.ndarray, smoothing: float) -> np.ndarray:
+    """Return the largest probability of each image, without the smoothing of labels, [n]."""
+    # A network trained towards 1 - s + s/k and s/k says the former of what it is sure of.
+    top = probabilities.max(axis=1)
+    alone: np.ndarray = (top - smoothing / probabilities.shape[1]) / (1 - smoothing)
+    return alone
 
 
 def images_per_call() -> int:

@@ -177,8 +177,8 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"was fitted on {self.image_shape_}."
             )
         total = np.zeros((len(images), len(self.classes_)))
-        for content, views in self._networks:
-            total += inference.predict(_network(content), images, views)
+        for content, config in self._networks:
+            total += inference.predict(_network(content), images, config)
         mean: np.ndarray = total / total.sum(axis=1, keepdims=True)
         return mean
 
@@ -218,7 +218,7 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.oof_score_se_ = blended.oof_accuracy_se
         self.members_ = trained.names
         self._networks = [
-            (store.checked_model(key).read_bytes(), key.config.views) for key in trained.keys
+            (store.checked_model(key).read_bytes(), key.config) for key in trained.keys
         ]
 
     def _validated(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Any, Any]:

@@ -53,7 +53,8 @@ class TrainingConfig:
             alike, one of `kaggle_digits.ground.names.NORMALISATIONS`.
         augmentation: Name of the policy, one of `kaggle_digits.ground.names.POLICIES`.
         views: Test-time augmentation: softmax is averaged over so many small turns and shifts of
-            each image, the image itself first; 1 for none.
+            each image, the image itself first; 1 for none. What the network is sure of after three
+            is not shown to it again.
         class_weights: `balanced` lets the rows of each class count the same together, those of rare
             classes more each: n / (classes · n of the class), as scikit-learn's; `none` for all
             rows alike.

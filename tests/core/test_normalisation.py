@@ -196,17 +196,17 @@ def test_training_predicts_held_out_and_test_images_normalised(
     job = TrainingJob("job", config, np.arange(40), np.arange(40, 60), 1, 1, 0, predict_test=True)
     models = []
 
-    def watched(model, images, *seen_as):
+    def watched(model, images, config):
         models.append(model)
-        return predict(model, images, *seen_as)
+        return predict(model, images, config)
 
     predict = training.predict
     monkeypatch.setattr(training, "predict", watched)
     found = train(job, dataset, bank, tmp_path, Silent())
     for given, images in ((found.held_out, dataset.images[40:]), (found.test, dataset.test_images)):
-        wanted = predict(models[0], normalise(images, "deslant"), 2)
-        assert np.array_equal(given, wanted)
-        assert not np.allclose(given, predict(models[0], images, 2), atol=1e-4)
+        as_it_comes = dataclasses.replace(config, normalisation="none")
+        assert np.array_equal(given, predict(models[0], normalise(images, "deslant"), as_it_comes))
+        assert not np.allclose(given, predict(models[0], images, as_it_comes), atol=1e-4)
 
 
 def test_a_bank_that_is_there_is_not_counted_for_other_normalisations() -> None:

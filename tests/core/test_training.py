@@ -14,6 +14,7 @@ from kaggle_digits.core.augmentation import POLICIES, Bank
 from kaggle_digits.core.data import load
 from kaggle_digits.core.inference import predict
 from kaggle_digits.core.jobs import PseudoLabels, TrainingJob
+from kaggle_digits.core.predictions import softmax64
 from kaggle_digits.core.training import train
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, TrainingError
@@ -255,9 +256,52 @@ def test_views_are_moves_of_the_image_itself(dataset, bank, tmp_path):
         alone.append(
             inference.softmax(Bright().predict_on_batch(inference._moved(images, *move)[..., None]))
         )
-    np.testing.assert_allclose(
-        inference.predict(Bright(), images, 3), np.mean(alone, axis=0), atol=1e-6
-    )
+    found = inference.predict(Bright(), images, dataclasses.replace(CONFIG, views=3))
+    np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_sure_images_are_seen_by_three_views_and_unsure_ones_by_all(monkeypatch):
+    from kaggle_digits.core import inference
+
+    seen = []
+
+    class Network:
+        """Says of each image the logits that its first pixels hold, and notes how many it saw."""
+
+        def predict_on_batch(self, batch):
+            seen.append(len(batch))
+            return batch[:, 0, :3, 0].astype(np.float32)
+
+    def moved(images, *move):
+        brighter = images.copy()
+        brighter[:, 0, 0] += inference._MOVES.index(move)
+        return brighter
+
+    monkeypatch.setattr(inference, "_moved", moved)
+    images = np.zeros((6, 4, 4), np.uint8)
+    images[:, 0, 0] = [30, 1, 30, 30, 0, 30]
+    nine = dataclasses.replace(CONFIG, views=9, label_smoothing=0.0)
+    found = inference.predict(Network(), images, nine)
+    assert seen == [6, 6, 6, 2, 2, 2, 2, 2, 2]
+    alone = [inference.predict(Network(), images[row : row + 1], nine) for row in range(6)]
+    assert np.array_equal(found, np.concatenate(alone))
+    for row, brightness in ((1, 1), (4, 0)):
+        logits = np.zeros((9, 3))
+        logits[:, 0] = brightness + np.array([0, *range(8)])
+        np.testing.assert_allclose(found[row], softmax64(logits).mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "sure", "unsure"), [(0.0, 0.991, 0.989), (0.1, 0.926, 0.924)]
+)
+def test_how_sure_a_network_is_does_not_count_the_smoothing_of_its_labels(smoothing, sure, unsure):
+    from kaggle_digits.core import inference
+
+    # Of three classes, .99 of a label and .005 of each other one are smoothed to
+    # .99 (1 - s) + s / 3.
+    for top, is_sure in ((sure, True), (unsure, False)):
+        said = np.array([[top, (1 - top) / 2, (1 - top) / 2]])
+        assert (inference._confidence(said, smoothing)[0] >= inference._SURE) == is_sure
 
 
 def test_a_gpu_is_given_batches_of_one_size(dataset, monkeypatch):
@@ -270,13 +314,14 @@ def test_a_gpu_is_given_batches_of_one_size(dataset, monkeypatch):
             sizes.append(len(batch))
             return batch[:, :3, 4, 0].astype(np.float32) / 64
 
-    here = inference.predict(Bright(), dataset.images, 2)
+    twice = dataclasses.replace(CONFIG, views=2)
+    here = inference.predict(Bright(), dataset.images, twice)
     assert sizes == [len(dataset.images)] * 2
     gpu = dataclasses.replace(hardware.prepare(), device="H200")
     monkeypatch.setattr(hardware, "prepare", lambda: gpu)
     monkeypatch.setattr(inference, "_GPU_BATCH", 16)
     sizes.clear()
-    assert np.array_equal(inference.predict(Bright(), dataset.images, 2), here)
+    assert np.array_equal(inference.predict(Bright(), dataset.images, twice), here)
     assert set(sizes) == {16} and len(sizes) == 2 * -(-len(dataset.images) // 16)
 
 

@@ -67,6 +67,20 @@ def test_images_of_every_form_are_the_same_images(fitted: kd.DigitsClassifier) -
         wide.predict(squares)
 
 
+def test_networks_are_asked_about_images_as_they_were_trained_on(tmp_path: Path) -> None:
+    images, labels = some(90)
+    config = SMALL | {"normalisation": "deslant", "views": 5}
+    model = kd.DigitsClassifier(
+        config, folds=2, epochs=2, random_state=0, workspace=tmp_path / "w"
+    ).fit(images, labels)
+    member, model._networks = model.members_[0], model._networks[:1]
+    (stored,) = (tmp_path / "w").glob(f"*/ensembles/members/{member}/held_out.npy")
+    held_out = np.load(stored)
+    # In another order, and among all images: each of its rows is said of one of them.
+    apart = np.abs(model.predict_proba(images)[:, None] - held_out[None]).max(axis=2)
+    assert apart.min(axis=0).max() < 1e-5
+
+
 def test_pickled_it_says_the_same_in_another_process(
     fitted: kd.DigitsClassifier, tmp_path: Path
 ) -> None:
