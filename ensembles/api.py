@@ -297,10 +297,10 @@ def blend(
         judged = names.METHODS if compare or method == names.AUTO else (method,)
         told = progress if len(judged) > 1 else Silent()
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
-        joined = partial(make_blend, method, evaluations, pool, labels, metric=metric)
-        made = joined(temperature=temperature)
         groups = dataset.groups_of(pool.rows)
         judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
+        joined = partial(make_blend, method, evaluations, pool, labels, judge=judge)
+        made = joined(temperature=temperature)
         shown = compared(evaluations, made, pool, labels, judge) if compare else None
         asked: dict[str, object] = {}
         verdict = ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ensembles.by_metric import Judge
 from ensembles.evaluation import Evaluation, choose, choose_by, evaluate
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
@@ -19,7 +20,7 @@ from kaggle_digits.core.metrics import cut, fit_thresholds, judged
 from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
-from kaggle_digits.ground.names import AUTO, RANKING, require_known
+from kaggle_digits.ground.names import AUTO, require_known
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
@@ -105,7 +106,7 @@ def make_blend(
     labels: np.ndarray,
     *,
     temperature: bool = False,
-    metric: str | None = None,
+    judge: Judge | None = None,
 ) -> Blend:
     """Join a pool.
 
@@ -116,10 +117,10 @@ def make_blend(
         pool: What is joined.
         labels: int64 [rows], class indices.
         temperature: Calibrate it.
-        metric: What `AUTO` chooses by, one of `names.METRICS`; None for log-loss and accuracy.
+        judge: What `AUTO` chooses by; None for log-loss and accuracy.
     """
-    if method == AUTO and metric is not None and metric in RANKING:
-        chosen = choose_by(metric, evaluations, labels)
+    if method == AUTO and judge is not None:
+        chosen = choose_by(judge, evaluations)
     elif method == AUTO:
         chosen = choose(evaluations, labels)
     else:

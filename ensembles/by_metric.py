@@ -47,13 +47,17 @@ class Scored:
         low, high = np.percentile(self.sampled - other.sampled, [2.5, 97.5]).tolist()
         return MetricDifference(self.figure.value - other.figure.value, low, high)
 
+    def is_as_good_as(self, best: Scored) -> bool:
+        """Say whether it does not lose to the best in 97.5 % of the samples."""
+        return self.against(best).high >= 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
     """A metric, and the rows that predictions are judged on by it.
 
     Args:
-        metric: One of `names.RANKING`.
+        metric: One of `names.RANKING`; the higher the better.
         labels: int64 [rows], class indices.
         folds: int64 [rows], as of `metrics.honest_answers`.
         groups: int64 [rows], what rows have in common that err together; None for nothing.

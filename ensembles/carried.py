@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensembles.neighbours import asked_again
+from ensembles.neighbours import Asked, asked_again
 from ensembles.rules import rule_of
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.metrics import cut
@@ -141,7 +141,7 @@ def _join(
                 task.advance()
             said[place] = total / len(members)
     joined = rule_of(weights.account).apply(said)
-    asked = weights.account.get("neighbours")
+    asked = Asked.of(weights.account)
     return joined if asked is None else asked_again(joined, asked, dataset, progress)
 
 

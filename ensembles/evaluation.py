@@ -24,13 +24,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ensembles.by_metric import Judge
 from ensembles.methods import Method, calibrate
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.hardware import available_threads
-from kaggle_digits.core.metrics import is_as_good, measure, samples
 from kaggle_digits.core.predictions import Score, row_losses, score
-from kaggle_digits.ground.figures import higher_is_better
 
 _THREADS = 4  # each holds a copy of the rows it fits on
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
@@ -204,29 +203,21 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def choose_by(metric: str, evaluations: Sequence[Evaluation], labels: np.ndarray) -> Evaluation:
+def choose_by(judge: Judge, evaluations: Sequence[Evaluation]) -> Evaluation:
     """Return the simplest method that is not worse by a metric than the best beyond noise.
 
-    It is worse if it loses in 97.5 % of bootstrap samples of the rows. As in `choose`, all are
-    judged with a temperature.
+    As in `choose`, all are judged with a temperature.
 
     Args:
-        metric: One of `names.METRICS`.
+        judge: The metric, and the rows of the evaluations.
         evaluations: From the simplest to the least simple.
-        labels: int64 [rows].
     """
-    drawn = samples(len(labels))
-    found = [
-        [measure(metric, entry.calibrated.oof[some], labels[some]) for some in drawn]
-        for entry in evaluations
-    ]
-    sign = 1 if higher_is_better(metric) else -1
-    values = [sign * measure(metric, entry.calibrated.oof, labels) for entry in evaluations]
-    best = found[int(np.argmax(values))]
+    found = [judge(entry.calibrated.oof) for entry in evaluations]
+    best = max(found, key=lambda scored: scored.figure.value)
     return next(
         entry
-        for entry, own in zip(evaluations, found, strict=True)
-        if is_as_good(metric, own, best)
+        for entry, scored in zip(evaluations, found, strict=True)
+        if scored.is_as_good_as(best)
     )
 
 

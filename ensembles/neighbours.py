@@ -87,6 +87,16 @@ class Asked:
             exponents = (a, b)
         return cls(values.whole("rows"), values.whole("test_rows"), exponents, effect)
 
+    @classmethod
+    def of(cls, account: Mapping[str, Any]) -> Self | None:
+        """Return what a blend's account says of it; None where neighbours were not asked.
+
+        Raises:
+            FormError: A field is missing or of another kind.
+        """
+        found = account.get("neighbours")
+        return cls.from_json(Fields(found)) if found else None
+
     def verdict(self) -> str:
         """Say in a line what they brought."""
         if self.effect is None:
@@ -170,22 +180,22 @@ def with_neighbours(
 
 
 def asked_again(
-    probabilities: np.ndarray, found: Mapping[str, Any], dataset: Dataset, progress: Progress
+    probabilities: np.ndarray, found: Asked, dataset: Dataset, progress: Progress
 ) -> np.ndarray:
     """Ask the neighbours of test images about what a blend that asked them said of others.
 
     Args:
         probabilities: What the blend's rule says of the data's test images.
-        found: What was found when the blend was made, as its account has it.
+        found: What was found when the blend was made.
         dataset: Its images and labels.
         progress: Told of every image and class.
     """
-    if not found["helps"]:
+    if not found.helps:
         return probabilities
     rows, known = least_sure(probabilities), References(dataset.images, dataset.labels)
     work = len(rows) * min(_ASKED, probabilities.shape[1])
     with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
-        exponents = np.array(found["exponents"])
+        exponents = np.array(found.exponents)
         images, allowed = dataset.test_images, dataset.kept
         return _moved(probabilities, rows, images, known, allowed, exponents, task)
 

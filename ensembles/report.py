@@ -200,16 +200,10 @@ def _blend_facts(about: dict[str, Any]) -> Facts:
     facts |= on_given_labels(about)
     if about.get("temperature") is not None:
         facts["temperature"] = f"{about['temperature']:.3f}"
-    asked = _asked(about)
+    asked = Asked.of(about)
     if asked is not None:
         facts["nearest training images"] = asked.verdict()
     return Facts(facts)
-
-
-def _asked(about: dict[str, Any]) -> Asked | None:
-    """Return what neighbours were asked; None where they were not."""
-    found = about.get("neighbours")
-    return Asked.from_json(Fields(found)) if found else None
 
 
 def _metric(about: dict[str, Any]) -> dict[str, str]:
@@ -338,7 +332,7 @@ def _methods(
         parts.append(
             subject.missing("Of so many members, fitted methods take longer:", "blend --compare")
         )
-    asked = None if stored is None else _asked(stored.about)
+    asked = None if stored is None else Asked.of(stored.about)
     parts.append(
         Text(
             "* this blend. All figures are honest: what is fitted was fitted without the "

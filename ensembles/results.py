@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.durations import duration
-from kaggle_digits.ground.figures import accuracy_text, corrections_text
+from kaggle_digits.ground.figures import Figure, accuracy_text, corrections_text
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.display import Picture, Rows, Shown
@@ -413,40 +413,45 @@ class Distilled(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Return its errors beside the blend's, and in how many test images they agree."""
-        apart = self.about["against_blend"]
+        apart, told = self.about["against_blend"], self.about.get("metric")
+        by_metric = {}
+        if told is not None:
+            found = "{value:+.5f} [{low:+.5f}, {high:+.5f}]".format(**told["against_blend"])
+            by_metric = {f"{told['oof']['name']} against it": found}
         return {
             "learned from": f"{counted(len(self.about['members']), 'member')}, "
             f"{self.about['learned']}",
             "against the blend": f"{apart['images']:+d} images of {self.about['rows']} "
             f"(95 % {apart['images_low']:+.0f} to {apart['images_high']:+.0f})",
+            **by_metric,
             "as the blend": f"{self.about['test_agreement']:.2%} of the test images",
         }
 
     def table(self) -> Rows:
         """Return student and ensemble side by side: figures, size, images per second."""
-        about = self.about
-        rows = [
-            ("", "OOF accuracy", "errors", "OOF log-loss", "kB", "images/s"),
-            (
-                "student",
-                accuracy_text(about["oof_accuracy"], about["oof_accuracy_se"], about["rows"]),
-                str(round(about["rows"] * (1 - about["oof_accuracy"]))),
-                f"{about['oof_log_loss']:.5f}",
-                _kilobytes(about["keras_bytes"]),
-                _pace(about["images_per_second"]),
-            ),
-            (
-                "blend",
-                accuracy_text(about["blend_accuracy"], about["blend_accuracy_se"], about["rows"]),
-                str(round(about["rows"] * (1 - about["blend_accuracy"]))),
-                f"{about['blend_log_loss']:.5f}",
-                _kilobytes(about["ensemble_bytes"]),
-                _pace(about["ensemble_images_per_second"]),
-            ),
+        about, told = self.about, self.about.get("metric")
+
+        def row(name: str, who: str, size: str, pace: str) -> tuple[str, ...]:
+            accuracy = about[f"{who}_accuracy"]
+            return (
+                name,
+                accuracy_text(accuracy, about[f"{who}_accuracy_se"], about["rows"]),
+                str(round(about["rows"] * (1 - accuracy))),
+                *(() if told is None else (str(Figure(**told[who])),)),
+                f"{about[f'{who}_log_loss']:.5f}",
+                _kilobytes(about[size]),
+                _pace(about[pace]),
+            )
+
+        by_metric = () if told is None else (f"OOF {told['oof']['name']}",)
+        rows: list[tuple[str, ...]] = [
+            ("", "OOF accuracy", "errors", *by_metric, "OOF log-loss", "kB", "images/s"),
+            row("student", "oof", "keras_bytes", "images_per_second"),
+            row("blend", "blend", "ensemble_bytes", "ensemble_images_per_second"),
         ]
         if self.onnx is not None:
-            size, pace = _kilobytes(about["onnx_bytes"]), _pace(about["onnx_images_per_second"])
-            rows.insert(2, ("student, ONNX", "", "", "", size, pace))
+            files = _kilobytes(about["onnx_bytes"]), _pace(about["onnx_images_per_second"])
+            rows.insert(2, ("student, ONNX", *[""] * (len(rows[0]) - 3), *files))
         return rows
 
 

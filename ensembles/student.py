@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensembles.blending import figures
+from ensembles.by_metric import Judge, judge_of
 from ensembles.distilling import Course, Teachers, made_by
 from ensembles.evaluation import compare, row_results
 from ensembles.results import Distilled
@@ -24,12 +25,13 @@ from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.predictions import require_softmax, score
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.figures import require_figures
+from kaggle_digits.ground.figures import Figure, require_figures
 from kaggle_digits.ground.files import whole_folder, write_json
 from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
@@ -152,7 +154,9 @@ def publish(
     rows = teachers.pool.rows
     labels = dataset.labels[rows]
     blended = blend.oof[np.searchsorted(blend.rows, rows)]
-    own, theirs = score(oof, labels), score(blended, labels)
+    groups = dataset.groups_of(rows)
+    own, theirs = score(oof, labels, groups), score(blended, labels, groups)
+    judge = judge_of(kept_metric(workspace), labels, teachers.folds.of_row[rows], groups)
     model = portable.load(network)
     test = inference.outputs(model, dataset.test_images)
     store = MemberStore(workspace)
@@ -170,6 +174,7 @@ def publish(
         **figures("blend", theirs),
         "rows": own.rows,
         "against_blend": asdict(compare(row_results(oof, labels), row_results(blended, labels))),
+        **({} if judge is None else {"metric": _by_metric(judge, oof, blended)}),
         "test_agreement": float(np.mean(test.argmax(axis=1) == blend.test.argmax(axis=1))),
         "parameters": int(model.count_params()),
         "images_per_second": pace(partial(inference.outputs, model), dataset.test_images),
@@ -181,6 +186,15 @@ def publish(
         else None,
     }
     return _store(workspace, about, oof, test, network, dataset, progress)
+
+
+def _by_metric(judge: Judge, oof: np.ndarray, blended: np.ndarray) -> dict[str, Any]:
+    own, theirs = judge(oof), judge(blended)
+    return {
+        "oof": own.figure.to_json(),
+        "blend": theirs.figure.to_json(),
+        "against_blend": asdict(own.against(theirs)),
+    }
 
 
 def add_onnx(
@@ -324,6 +338,12 @@ def _build(values: object) -> dict[str, Any]:
     for name in ("images", "images_low", "images_high", "log_loss", "log_loss_low",
                  "log_loss_high"):  # fmt: skip
         apart.number(name)
+    if "metric" in fields:
+        told = fields.within("metric")
+        for prefix in ("oof", "blend"):
+            Figure.from_json(told.within(prefix))
+        for name in ("value", "low", "high"):
+            told.within("against_blend").number(name)
     fields.mapping("sha256")
     fields.whole("parameters", least=1)
     fields.whole("keras_bytes", least=1)

@@ -14,7 +14,7 @@ import numpy as np
 from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.errors import ConfigurationError, shorten
-from kaggle_digits.ground.figures import Figure, higher_is_better
+from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.names import METRICS, require_known
 
 _SAMPLES = 100
@@ -178,19 +178,6 @@ def samples(rows: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
             for _ in range(_SAMPLES)
         ]
     return [random.integers(0, rows, rows) for _ in range(_SAMPLES)]
-
-
-def is_as_good(name: str, one: Sequence[float], best: Sequence[float]) -> bool:
-    """Say whether values on bootstrap samples are as good as the best's on the same, within noise.
-
-    Args:
-        name: Of the metric.
-        one: On each sample.
-        best: On each sample.
-    """
-    lost = np.asarray(best) - np.asarray(one)
-    lost = lost if higher_is_better(name) else -lost
-    return bool(np.percentile(lost, 2.5) <= 0)
 
 
 def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from ensembles.blending import Blend, scored_by
+from ensembles.by_metric import Judge
 from ensembles.evaluation import choose_by, evaluate
 from ensembles.methods import METHODS as WAYS
 from kaggle_digits.core.metrics import (
@@ -107,10 +111,26 @@ def test_a_blend_is_chosen_by_the_metric() -> None:
     def chosen(first: np.ndarray, second: np.ndarray) -> str:
         pool = np.stack([first, second])
         ways = [evaluate(WAYS[name], pool, labels, folds) for name in ("mean", "weighted")]
-        return choose_by("auc", ways, labels).method.name
+        return choose_by(Judge("auc", labels, folds), ways).method.name
 
     assert chosen(good, noise) == "weighted"
     assert chosen(good, good) == "mean"
+
+
+def test_a_blend_is_chosen_by_kappa_as_thresholds_make_it() -> None:
+    """Whoever knows the order and never names an end is better than whoever guesses half."""
+    labels, folds = np.arange(400) % 4, np.arange(400) % 5
+    share = labels * 0.15
+    shy = np.stack([0 * share, 1 - share, share, 0 * share], axis=1)
+    bold = np.full((400, 4), 0.1)
+    bold[np.arange(400), np.where(np.arange(400) % 3, labels, labels[::-1])] = 0.7
+
+    def entry(name: str, oof: np.ndarray) -> Any:
+        return SimpleNamespace(method=name, calibrated=SimpleNamespace(oof=oof))
+
+    assert measure("qwk", shy, labels) == 0 < measure("qwk", bold, labels)
+    found = choose_by(Judge("qwk", labels, folds), [entry("bold", bold), entry("shy", shy)])
+    assert found.method == "shy"
 
 
 def test_what_a_metric_wants_of_classes() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from ensembles import api, distilling, student
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
@@ -232,7 +233,7 @@ def test_the_network_says_the_same_wherever_its_files_are_loaded(make, tmp_path)
     quick = load_presets()["quick"]
     small = TrainingConfig(filters=4, depth=1, batch_size=16, augmentation="none")
     api.cross_validate(place, quick, 0, config=[small], folds=2, epochs=1, keep_weights=True)
-    api.blend(place)
+    blended = api.blend(place, metric="macro-f1")
     output = tmp_path / "copy.onnx"
     given = {"config": small, "epochs": 2, "output": output}
     found = api.distil(place, quick, 0, **given)
@@ -242,6 +243,17 @@ def test_the_network_says_the_same_wherever_its_files_are_loaded(make, tmp_path)
     assert about["keras_bytes"] == found.path.stat().st_size
     assert 0 <= about["onnx_apart"] <= 1e-5 and found.oof.shape == (48, 3)
     assert min(about[f"{who}images_per_second"] for who in ("", "onnx_", "ensemble_")) > 0
+    by_metric = about["metric"]
+    for who, oof in (("oof", found.oof), ("blend", blended.oof)):
+        wanted = f1_score(dataset.labels, oof.argmax(axis=1), average="macro")
+        assert by_metric[who]["value"] == pytest.approx(wanted, abs=1e-9)
+    apart = by_metric["against_blend"]
+    assert apart["value"] == by_metric["oof"]["value"] - by_metric["blend"]["value"]
+    header, *rows = found.table()
+    assert [row[0] for row in rows] == ["student", "student, ONNX", "blend"]
+    assert {len(row) for row in (header, *rows)} == {7}
+    assert rows[0][header.index("OOF macro-f1")].startswith(f"{by_metric['oof']['value']:.5f} ± ")
+    assert found.facts()["macro-f1 against it"].startswith(f"{apart['value']:+.5f} [")
     assert [event.step for event in told] == ["cv-train", "blend", "distil"]
     # Called again, nothing is left to do; what was broken since is told of.
     assert not api.distil(place, quick, 0, **given).trained

@@ -191,11 +191,13 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     again, _ = with_neighbours(blend, dataset, folds, Silent())
     assert np.array_equal(again.oof, made.oof) and np.array_equal(again.test, made.test)
     # Elsewhere, by what the account says of it, the same test rows come out alike.
-    account = json.loads(json.dumps(found.to_json()))
-    assert neighbours.Asked.from_json(Fields(account)) == found
-    assert np.array_equal(asked_again(blend.test, account, dataset, Silent()), made.test)
-    unchanged = asked_again(blend.test, account | {"helps": False}, dataset, Silent())
-    assert unchanged is blend.test
+    account = json.loads(json.dumps({"neighbours": found.to_json()}))
+    read = neighbours.Asked.of(account)
+    assert read == found and neighbours.Asked.of({}) is None
+    assert np.array_equal(asked_again(blend.test, read, dataset, Silent()), made.test)
+    useless = dataclasses.replace(found.effect, log_loss_high=0.001)
+    unchanged = dataclasses.replace(read, effect=useless)
+    assert asked_again(blend.test, unchanged, dataset, Silent()) is blend.test
 
 
 def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypatch) -> None:
