@@ -51,6 +51,7 @@ def cross_validate(
     pseudo_targets: str | None = None,
     rare: str | None = None,
     class_weights: str | None = None,
+    refit: int | None = None,
     fresh: bool = False,
     started: float | None = None,
     deadline: Deadline | None = None,
@@ -82,6 +83,7 @@ def cross_validate(
             them.
         class_weights: How much rows of each class count, one of `names.CLASS_WEIGHTS`; None for as
             the configurations say.
+        refit: Members of all rows beside each fold set, for the test images alone; None for none.
         fresh: Start anew; the members that are there go once a new one is trained.
         started: `time.monotonic()` at which the time budget began; None for now.
         deadline: When the members have to be there, where that is before the budget's end.
@@ -105,6 +107,7 @@ def cross_validate(
     for name, given, least, most in (
         ("top_k", top_k, 1, None), ("folds", folds, 2, None), ("epochs", epochs, 1, None),
         ("seeds", seeds, 1, 100), ("workers", workers, 1, None), ("threads", threads, 1, None),
+        ("refit", refit, 0, 100),
     ):  # fmt: skip
         names.require_count(name, given, least, most)
     budget = None if time_budget is None else parse_budget(time_budget)
@@ -121,11 +124,9 @@ def cross_validate(
         from kaggle_digits.records.members import MemberStore
 
         pseudo = {
-            "pseudo_threshold": pseudo_threshold,
-            "pseudo_share": pseudo_share,
-            "pseudo_rounds": pseudo_rounds,
-            "pseudo_targets": pseudo_targets,
-        }
+            "pseudo_threshold": pseudo_threshold, "pseudo_share": pseudo_share,
+            "pseudo_rounds": pseudo_rounds, "pseudo_targets": pseudo_targets,
+        }  # fmt: skip
         rule = make_rule(pseudo, wanted=pseudo_label)
         store = MemberStore(workspace)
         dataset = place.data()
@@ -166,6 +167,7 @@ def cross_validate(
             may_lengthen=epochs is None and may_lengthen(rows),
             resources=Resources(workers, threads, cluster),
             rare=rare,
+            refit=refit or 0,
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.

@@ -71,6 +71,13 @@ from kaggle_digits.shell.console import Outcome
     type=click.Choice(names.PSEUDO_TARGETS),
     help="The probabilities, or the class alone.  [default: soft]",
 )
+@click.option(
+    "--refit",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="Train so many members of each configuration on all rows too; they predict the test "
+    "images alone.  [default: 0]",
+)
 @rare_option
 @class_weights_option
 @track_option
@@ -94,6 +101,7 @@ def cv_train(
     pseudo_share: float | None = None,
     pseudo_rounds: int | None = None,
     pseudo_targets: str | None = None,
+    refit: int | None = None,
     rare: str | None = None,
     class_weights: str | None = None,
 ) -> Outcome:
@@ -126,6 +134,7 @@ def cv_train(
         pseudo_targets=pseudo_targets,
         rare=rare,
         class_weights=class_weights,
+        refit=refit,
         fresh=session.fresh,
     )
     return Outcome(

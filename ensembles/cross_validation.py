@@ -12,11 +12,12 @@ from ensembles.planning import MOST_SEEDS, in_order
 from ensembles.pseudo_labels import PseudoRule
 from ensembles.spending import Spender
 from ensembles.trainer import Trainer
-from kaggle_digits.core.folds import make_folds
+from kaggle_digits.core.folds import Folds, make_folds
 from kaggle_digits.engine import Resources, Site, open_engine
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.names import require_apart
 from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import require_same
@@ -24,6 +25,10 @@ from kaggle_digits.records.plan import FoldSet, MemberKey
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
+
+
+_ERRORS_FALL = 0.48
+"""Errors fall as rows to the power of minus this: on the digits, by `benchmarks/curve.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,11 @@ class CrossValidationSettings:
             for the rounding that other numbers of threads bring.
         rare: What to do with classes of fewer rows than folds, one of `names.RARE`; None to refuse
             them.
+        refit: Members of all rows beside each fold set. They predict the test images alone: there
+            is no row that they could be judged on.
+
+    Raises:
+        ConfigurationError: Members of all rows are wanted in a budget, or with pseudo-labels.
     """
 
     folds: int
@@ -61,6 +71,16 @@ class CrossValidationSettings:
     may_lengthen: bool = False
     resources: Resources = Resources()
     rare: str | None = None
+    refit: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would not be done."""
+        if self.refit:
+            others = {
+                "--time-budget": self.budget is not None,
+                "--pseudo-label": self.pseudo is not None,
+            }
+            require_apart("--refit", "adds members of all rows to plain fold sets", others)
 
     @property
     def rounds(self) -> int:
@@ -101,6 +121,7 @@ class CrossValidationSettings:
             "budget": self.budget,
             # Left out where it is not asked for, as in plans from before it came.
             **({"rare": self.rare} if self.rare else {}),
+            **({"refit": self.refit} if self.refit else {}),
         }
 
 
@@ -210,11 +231,15 @@ class _Campaign:
         members: list[MemberKey] = []
         for pseudo_round in range(settings.rounds + 1):
             trainer.begin_round(pseudo_round, members)
-            sets = in_order(self._configs, settings.seeds, settings.epochs, pseudo_round)
+            sets = list(in_order(self._configs, settings.seeds, settings.epochs, pseudo_round))
             members = [key for fold_set in sets for key in trainer.keys(fold_set)]
             wanted += members
             if pseudo_round in (0, settings.rounds):
                 planned += members
+        if settings.refit:
+            of_all = [key for one in sets for key in trainer.refit_keys(one, settings.refit)]
+            planned, wanted = [*planned, *of_all], [*wanted, *of_all]
+            self._progress.say(_of_all_rows(len(of_all), trainer.folds))
         keys = self._plan(planned, ended=True)
         kept = [key for key in keys if key not in wanted and not key.round and self._is_ours(key)]
         work = [*kept, *wanted]
@@ -345,3 +370,14 @@ class _Campaign:
         keys = [*kept, *planned]
         self._store.write_plan(about, keys)
         return keys
+
+
+def _of_all_rows(count: int, folds: Folds) -> str:
+    """Say what members of all rows can be expected to bring; nothing can be measured of it."""
+    fewer = 1 - (1 - 1 / folds.count) ** _ERRORS_FALL
+    return (
+        f"cv-train: {counted(count, 'member')} of all {len(folds.training_rows(None)):,} rows join "
+        f"in for the test images alone: each can be expected to make {fewer:.0%} fewer errors than "
+        f"one of {folds.count} folds (errors fall as rows^-{_ERRORS_FALL} on the digits). "
+        "Out-of-fold figures stay what they are"
+    )

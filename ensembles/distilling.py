@@ -90,17 +90,18 @@ def find_teachers(
 ) -> Teachers:
     """Return the planned members that can teach: whole sets of the plan's own folds.
 
-    Members of other folds are left out: none of them can be said to have seen no row of fold k.
+    Members of other folds, or of all rows, are left out: none of them can be said to have seen no
+    row of fold k.
 
     Raises:
         ArtefactError: There is no such set, or a member is broken or of other data.
     """
     sets: dict[Any, list[MemberKey]] = {}
     for key in keys:
-        if key.folds == folds.digest and store.has(key):
+        if key.folds == folds.digest and key.fold is not None and store.has(key):
             sets.setdefault(key.set_id, []).append(key)
     whole = [
-        tuple(sorted(group, key=lambda key: key.fold))
+        tuple(sorted(group, key=lambda key: key.fold or 0))
         for group in sets.values()
         if {key.fold for key in group} == set(range(folds.count))
     ]
@@ -210,14 +211,14 @@ class Distillation:
     def _lesson(self, fold: int | None, name: str) -> Lesson:
         folds, course = self._teachers.folds, self._course
         # Of rare classes that no fold trains on, there is nothing to learn either.
-        rows = folds.training_rows(folds.count if fold is None else fold)
+        rows = folds.training_rows(fold)
         targets, test_targets = self._said(fold, rows)
         return Lesson(
             name="student" if fold is None else f"student fold {fold}",
             place=self._place(name),
             config=course.config,
             train_rows=rows,
-            held_out_rows=rows[:0] if fold is None else folds.held_out_rows(fold),
+            held_out_rows=folds.held_out_rows(fold),
             targets=targets,
             test_targets=test_targets,
             epochs=course.epochs,
@@ -229,7 +230,6 @@ class Distillation:
     def _said(self, fold: int | None, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """Return what a fold's own members say of rows and test images; all members for None."""
         pool, folds = self._teachers.pool, self._teachers.folds
-        shapes = [len(folds.held_out_rows(one)) for one in range(folds.count)]
         classes = len(self._site.dataset.competition.classes)
         rule = self._rule(fold)
         told = np.zeros((len(self._teachers.sets), len(rows), classes))
@@ -237,7 +237,7 @@ class Distillation:
         for entry, group in enumerate(self._teachers.sets):
             asked = [key for key in group if fold is None or key.fold == fold]
             for key in asked:
-                shape = shapes[key.fold], pool.test.shape[1]
+                shape = len(folds.held_out_rows(key.fold)), pool.test.shape[1]
                 test[entry] += self._store.load(key, shape, classes).test
                 if self._teachers.has_networks:
                     told[entry] += load_array(self._told_path(key.name))[rows]

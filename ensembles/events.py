@@ -83,7 +83,12 @@ def _member(key: MemberKey, record: Mapping[str, Any]) -> Event:
         step="member",
         name=key.name,
         parameters=key.config.to_json()
-        | {"fold": key.fold, "epochs": key.epochs, "repeat": key.repeat, "round": key.round},
+        | {
+            "fold": "none" if key.fold is None else key.fold,
+            "epochs": key.epochs,
+            "repeat": key.repeat,
+            "round": key.round,
+        },
         scores=known({name: judged.get(name) for name in FIGURES})
         | {"seconds": float(record["seconds"])},
     )

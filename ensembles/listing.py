@@ -96,20 +96,20 @@ class Listed:
         """Return the cells under `header`."""
         key, score, found = self.key, self.record.get("score"), self.metric
         by_metric = "" if found is None else f"{found.value:.4f} ± {found.se:.4f}"
-        judged = ["", "", by_metric, ""]
+        seconds = self.record.get("seconds")
+        judged = ["", "", by_metric, "" if seconds is None else f"{seconds:.0f}"]
         if score is not None:
-            judged = [
+            judged[:2] = [
                 accuracy_text(score["accuracy"], score["accuracy_se"], score.get("rows")),
                 f"{score['log_loss']:.4f} ± {score['log_loss_se']:.4f}",
-                by_metric,
-                f"{self.record['seconds']:.0f}",
             ]
         if metric is None:
             del judged[2]
         return [
             key.config.digest[:8],
             key.config.family,
-            *(str(value) for value in (key.fold, key.repeat, key.seed, key.round, key.epochs)),
+            "all rows" if key.fold is None else str(key.fold),
+            *(str(value) for value in (key.repeat, key.seed, key.round, key.epochs)),
             *judged,
             f"{self.weights / 1e6:.1f} MB" if self.weights else "",
             self.state if self.planned else f"{self.state}, not planned",
@@ -171,7 +171,7 @@ def _judge_of(
 
     def judge(key: MemberKey) -> Figure | None:
         folds = known.get(key.folds)
-        if folds is None or key.data != dataset.digest:
+        if folds is None or key.fold is None or key.data != dataset.digest:
             return None
         rows = folds.held_out_rows(key.fold)
         found = store.held_out(key, len(rows), classes)

@@ -24,7 +24,7 @@ class Order:
 
     Args:
         key: Which one.
-        folds: Its fold is one of them; their seed fixes the copies it is trained on.
+        folds: Its fold is one of them, if it has one; their seed fixes the copies it is trained on.
         keeps_weights: Whether its network is wanted as well.
         labels: Its pseudo-labels; None for none.
         deadline: When it has to be there; None for the site's.
@@ -80,11 +80,12 @@ def train_member(site: Site, order: Order) -> tuple[Member, bytes | None]:
     )
     assert trained.test is not None  # the job asked for it
     record: dict[str, Any] = trained.record | {
-        "score": asdict(score(trained.held_out, dataset.labels[rows])),
         "history": trained.history,
         "training_seconds": trained.seconds,
     }
-    if dataset.fixes is not None:
+    if len(rows):
+        record["score"] = asdict(score(trained.held_out, dataset.labels[rows]))
+    if len(rows) and dataset.fixes is not None:
         given = asdict(score(trained.held_out, dataset.given_labels[rows]))
         record["labels"] = dataset.fixes.account() | {"score": given}
     content = None if model is None else model.read_bytes()
@@ -102,7 +103,8 @@ def measure_pace(site: Site, config: TrainingConfig, bank_seed: int, seconds: fl
 
 def short(key: MemberKey) -> str:
     """Return how progress names a member."""
-    words = f"{key.config.digest[:8]} fold {key.fold}"
+    part = "of all rows" if key.fold is None else f"fold {key.fold}"
+    words = f"{key.config.digest[:8]} {part}"
     if key.repeat:
         words += f" repeat {key.repeat}"
     return f"{words} round {key.round}" if key.round else words

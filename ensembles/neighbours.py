@@ -169,7 +169,7 @@ def with_neighbours(
         found = Asked(len(rows), 0, (float(exponents[0]), float(exponents[1])), effect)
         if not found.helps:
             return blend, found
-        images, allowed = dataset.test_images, folds.known_rows
+        images, allowed = dataset.test_images, folds.training_rows(None)
         test = _moved(blend.test, test_rows, images, known, allowed, exponents, task)
     fitted = blend.oof.copy()
     fitted[rows] = softmax64(np.concatenate(features) @ exponents)

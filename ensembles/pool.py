@@ -65,7 +65,8 @@ def make_pool(
 ) -> tuple[Pool, list[MemberKey]]:
     """Read the planned members that make whole fold sets, and put extras beside them.
 
-    A fold set with a fold still missing is left out: its rows could not be judged.
+    A fold set with a fold still missing is left out: its rows could not be judged. Members of all
+    rows join what their fold set says of the test rows, as far as they are there.
 
     Args:
         keys: The planned members.
@@ -162,12 +163,12 @@ def _whole_sets(
         sets.setdefault(_set_name(key, folds, known[key.folds]), []).append(key)
     missing = [key for key in keys if not store.has(key)]
     absent = set(missing)
-    whole = {
-        name: group
-        for name, group in sets.items()
-        if absent.isdisjoint(group)
-        and {key.fold for key in group} == set(range(known[group[0].folds].count))
-    }
+    whole = {}
+    for name, group in sets.items():
+        of_folds = [key for key in group if key.fold is not None]
+        all_folds = set(range(known[group[0].folds].count))
+        if absent.isdisjoint(of_folds) and {key.fold for key in of_folds} == all_folds:
+            whole[name] = [key for key in group if key not in absent]
     return whole, missing
 
 
@@ -186,7 +187,7 @@ def _read_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     # Sums in float64: the mean of one fold set, and of several, is what it was when all members
     # were summed at once.
-    is_single = len(keys) == folds.count
+    is_single = sum(key.fold is not None for key in keys) == folds.count
     oof = np.zeros((len(folds.of_row), classes), dtype=np.float32 if is_single else np.float64)
     count = np.zeros((len(folds.of_row), 1))
     test = np.zeros((test_rows, classes))

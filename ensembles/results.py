@@ -68,9 +68,11 @@ class CrossValidated(Shown):
     def facts(self) -> Mapping[str, str]:
         """Return how many members there are, and what this call had to do for them."""
         equal = len({key.folds for key in self.keys}) == 1
+        of_all = sum(key.fold is None for key in self.keys)
         facts = {
             "members": f"{len(self.keys)} ({counted(self.fold_sets, 'fold set')}"
-            + (f" × {self.folds} folds)" if equal else ")"),
+            + (f" × {self.folds} folds" if equal else "")
+            + (f", {of_all} of all rows)" if of_all else ")"),
             "trained": f"{self.trained} now, {self.known} were there already",
         }
         if self.augmenting >= 1:

@@ -97,24 +97,32 @@ class Trainer:
 
     def keys(self, fold_set: FoldSet) -> list[MemberKey]:
         """Return the keys of a fold set, fold by fold."""
+        return [self._key(fold_set, fold, fold) for fold in range(self.folds.count)]
+
+    def refit_keys(self, fold_set: FoldSet, count: int) -> list[MemberKey]:
+        """Return the keys of members of all rows that stand beside a fold set.
+
+        Args:
+            fold_set: Which one, without pseudo-labels.
+            count: How many.
+        """
+        return [self._key(fold_set, None, f"all {number}") for number in range(count)]
+
+    def _key(self, fold_set: FoldSet, fold: int | None, which: int | str) -> MemberKey:
         config = fold_set.config
-        bank = self.bank(config).digest
-        return [
-            MemberKey(
-                config=config,
-                fold=fold,
-                seed=_member_seed(self.folds.seed, config, fold, fold_set.repeat, fold_set.round),
-                epochs=fold_set.epochs,
-                copies=min(self._copies, fold_set.epochs),
-                data=self.dataset.digest,
-                folds=self.folds.digest,
-                bank=bank,
-                repeat=fold_set.repeat,
-                round=fold_set.round,
-                pseudo=self._decided_by(fold_set.round, fold),
-            )
-            for fold in range(self.folds.count)
-        ]
+        return MemberKey(
+            config=config,
+            fold=fold,
+            seed=_member_seed(self.folds.seed, config, which, fold_set.repeat, fold_set.round),
+            epochs=fold_set.epochs,
+            copies=min(self._copies, fold_set.epochs),
+            data=self.dataset.digest,
+            folds=self.folds.digest,
+            bank=self.bank(config).digest,
+            repeat=fold_set.repeat,
+            round=fold_set.round,
+            pseudo="" if fold is None else self._decided_by(fold_set.round, fold),
+        )
 
     def bank(self, config: TrainingConfig, *, test: bool = False) -> Bank:
         """Return a configuration's bank, of the training images or of the test images."""
@@ -171,10 +179,9 @@ class Trainer:
         rows = [self.folds.held_out_rows(fold) for fold in range(self.folds.count)]
         told = np.zeros((sum(map(len, rows)), classes))
         for keys in sets:
-            shapes = [(len(rows[key.fold]), len(self.dataset.test_images)) for key in keys]
             found = [
-                self.store.load(key, shape, classes).held_out
-                for key, shape in zip(keys, shapes, strict=True)
+                self.store.held_out(key, len(self.folds.held_out_rows(key.fold)), classes)
+                for key in keys
             ]
             told += np.concatenate(found) / len(sets)
         labels = self.dataset.labels[np.concatenate(rows)]
@@ -254,7 +261,7 @@ class Trainer:
             # While others are at work.
             self.make_copies(key.config, key.copies, deadline=deadline)
             labels = None
-            if key.round:
+            if key.round and key.fold is not None:
                 labels = self.pseudo_labels(key.round, key.fold)
                 self.make_copies(key.config, key.copies, test=True, deadline=deadline)
             order = Order(key, self.folds, self._keep_weights, labels, deadline)
@@ -269,10 +276,10 @@ class Trainer:
         """
         member: Member
         member, model = outcome.result()
-        key, judged = member.key, member.record["score"]
+        key = member.key
         member.record.update(seconds=round(outcome.seconds, 1), node=outcome.node)
-        if key.round:
-            member.record["pseudo_labels"] = self._about(key)
+        if key.round and key.fold is not None:
+            member.record["pseudo_labels"] = self._about(key, key.fold)
         if not self.store.has(key):
             self.store.add(member, model)
         elif model is not None and not self.store.add_weights(member, model):
@@ -282,10 +289,11 @@ class Trainer:
                 "place"
             )
         remove(self.store.checkpoints(key))
-        self._progress.say(
-            f"member {short(key)}: accuracy {judged['accuracy']:.4f}, "
-            f"log-loss {judged['log_loss']:.4f}, {outcome.seconds:.0f} s"
-        )
+        judged = member.record.get("score")
+        figures = "" if judged is None else (
+            f"accuracy {judged['accuracy']:.4f}, log-loss {judged['log_loss']:.4f}, "
+        )  # fmt: skip
+        self._progress.say(f"member {short(key)}: {figures}{outcome.seconds:.0f} s")
         return key
 
     def _decided_by(self, pseudo_round: int, fold: int) -> str:
@@ -296,24 +304,24 @@ class Trainer:
             self._rule, [key.name for key in helpers(self._sources[pseudo_round], fold)]
         )
 
-    def _about(self, key: MemberKey) -> dict[str, Any]:
+    def _about(self, key: MemberKey, fold: int) -> dict[str, Any]:
         """Return what a member's record says of its pseudo-labels."""
         assert self._rule is not None
-        labels = self.pseudo_labels(key.round, key.fold)
+        labels = self.pseudo_labels(key.round, fold)
         return {
             "rows": len(labels.rows),
             "digest": labels.digest,
             "rule": self._rule.to_json(),
-            "helpers": [helper.name for helper in helpers(self._sources[key.round], key.fold)],
+            "helpers": [helper.name for helper in helpers(self._sources[key.round], fold)],
         }
 
 
 def _member_seed(
-    seed: int, config: TrainingConfig, fold: int, repeat: int, pseudo_round: int
+    seed: int, config: TrainingConfig, which_one: int | str, repeat: int, pseudo_round: int
 ) -> int:
     # Every member walks through the bank in an order of its own, so that members do not share what
     # one order happens to teach; and a member's seed does not depend on which others are trained.
-    which: list[Any] = [seed, config.digest, fold]
+    which: list[Any] = [seed, config.digest, which_one]
     if repeat or pseudo_round:
         which += [repeat, pseudo_round]
     return int(digest(which)[:7], 16)

@@ -87,7 +87,7 @@ def _check(member: Arrived, dataset: Dataset, folds: Folds) -> MemberKey:
     try:
         key, (held_out, test) = read_files(member.name, member.files)
         require_same([key], dataset.digest, folds.digest)
-        if not 0 <= key.fold < folds.count:
+        if key.fold is not None and not 0 <= key.fold < folds.count:
             raise ArtefactError(f"{key.name} is of fold {key.fold}; there are {folds.count}.")
         classes = len(dataset.competition.classes)
         rows = len(folds.held_out_rows(key.fold)), len(dataset.test_images)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _NOWHERE = -2
+_NO_FOLD = -3
 _OF_RARE = dict(zip(names.RARE, (-1, _NOWHERE), strict=True))
 """The fold that rows of rare classes are marked with."""
 
@@ -50,23 +51,18 @@ class Folds:
     seed: int
     of_row: np.ndarray
 
-    def training_rows(self, fold: int) -> np.ndarray:
-        """Return the rows outside a fold, ascending, int64."""
+    def training_rows(self, fold: int | None) -> np.ndarray:
+        """Return the rows outside a fold, of None all that can be used; ascending, int64."""
         return np.flatnonzero((self.of_row != fold) & (self.of_row != _NOWHERE))
 
-    def held_out_rows(self, fold: int) -> np.ndarray:
-        """Return the rows of a fold, ascending, int64."""
-        return np.flatnonzero(self.of_row == fold)
+    def held_out_rows(self, fold: int | None) -> np.ndarray:
+        """Return the rows of a fold, of None no rows; ascending, int64."""
+        return np.flatnonzero(self.of_row == (_NO_FOLD if fold is None else fold))
 
     @property
     def judged_rows(self) -> np.ndarray:
         """The rows that are held out once, ascending, int64: all that are in a fold."""
         return np.flatnonzero(self.of_row >= 0)
-
-    @property
-    def known_rows(self) -> np.ndarray:
-        """The rows that networks may be trained on, ascending, int64."""
-        return np.flatnonzero(self.of_row != _NOWHERE)
 
     @property
     def digest(self) -> str:

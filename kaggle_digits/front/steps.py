@@ -151,6 +151,7 @@ def cross_validate(
     pseudo_targets: str | None = None,
     rare: str | None = None,
     class_weights: str | None = None,
+    refit: int | None = None,
     fresh: bool = False,
 ) -> CrossValidated:
     """Train members: configurations × stratified folds × seeds; called again, it goes on.
@@ -176,6 +177,7 @@ def cross_validate(
         rare: `keep-in-train` or `drop`, for classes of fewer rows than folds; None to refuse them.
         class_weights: `balanced` lets rows of rare classes count more, `none` all the same; None
             for as the configurations say.
+        refit: Members of all rows beside each fold set, for the test images alone; None for none.
         fresh: Start anew; the members that are there go once a new one is trained.
 
     Raises:
@@ -214,6 +216,7 @@ def cross_validate(
             pseudo_targets=pseudo_targets,
             rare=rare,
             class_weights=class_weights,
+            refit=refit,
             fresh=fresh,
         )
 

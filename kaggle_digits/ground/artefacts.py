@@ -81,6 +81,10 @@ class Fields:
             raise self._wrong(name, "a number")
         return float(value)
 
+    def whole_or_null(self, name: str) -> int | None:
+        """Return a whole number, or None where the field, which has to be there, is null."""
+        return None if self._get(name, None) is None else self.whole(name)
+
     def number_or_none(self, name: str) -> float | None:
         """Return a finite number, or None where there is none."""
         return self.number(name) if name in self else None

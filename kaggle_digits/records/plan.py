@@ -23,7 +23,7 @@ _TEXTS = ("data", "folds", "bank", "pseudo")
 
 @dataclass(frozen=True, slots=True)
 class FoldSet:
-    """One configuration trained once on every fold.
+    """One configuration trained once on every fold; members of all rows may stand beside them.
 
     Args:
         config: The configuration.
@@ -50,9 +50,9 @@ class MemberKey:
 
     Args:
         config: The configuration.
-        fold: The fold it never saw.
+        fold: The fold it never saw; None where it saw all rows.
         seed: Its seed.
-        epochs: Passes over the other folds.
+        epochs: Passes over the rows it saw.
         copies: Augmented copies it walked through.
         data: Digest of the data.
         folds: Digest of the folds.
@@ -63,7 +63,7 @@ class MemberKey:
     """
 
     config: TrainingConfig
-    fold: int
+    fold: int | None
     seed: int
     epochs: int
     copies: int
@@ -118,7 +118,7 @@ class MemberKey:
         fields.require_known(*cls.__slots__)
         return cls(
             config=TrainingConfig.from_json(fields.mapping("config")),
-            fold=fields.whole("fold"),
+            fold=fields.whole_or_null("fold"),
             seed=fields.whole("seed"),
             epochs=fields.whole("epochs"),
             copies=fields.whole("copies"),
@@ -133,7 +133,8 @@ class MemberKey:
 
 @lru_cache(maxsize=1024)  # asked for again and again, and as costly as reading the member's record
 def _name_of(key: MemberKey) -> str:
-    return f"{key.config.digest[:8]}-fold{key.fold}-seed{key.seed}-{digest(key.to_json())[:8]}"
+    part = "all" if key.fold is None else f"fold{key.fold}"
+    return f"{key.config.digest[:8]}-{part}-seed{key.seed}-{digest(key.to_json())[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ GROUPS = {
     WHAT: (),
     "How much": (
         "--preset", "--time-budget", "--trials", "--max-epochs", "--race", "--top-k", "--folds",
-        "--epochs", "--seeds", "--pseudo-rounds", "--workers", "--threads", "--cluster", "--seed",
-        "--precision", "--public-share", "--interval", "--times", "--full",
+        "--epochs", "--seeds", "--refit", "--pseudo-rounds", "--workers", "--threads", "--cluster",
+        "--seed", "--precision", "--public-share", "--interval", "--times", "--full",
     ),
     "Where": (
         "--data", "--image-shape", "--image-size", "--skip-broken", "--groups", "--fold-column",

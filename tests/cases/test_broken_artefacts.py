@@ -231,7 +231,7 @@ def test_an_intact_workspace_is_read(filled, made, call):
     [
         ({"seed": "0"}, 'seed is "0"; expected a whole number'),
         ({"seed": True}, "seed is true"),
-        ({"fold": None}, "fold is null"),
+        ({"fold": "one"}, 'fold is "one"; expected a whole number'),
         ({"colour": 1}, "colour is no field that this version knows"),
         ({"config": {"depth": "x"}}, "depth was given as 'x'"),
     ],

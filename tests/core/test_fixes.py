@@ -127,7 +127,7 @@ def test_rows_keep_their_folds_and_those_left_out_are_in_none(make, workspace, f
     assert np.flatnonzero(before.of_row != after.of_row).tolist() == [2]
     for fold in range(4):
         assert 2 not in after.training_rows(fold) and 2 not in after.held_out_rows(fold)
-    assert 2 not in after.known_rows and len(after.judged_rows) == 119
+    assert 2 not in after.training_rows(None) and len(after.judged_rows) == 119
     # And read back.
     assert make_folds(dataset, 4, 0, workspace).digest == after.digest != before.digest
 
