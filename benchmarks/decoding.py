@@ -3,10 +3,11 @@
     python benchmarks/decoding.py --files 100000
 
 It writes that many small JPEG files into a temporary folder, decodes them by a loop of `open` and
-`cv2.imdecode` alone, with one thread and with as many as the reader has, and loads them as a
-competition, each in a process of its own; then it loads them again, from the cache. Memory is what
-a process holds for itself (RssAnon, looked at every 20 ms): pages of the cache's files, which the
-system takes back when it likes, are no part of it.
+`cv2.imdecode` alone, with one thread and with as many as the reader has, once more into a file as a
+reader has to, in the order of colours that networks expect, and loads them as a competition, each
+in a process of its own; then it loads them again, from the cache. Memory is what a process holds
+for itself (RssAnon, looked at every 20 ms): pages of the cache's files, which the system takes back
+when it likes, are no part of it.
 """
 
 from __future__ import annotations
@@ -49,25 +50,31 @@ def write(folder: Path, files: int) -> None:
     (folder / "train.csv").write_text("\n".join(rows) + "\n")
 
 
-def bare(folder: Path, threads: int) -> None:
-    """Decode all files and nothing else."""
+def bare(folder: Path, threads: int, kept: Path | None = None) -> None:
+    """Decode all files and nothing else, or keep the images as well."""
     cv2.setNumThreads(0)
     paths = [str(path) for path in folder.rglob("*.jpg")]
+    shape = len(paths), _SIDE, _SIDE, 3
+    file = None if kept is None else np.lib.format.open_memmap(kept, "w+", np.uint8, shape)
 
-    def one(path: str) -> int:
-        with open(path, "rb") as stream:
-            return int(cv2.imdecode(np.frombuffer(stream.read(), np.uint8), 1).shape[0])
+    def one(row: int) -> int:
+        with open(paths[row], "rb") as stream:
+            image = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), 1)
+        if file is not None:
+            file[row] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return int(image.shape[0])
 
     def some(start: int) -> int:
         # As the reader does: a task for each image would be more work than the image.
-        return sum(map(one, paths[start : start + _AT_A_TIME]))
+        return sum(map(one, range(start, min(start + _AT_A_TIME, len(paths)))))
 
     starts = range(0, len(paths), _AT_A_TIME)
     started = time.perf_counter()
     with Peak() as peak, ThreadPoolExecutor(threads) as pool:
         total = sum(pool.map(some, starts)) if threads > 1 else sum(map(some, starts))
     assert total == _SIDE * len(paths)
-    _tell(f"bare loop, {threads} thread(s)", time.perf_counter() - started, len(paths), peak)
+    name = f"bare loop, {threads} thread(s)" + ("" if kept is None else ", into a file")
+    _tell(name, time.perf_counter() - started, len(paths), peak)
 
 
 def load(folder: Path, workspace: Path) -> None:
@@ -99,7 +106,7 @@ def load(folder: Path, workspace: Path) -> None:
 
 def _tell(name: str, seconds: float, files: int, peak: Peak) -> None:
     rate = f"{files / seconds:10,.0f} files/s"
-    print(f"{name:22} {seconds:8.2f} s {rate}, at most {peak.mebibytes:,.0f} MiB", flush=True)
+    print(f"{name:34} {seconds:8.2f} s {rate}, at most {peak.mebibytes:,.0f} MiB", flush=True)
 
 
 class Peak:
@@ -141,7 +148,7 @@ def main() -> None:
         if what == "load":
             load(Path(places[0]), Path(places[1]))
         else:
-            bare(Path(places[0]), int(what))
+            bare(Path(places[0]), int(what), *map(Path, places[1:]))
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
@@ -149,6 +156,7 @@ def main() -> None:
         for only in (
             ["1", str(folder)],
             [str(available_threads()), str(folder)],
+            [str(available_threads()), str(folder), f"{place}/kept.npy"],
             ["load", str(folder), f"{place}/w"],
             ["load", str(folder), f"{place}/w"],
         ):
