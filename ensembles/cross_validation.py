@@ -376,8 +376,8 @@ def _of_all_rows(count: int, folds: Folds) -> str:
     """Say what members of all rows can be expected to bring; nothing can be measured of it."""
     fewer = 1 - (1 - 1 / folds.count) ** _ERRORS_FALL
     return (
-        f"cv-train: {counted(count, 'member')} of all {len(folds.training_rows(None)):,} rows join "
-        f"in for the test images alone: each can be expected to make {fewer:.0%} fewer errors than "
-        f"one of {folds.count} folds (errors fall as rows^-{_ERRORS_FALL} on the digits). "
+        f"cv-train: {counted(count, 'member')} of all {len(folds.training_rows(None)):,} rows as "
+        f"well, for the test images alone: each can be expected to make {fewer:.0%} fewer errors "
+        f"than one of {folds.count} folds (errors fall as rows^-{_ERRORS_FALL} on the digits). "
         "Out-of-fold figures stay what they are"
     )
