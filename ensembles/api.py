@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from ensembles.results import Blended, CrossValidated, Distilled, Members, Predicted
@@ -251,6 +250,7 @@ def blend(
     with workspace.lock(workspace.ensembles):
         from ensembles.blending import (
             account,
+            chosen_of,
             evaluate_methods,
             in_groups,
             make_blend,
@@ -301,13 +301,13 @@ def blend(
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
         groups = dataset.groups_of(pool.rows)
         judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
-        joined = partial(make_blend, method, evaluations, pool, labels, judge=judge)
-        made = joined(temperature=temperature)
+        chosen = chosen_of(method, evaluations, labels, judge)
+        made = make_blend(chosen, pool, temperature=temperature)
         shown = compared(evaluations, made, pool, labels, judge) if compare else None
         asked: dict[str, object] = {}
         verdict = ""
         if suits_neighbours(dataset.images) if neighbours is None else neighbours:
-            calibrated = joined(temperature=True)
+            calibrated = make_blend(chosen, pool, temperature=True)
             better, near = with_neighbours(calibrated, dataset, folds, progress, pool.rows)
             made = better if near.helps else made
             if near.effect is not None or neighbours:

@@ -99,32 +99,34 @@ def evaluate_methods(
     return evaluations
 
 
-def make_blend(
+def chosen_of(
     method: str,
     evaluations: Sequence[Evaluation],
-    pool: Pool,
     labels: np.ndarray,
-    *,
-    temperature: bool = False,
     judge: Judge | None = None,
-) -> Blend:
-    """Join a pool.
+) -> Evaluation:
+    """Return the evaluation of a method.
 
     Args:
         method: A method's name, or `AUTO` for the simplest that is not worse than the best beyond
             noise.
         evaluations: Of the methods to choose from, the simplest first; of `method` at least.
-        pool: What is joined.
         labels: int64 [rows], class indices.
-        temperature: Calibrate it.
         judge: What `AUTO` chooses by; None for log-loss and accuracy.
     """
-    if method == AUTO and judge is not None:
-        chosen = choose_by(judge, evaluations)
-    elif method == AUTO:
-        chosen = choose(evaluations, labels)
-    else:
-        chosen = next(entry for entry in evaluations if entry.method.name == method)
+    if method != AUTO:
+        return next(entry for entry in evaluations if entry.method.name == method)
+    return choose(evaluations, labels) if judge is None else choose_by(judge, evaluations)
+
+
+def make_blend(chosen: Evaluation, pool: Pool, *, temperature: bool = False) -> Blend:
+    """Join a pool.
+
+    Args:
+        chosen: The method, judged on the pool.
+        pool: What is joined.
+        temperature: Calibrate it.
+    """
     judged = chosen.judged(temperature=temperature)
     return Blend(
         method=chosen.method.name,

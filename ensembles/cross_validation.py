@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 _ERRORS_FALL = 0.48
-"""Errors fall as rows to the power of minus this: on the digits, by `benchmarks/curve.py`."""
+"""Errors fall as rows to the power of minus this: an earlier measurement on the digits, which no
+script of this project repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,8 @@ class _Campaign:
                 planned += members
         if settings.refit:
             of_all = [key for one in sets for key in trainer.refit_keys(one, settings.refit)]
-            planned, wanted = [*planned, *of_all], [*wanted, *of_all]
+            planned += of_all
+            wanted += of_all
             self._progress.say(_of_all_rows(len(of_all), trainer.folds))
         keys = self._plan(planned, ended=True)
         kept = [key for key in keys if key not in wanted and not key.round and self._is_ours(key)]

@@ -418,8 +418,10 @@ class Distilled(Shown):
         apart, told = self.about["against_blend"], self.about.get("metric")
         by_metric = {}
         if told is not None:
-            found = "{value:+.5f} [{low:+.5f}, {high:+.5f}]".format(**told["against_blend"])
-            by_metric = {f"{told['oof']['name']} against it": found}
+            from ensembles.by_metric import MetricDifference
+
+            found = MetricDifference(**told["against_blend"])
+            by_metric = {f"{told['oof']['name']} against it": str(found)}
         return {
             "learned from": f"{counted(len(self.about['members']), 'member')}, "
             f"{self.about['learned']}",

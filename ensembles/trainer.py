@@ -97,7 +97,8 @@ class Trainer:
 
     def keys(self, fold_set: FoldSet) -> list[MemberKey]:
         """Return the keys of a fold set, fold by fold."""
-        return [self._key(fold_set, fold, fold) for fold in range(self.folds.count)]
+        bank = self.bank(fold_set.config)
+        return [self._key(fold_set, bank, fold, fold) for fold in range(self.folds.count)]
 
     def refit_keys(self, fold_set: FoldSet, count: int) -> list[MemberKey]:
         """Return the keys of members of all rows that stand beside a fold set.
@@ -106,9 +107,10 @@ class Trainer:
             fold_set: Which one, without pseudo-labels.
             count: How many.
         """
-        return [self._key(fold_set, None, f"all {number}") for number in range(count)]
+        bank = self.bank(fold_set.config)
+        return [self._key(fold_set, bank, None, f"all {number}") for number in range(count)]
 
-    def _key(self, fold_set: FoldSet, fold: int | None, which: int | str) -> MemberKey:
+    def _key(self, fold_set: FoldSet, bank: Bank, fold: int | None, which: int | str) -> MemberKey:
         config = fold_set.config
         return MemberKey(
             config=config,
@@ -118,7 +120,7 @@ class Trainer:
             copies=min(self._copies, fold_set.epochs),
             data=self.dataset.digest,
             folds=self.folds.digest,
-            bank=self.bank(config).digest,
+            bank=bank.digest,
             repeat=fold_set.repeat,
             round=fold_set.round,
             pseudo="" if fold is None else self._decided_by(fold_set.round, fold),
@@ -180,8 +182,8 @@ class Trainer:
         told = np.zeros((sum(map(len, rows)), classes))
         for keys in sets:
             found = [
-                self.store.held_out(key, len(self.folds.held_out_rows(key.fold)), classes)
-                for key in keys
+                self.store.held_out(key, len(own), classes)
+                for key, own in zip(keys, rows, strict=True)
             ]
             told += np.concatenate(found) / len(sets)
         labels = self.dataset.labels[np.concatenate(rows)]

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -186,11 +186,6 @@ class Splits:
             self._sides(others),
         )
 
-    @classmethod
-    def of(cls, dataset: Dataset, settings: ScoringSettings) -> Self:
-        """Return the rows for a data set."""
-        return cls(dataset.labels, settings, dataset.kept, dataset.together)
-
     def _sides(self, rows: np.ndarray) -> int:
         """Return into how many parts rows can be split at most."""
         return len(rows if self._together is None else np.unique(self._together[rows]))
@@ -233,13 +228,23 @@ class Splits:
         return self._settings.seed + 1 + number // self.race_folds
 
 
+@lru_cache(maxsize=1)
+def splits_of(dataset: Dataset, settings: ScoringSettings) -> Splits:
+    """Return the rows for a data set: worked out once for all units of a search.
+
+    Raises:
+        DataError: As `Splits`.
+    """
+    return Splits(dataset.labels, settings, dataset.kept, dataset.together)
+
+
 def bank_of(unit: Unit, site: Site, settings: ScoringSettings) -> Bank:
     """Return the bank whose copies a unit's networks walk through.
 
     Where trials train on a part of the data, copies of that part: most policies that are tried
     become no member's, and of all rows they would take longer to make than the trial to train.
     """
-    rows = _splits(site.dataset, settings).trained_on(unit)
+    rows = splits_of(site.dataset, settings).trained_on(unit)
     few = len(rows) <= _FEW * len(site.dataset.images)
     return Bank.of(
         unit.config, site.dataset, settings.seed, site.workspace, rows=rows if few else None
@@ -248,7 +253,7 @@ def bank_of(unit: Unit, site: Site, settings: ScoringSettings) -> Bank:
 
 def copies_of(unit: Unit, bank: Bank, site: Site, settings: ScoringSettings) -> list[int]:
     """Return the numbers of the copies that a unit's networks walk through."""
-    seed = _seed(unit, _splits(site.dataset, settings), settings)
+    seed = _seed(unit, splits_of(site.dataset, settings), settings)
     return sorted(set(bank.order(seed, settings.copies, unit.epochs)))
 
 
@@ -263,7 +268,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
     started = time.monotonic()
     bank = bank_of(unit, site, settings)
     bank.ensure(copies_of(unit, bank, site, settings), site.progress)
-    splits = _splits(site.dataset, settings)
+    splits = splits_of(site.dataset, settings)
     held_out: list[np.ndarray] = []
     history: tuple[float, ...] = ()
     checkpoints = []
@@ -294,11 +299,6 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
     if not site.is_home:
         result.drop_checkpoints()  # the driver cannot
     return result
-
-
-@lru_cache(maxsize=1)
-def _splits(dataset: Dataset, settings: ScoringSettings) -> Splits:
-    return Splits.of(dataset, settings)
 
 
 def _calibrated(

@@ -19,7 +19,16 @@ from tuning.budget import SearchTime
 from tuning.coordination import KEPT, Coordinator, Goals
 from tuning.oracles import ProposalSettings
 from tuning.proposals import ProposalLimits, Proposer
-from tuning.scoring import Result, ScoringSettings, Splits, Unit, bank_of, copies_of, score_unit
+from tuning.scoring import (
+    Result,
+    ScoringSettings,
+    Splits,
+    Unit,
+    bank_of,
+    copies_of,
+    score_unit,
+    splits_of,
+)
 from tuning.selection import diverse, ranked
 from tuning.showing import header, line, ranking_text
 from tuning.study import COMPLETED, StudyOnDisk, Trial
@@ -150,7 +159,7 @@ def search(
     require_rows_per_class(dataset, max(2, settings.folds), rare)
     study = StudyOnDisk(workspace)
     past = study.open(settings.to_json(dataset))
-    splits = Splits.of(dataset, settings.scoring)
+    splits = splits_of(dataset, settings.scoring)
     shape = dataset.competition
 
     def make_proposer(trials: list[Trial]) -> Proposer:

@@ -102,8 +102,8 @@ def test_keys_survive_json(keys):
 
 
 def mean_blend(pool, folds, labels):
-    evaluations = evaluate_methods(["mean"], pool, labels, folds, Silent())
-    return make_blend("mean", evaluations, pool, labels)
+    (mean,) = evaluate_methods(["mean"], pool, labels, folds, Silent())
+    return make_blend(mean, pool)
 
 
 def test_the_blend_is_the_mean_and_out_of_fold(keys, dataset, folds, workspace):

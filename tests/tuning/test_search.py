@@ -15,7 +15,7 @@ from kaggle_digits.ground.files import remove, write_json
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import ranking_path, read_ranking
-from tuning.scoring import ScoringSettings, Splits, Unit, bank_of, copies_of
+from tuning.scoring import ScoringSettings, Unit, bank_of, copies_of, splits_of
 from tuning.selection import ranked
 from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
@@ -218,7 +218,7 @@ def test_trials_have_copies_of_their_own_rows_and_of_those_only_that_they_walk_t
 ):
     settings = ScoringSettings(rows=20, copies=5, folds=0, race_folds=3, seed=0)
     site = Site(dataset, workspace, Silent())
-    splits = Splits.of(dataset, settings)
+    splits = splits_of(dataset, settings)
     short, long, raced = (
         Unit(0, TrainingConfig(), epochs, round_)
         for epochs, round_ in ((2, None), (5, None), (2, 1))
