@@ -202,7 +202,7 @@ class Sets:
             train_rows=rows,
             held_out_rows=folds.held_out_rows(unit.fold),
             epochs=self._given.epochs * way.times,
-            copies=self._given.epochs,
+            copies=self._given.epochs * way.times,
             seed=int(digest([unit.seed, config.digest, unit.fold])[:7], 16),
             predict_test=False,
             targets=targets,
@@ -292,13 +292,16 @@ def _work(task: Unit | tuple[str, int]) -> str:
 def train_missing(sets: Sets, names: list[str], given: argparse.Namespace) -> None:
     """Train what is not there; sets that ask the control's members come last."""
     waves: dict[bool, list[Unit | tuple[str, int]]] = {False: [], True: []}
-    begun = set()
+    begun: set[tuple[str, int]] = set()
     for seed, name in itertools.product(range(given.first_seed, given.seeds), names):
         missing = [unit for unit in sets.units(name, seed) if not sets.place(unit).exists()]
-        bank, tasks = sets.bank(name), waves[sets.ways[name].teacher]
-        if missing and bank.digest not in begun:
-            begun.add(bank.digest)
-            tasks += [(name, copy) for copy in bank.missing(range(given.epochs))]
+        bank, way = sets.bank(name), sets.ways[name]
+        tasks = waves[way.teacher]
+        if missing:
+            copies = bank.missing(range(given.epochs * way.times))
+            new = [copy for copy in copies if (bank.digest, copy) not in begun]
+            begun.update((bank.digest, copy) for copy in new)
+            tasks += [(name, copy) for copy in new]
         tasks += missing
     context = multiprocessing.get_context("spawn")
     cores = None

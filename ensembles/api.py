@@ -470,7 +470,7 @@ def distil(
         settings, keys = store.read_plan()
         folds = planned_folds(settings, dataset, workspace)
         teachers = find_teachers(keys, store, dataset, folds)
-        for remark in student.remarks(teachers, blend):
+        for remark in student.remarks(teachers, blend, keys):
             progress.say(f"distil: {remark}")
         passes = epochs or preset.member_passes(len(dataset.images))
         course = Course(
@@ -488,8 +488,8 @@ def distil(
                 workspace, dataset, teachers, course, blend, oof, network, progress
             )
             lesson.forget()
-        elif about["onnx_bytes"] is None:
-            about = student.add_onnx(workspace, about, dataset, progress)
+        else:
+            about = student.take_up(workspace, about, dataset, teachers, blend, progress)
         found = student.value(workspace, about, dataset, trained=trained)
         if output is not None:
             write_bytes(output, student.content(workspace, output))

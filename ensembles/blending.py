@@ -16,7 +16,7 @@ from ensembles.methods import METHODS
 from ensembles.pool import Pool
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.metrics import cut, fit_thresholds, judged
+from kaggle_digits.core.metrics import fit_thresholds, judged, named_by
 from kaggle_digits.core.predictions import Score, score
 from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
@@ -59,9 +59,7 @@ class Blend:
     @property
     def answers(self) -> np.ndarray:
         """The class named for each test row, int64 [test rows]."""
-        if self.thresholds is not None:
-            return cut(self.test, self.thresholds)
-        return np.asarray(self.test.argmax(axis=1))
+        return named_by(self.thresholds, self.test)
 
     @property
     def temperature(self) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 from ensembles.neighbours import Asked, asked_again
 from ensembles.rules import rule_of
 from kaggle_digits.core.keras_settings import require_backend
-from kaggle_digits.core.metrics import cut
+from kaggle_digits.core.metrics import named_by
 from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition
@@ -105,8 +105,7 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     dataset = place.data()
     _require_fit(weights.competition, dataset)
     probabilities = _join(weights, networks, dataset, place.progress)
-    thresholds = weights.account.get("thresholds")
-    answers = probabilities.argmax(axis=1) if thresholds is None else cut(probabilities, thresholds)
+    answers = named_by(weights.account.get("thresholds"), probabilities)
     competition = dataset.competition
     fields = competition.fields(probabilities.tolist(), answers.tolist())
     content = competition.form.render_fields(dataset.test_ids, fields)

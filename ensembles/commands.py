@@ -75,7 +75,7 @@ from kaggle_digits.shell.console import Outcome
     "--refit",
     type=click.IntRange(0, 100),
     metavar="N",
-    help="Train so many members of each configuration on all rows too; they predict the test "
+    help="Train so many members on all rows too, beside each fold set; they predict the test "
     "images alone.  [default: 0]",
 )
 @rare_option

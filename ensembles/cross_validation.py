@@ -97,15 +97,16 @@ class CrossValidationSettings:
             plan: The plan's settings.
             folds: As given by the user; None for as in the plan.
             epochs: Likewise; with the plan's epochs go its copies.
-            seeds: Likewise with pseudo-labels, else one.
+            seeds: Likewise with pseudo-labels or members of all rows, else one.
         """
         return replace(
             self,
             folds=folds or plan["folds"],
             epochs=epochs or plan["epochs"],
             copies=self.copies if epochs else plan["copies"],
-            # All of the plan's members help; one of a plan from before there were seeds.
-            seeds=seeds or (plan.get("seeds", 1) if self.pseudo else 1),
+            # All of the plan's members help, and members of all rows stand beside each of its sets;
+            # one of a plan from before there were seeds.
+            seeds=seeds or (plan.get("seeds", 1) if self.pseudo or self.refit else 1),
             rare=self.rare or plan.get("rare"),
         )
 
@@ -278,15 +279,14 @@ class _Campaign:
                 first_is_due=pseudo_round == 0 and not self._has_whole_set(),
             )
             if spender.unfinished:
-                keys = self._plan([*base, *last, *spender.unfinished], ended=False)
-                return [key for key in keys if self._store.has(key)]
+                return self._there([*base, *last, *spender.unfinished], ended=False)
             if not last:
                 break
             if pseudo_round == 0:
                 base = last
         if rounds and not last:
             self._progress.say("cv-train: the time does not reach for the pseudo-labels' members")
-        return self._plan([*base, *(last if rounds else ())], ended=True)
+        return self._there([*base, *(last if rounds else ())], ended=True)
 
     def _take_up(self, stored: Mapping[str, Any], keys: Sequence[MemberKey]) -> None:
         """Find what of the plan that is there stays in it, and what of it is gone on with."""
@@ -345,19 +345,29 @@ class _Campaign:
         ]
 
     def _has_whole_set(self) -> bool:
-        missing = {key.set_id for key in self._kept if not self._store.has(key)}
-        return any(key.set_id not in missing for key in self._kept)
+        kept = [key for key in self._kept if key.fold is not None]
+        missing = {key.set_id for key in kept if not self._store.has(key)}
+        return any(key.set_id not in missing for key in kept)
+
+    def _there(self, planned: Sequence[MemberKey], *, ended: bool) -> list[MemberKey]:
+        """Write the plan; return its members that are there: a budget trains no others of it."""
+        return [key for key in self._plan(planned, ended=ended) if self._store.has(key)]
 
     def _plan(self, planned: Sequence[MemberKey], *, ended: bool) -> list[MemberKey]:
         """Write the plan: what is kept, then what is planned; return its members.
 
         Args:
-            planned: Members of this call; a set of theirs takes the place of the one kept.
+            planned: Members of this call; a set of theirs takes the place of the one kept, whose
+                members of all rows stay.
             ended: Whether a budget's plan has been carried out.
         """
         settings = self._settings
-        sets = {key.set_id for key in planned}
-        kept = [key for key in self._kept if key.set_id not in sets]
+        mine, sets = set(planned), {key.set_id for key in planned}
+        kept = [
+            key
+            for key in self._kept
+            if (key not in mine if key.fold is None else key.set_id not in sets)
+        ]
         about = {
             "folds": settings.folds,
             "epochs": settings.epochs,

@@ -80,9 +80,10 @@ def training(subject: Subject) -> Section:
         parts.append(_throughput(sets))
     devices = {_hardware(record) for record in records} - {""}
     words = f"cv-train --folds {settings['folds']}"
-    for option in ("epochs", "seeds"):
-        if settings.get(option):
-            words += f" --{option} {settings[option]}"
+    asked = settings | settings.get("request", {})
+    for option in ("epochs", "seeds", "rare", "refit"):
+        if asked.get(option):
+            words += f" --{option} {asked[option]}"
     return Section(
         parts,
         top={"members": f"{len(records)} in {duration(seconds)}"},

@@ -22,6 +22,7 @@ from ensembles.stored import StoredBlend
 from kaggle_digits.core import inference, portable
 from kaggle_digits.core.arrays import load_array, npy_bytes
 from kaggle_digits.core.keras_settings import require_backend
+from kaggle_digits.core.metrics import fit_thresholds, named_by
 from kaggle_digits.core.predictions import require_softmax, score
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
@@ -93,10 +94,22 @@ def read_arrays(
     return arrays[0], arrays[1]
 
 
-def remarks(teachers: Teachers, blend: StoredBlend) -> list[str]:
-    """Return what of a blend a student does not learn, or learns otherwise, in words."""
+def remarks(teachers: Teachers, blend: StoredBlend, planned: Sequence[MemberKey]) -> list[str]:
+    """Return what of a blend a student does not learn, or learns otherwise, in words.
+
+    Args:
+        teachers: Who teaches.
+        blend: What is learned.
+        planned: All members of the plan.
+    """
     said = []
-    others = set(blend.about["members"]) - {key.name for key in teachers.keys}
+    joined = set(blend.about["members"])
+    of_all = joined & {key.name for key in planned if key.fold is None}
+    others = joined - of_all - {key.name for key in teachers.keys}
+    if of_all:
+        said.append(
+            f"{counted(len(of_all), 'member')} of all rows cannot teach: they have seen every label"
+        )
     if others:
         said.append(
             f"{counted(len(others), 'prediction')} of the blend cannot teach: made elsewhere, "
@@ -151,12 +164,6 @@ def publish(
     Raises:
         ArtefactError: A network is broken, or the place cannot be written.
     """
-    rows = teachers.pool.rows
-    labels = dataset.labels[rows]
-    blended = blend.oof[np.searchsorted(blend.rows, rows)]
-    groups = dataset.groups_of(rows)
-    own, theirs = score(oof, labels, groups), score(blended, labels, groups)
-    judge = judge_of(kept_metric(workspace), labels, teachers.folds.of_row[rows], groups)
     model = portable.load(network)
     test = inference.outputs(model, dataset.test_images)
     store = MemberStore(workspace)
@@ -170,12 +177,7 @@ def publish(
         "method": course.method,
         "members": [key.name for key in teachers.keys],
         "learned": "probabilities" if kept else "labels and probabilities",
-        **figures("oof", own),
-        **figures("blend", theirs),
-        "rows": own.rows,
-        "against_blend": asdict(compare(row_results(oof, labels), row_results(blended, labels))),
-        **({} if judge is None else {"metric": _by_metric(judge, oof, blended)}),
-        "test_agreement": float(np.mean(test.argmax(axis=1) == blend.test.argmax(axis=1))),
+        **_beside(workspace, dataset, teachers, blend, oof, test),
         "parameters": int(model.count_params()),
         "images_per_second": pace(partial(inference.outputs, model), dataset.test_images),
         "ensemble_bytes": sum(store.model_path(key).stat().st_size for key in teachers.keys)
@@ -188,6 +190,67 @@ def publish(
     return _store(workspace, about, oof, test, network, dataset, progress)
 
 
+def take_up(
+    workspace: Workspace,
+    about: dict[str, Any],
+    dataset: Dataset,
+    teachers: Teachers,
+    blend: StoredBlend,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Return the account of a student that is there, beside the blend as it is now.
+
+    A blend by another metric, or of further predictions of the test images, is another one to stand
+    beside, though the student learned nothing else. The ONNX file is written if there is none, and
+    it can be written now.
+
+    Raises:
+        ArtefactError: Its probabilities are broken, ONNX gives others, or the place cannot be
+            written.
+    """
+    oof, test = read_arrays(workspace, about, dataset)
+    now = {name: value for name, value in about.items() if name not in ("metric", "thresholds")}
+    now |= _beside(workspace, dataset, teachers, blend, oof, test)
+    if about["onnx_bytes"] is None:
+        network = (folder_of(workspace) / KERAS).read_bytes()
+        return _store(workspace, now, oof, test, network, dataset, progress)
+    if now != about:
+        write_json(folder_of(workspace) / _ABOUT, now)
+    return now
+
+
+def _beside(
+    workspace: Workspace,
+    dataset: Dataset,
+    teachers: Teachers,
+    blend: StoredBlend,
+    oof: np.ndarray,
+    test: np.ndarray,
+) -> dict[str, Any]:
+    """Return a student's figures beside the blend's, on the rows that both are judged on."""
+    rows = teachers.pool.rows
+    labels = dataset.labels[rows]
+    blended = blend.oof[np.searchsorted(blend.rows, rows)]
+    groups = dataset.groups_of(rows)
+    own, theirs = score(oof, labels, groups), score(blended, labels, groups)
+    judge = judge_of(kept_metric(workspace), labels, teachers.folds.of_row[rows], groups)
+    found = {
+        **figures("oof", own),
+        **figures("blend", theirs),
+        "rows": own.rows,
+        "against_blend": asdict(compare(row_results(oof, labels), row_results(blended, labels))),
+    }
+    thresholds = None
+    if judge is not None:
+        found["metric"] = _by_metric(judge, oof, blended)
+        if judge.metric == "qwk":
+            thresholds = fit_thresholds(oof, labels)
+            found["thresholds"] = list(thresholds)
+    answers = named_by(blend.about.get("thresholds"), blend.test)
+    agreed = named_by(thresholds, test) == answers
+    return found | {"test_agreement": float(np.mean(agreed))}
+
+
 def _by_metric(judge: Judge, oof: np.ndarray, blended: np.ndarray) -> dict[str, Any]:
     own, theirs = judge(oof), judge(blended)
     return {
@@ -195,19 +258,6 @@ def _by_metric(judge: Judge, oof: np.ndarray, blended: np.ndarray) -> dict[str, 
         "blend": theirs.figure.to_json(),
         "against_blend": asdict(own.against(theirs)),
     }
-
-
-def add_onnx(
-    workspace: Workspace, about: dict[str, Any], dataset: Dataset, progress: Progress
-) -> dict[str, Any]:
-    """Write the ONNX file of a student that has none, if it can be written now.
-
-    Raises:
-        ArtefactError: It gives other probabilities, or the place cannot be written.
-    """
-    oof, test = read_arrays(workspace, about, dataset)
-    network = (folder_of(workspace) / KERAS).read_bytes()
-    return _store(workspace, about, oof, test, network, dataset, progress)
 
 
 def value(

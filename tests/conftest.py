@@ -112,6 +112,12 @@ class MadeCompetition:
         return path
 
 
+@pytest.fixture(scope="session")
+def made_in() -> type[MadeCompetition]:
+    """`MadeCompetition`, for what a whole module shares."""
+    return MadeCompetition
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,23 @@ def kaggle_digits(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         timeout=400,
     )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: Any, capfd: Any) -> Any:
+    """Call the command line in this process, where no network is trained."""
+    from kaggle_digits.shell.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli([*map(str, words)], prog_name="kaggle-digits")
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
+
+    return call
 
 
 def learnable(folder: Path, classes: list[str], side: int, ids: list[str], id_column: str) -> None:
@@ -62,7 +80,9 @@ def letters(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_chain_step_by_step_on_another_competition(letters: Path, tmp_path: Path) -> None:
+def test_the_chain_step_by_step_on_another_competition(
+    letters: Path, tmp_path: Path, here: Any
+) -> None:
     common = ["--data", letters, "--json", "--seed", "0"]
     tuned = kaggle_digits("tune", *common, *TUNE, cwd=tmp_path)
     assert tuned.returncode == 0, tuned.stderr
@@ -76,7 +96,7 @@ def test_the_chain_step_by_step_on_another_competition(letters: Path, tmp_path: 
     assert json.loads(trained.stdout)["members"] == 3
 
     output = tmp_path / "out" / "mine.csv"
-    blended = kaggle_digits("blend", *common, "--output", output, cwd=tmp_path)
+    blended = here("blend", *common, "--output", output)
     assert blended.returncode == 0, blended.stderr
     values = json.loads(blended.stdout)
     assert values["oof_accuracy"] > 0.9
@@ -89,12 +109,12 @@ def test_the_chain_step_by_step_on_another_competition(letters: Path, tmp_path: 
     truth = [["B", "A", "Q"][n % 3].encode() for n in range(30)]
     assert np.mean([label == true for (_, label), true in zip(labels, truth, strict=True)]) > 0.9
 
-    checked = kaggle_digits("check", output, *common, cwd=tmp_path)
+    checked = here("check", output, *common)
     assert json.loads(checked.stdout)["valid"] is True
 
-    again = kaggle_digits("tune", *common, *TUNE, cwd=tmp_path)
+    again = here("tune", *common, *TUNE)
     assert again.returncode == 0 and "trial 0" not in again.stderr
-    other = kaggle_digits("tune", "--data", letters, "--seed", "5", *TUNE, cwd=tmp_path)
+    other = here("tune", "--data", letters, "--seed", "5", *TUNE)
     assert other.returncode == 4
     assert "seed: 0 → 5" in other.stderr and "--fresh" in other.stderr
 
@@ -103,7 +123,7 @@ def test_killed_and_called_again_ends_with_the_same_submission(
     letters: Path, tmp_path: Path
 ) -> None:
     def words(workspace: str) -> list[str]:
-        sizes = ["--trials", "2", "--folds", "2", "--epochs", "12"]
+        sizes = ["--trials", "1", "--folds", "2", "--epochs", "12"]
         return ["run", "--data", str(letters), "--workspace", workspace, "--json", *sizes]
 
     undisturbed = kaggle_digits(*words("quiet"), cwd=tmp_path)
@@ -131,14 +151,6 @@ def test_killed_and_called_again_ends_with_the_same_submission(
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "killed/submissions/submission.csv").read_bytes() == wanted
     assert not list((tmp_path / "killed").rglob("*.part-*"))
-
-
-def test_run_hands_workers_to_search_and_training(letters: Path, tmp_path: Path) -> None:
-    sizes = ["--trials", "1", "--folds", "2", "--epochs", "1", "--workers", "2"]
-    done = kaggle_digits("run", "--data", letters, *sizes, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "2 workers of 1 thread each" in done.stderr, "the search"
-    assert done.stderr.count("2 workers of ") == 2, "and the training"
 
 
 def test_terminated_in_training_ends_at_once_and_leaves_no_process(

@@ -153,7 +153,7 @@ def honest_answers(
     for fold in np.unique(folds):
         held_out = folds == fold
         found = fit_thresholds(probabilities[~held_out], labels[~held_out])
-        answers[held_out] = cut(probabilities[held_out], found)
+        answers[held_out] = named_by(found, probabilities[held_out])
     return answers
 
 
@@ -208,10 +208,14 @@ def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float
     return tuple(cuts)
 
 
-def cut(probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """Return the class that thresholds give each row, int64 [n]."""
-    named: np.ndarray = np.digitize(_expected(probabilities), thresholds).astype(np.int64)
-    return named
+def named_by(thresholds: Sequence[float] | None, probabilities: np.ndarray) -> np.ndarray:
+    """Return the class that thresholds give each row, the most probable for None, int64 [n]."""
+    named: np.ndarray = (
+        probabilities.argmax(axis=1)
+        if thresholds is None
+        else np.digitize(_expected(probabilities), thresholds)
+    )
+    return named.astype(np.int64)
 
 
 def _expected(probabilities: np.ndarray) -> np.ndarray:

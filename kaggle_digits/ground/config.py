@@ -10,6 +10,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any, Self
 
@@ -143,7 +144,12 @@ class TrainingConfig:
     @property
     def digest(self) -> str:
         """16 hex digits that stand for all fields."""
-        return digest(self.to_json())
+        return _digest_of(self)
+
+
+@lru_cache(maxsize=1024)  # a plan asks for it at every price
+def _digest_of(config: TrainingConfig) -> str:
+    return digest(config.to_json())
 
 
 @dataclass(frozen=True, slots=True)

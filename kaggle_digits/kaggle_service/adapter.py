@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import ssl
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,15 +113,24 @@ def _require_authorities(verify: Any) -> None:
     elif os.path.isdir(verify):
         return
     else:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=verify)
+        if _holds_certificates(verify, os.stat(verify).st_mtime_ns):
             return
-        except OSError:  # ssl.SSLError is one
-            why = "which holds no certificates in PEM form"
+        why = "which holds no certificates in PEM form"
     raise CallError(
         f"{variable} names the file {verify}, {why}.",
         mend="Give the certificate authorities' file, or unset the variable.",
     )
+
+
+@lru_cache(
+    maxsize=8
+)  # a call to Kaggle looks at it; to read hundreds takes a twentieth of a second
+def _holds_certificates(path: str, changed: int) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except OSError:  # ssl.SSLError is one
+        return False
+    return True
 
 
 def _tunnel_pool() -> Any:

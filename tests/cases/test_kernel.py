@@ -161,18 +161,16 @@ def test_what_comes_next_is_on_the_same_data_and_workspace(
     ],
 )
 def test_a_slug_that_cannot_be_one_is_named_as_such(
-    call: Call, tmp_path: Path, slug: str, mend: str
+    call: Call, tmp_path: Path, slug: str, mend: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It said "give --title or --slug alone" to those who had given --slug alone."""
     code, values = call("build", "--owner", "tester", "--slug", slug, "--dir", "d")
     assert code == 2 and not (tmp_path / "d").exists()
     assert values["error"].startswith(f"The slug {slug!r} cannot be one; expected small letters")
-    shown = subprocess.run(
-        [sys.executable, "-m", "kaggle_digits", "kernel", "build", "--owner", "tester",
-         "--slug", slug, "--dir", "d"],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 2 and mend in shown.stderr
+    words = ["kernel", "build", "--owner", "tester", "--slug", slug, "--dir", "d"]
+    with pytest.raises(SystemExit) as ended:
+        cli.cli(words, prog_name="kaggle-digits")
+    assert ended.value.code == 2 and mend in capfd.readouterr().err
     mended = re.search(r"--slug (\S+),", mend)
     if mended:
         assert call("build", "--owner", "tester", "--slug", mended[1], "--dir", "d")[0] == 0

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -145,7 +146,7 @@ def test_a_kernel_is_built_whole_or_not_at_all(
 
 
 def test_a_run_into_a_device_still_checks_its_submission(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any, training: Any
 ) -> None:
     """What is written to a device cannot be read back; the workspace's own is checked."""
     import submissions.api as wing
@@ -160,7 +161,8 @@ def test_a_run_into_a_device_still_checks_its_submission(
     monkeypatch.setattr(wing, "check", noted)
     monkeypatch.chdir(tmp_path)
     sizes = ["--trials", "1", "--folds", "2", "--epochs", "1"]
-    done = CliRunner().invoke(cli, ["run", *sizes, "--output", "/dev/null"])
+    where = ["--data", str(made.folder), "--output", "/dev/null"]
+    done = CliRunner().invoke(cli, ["run", *sizes, *where])
     assert done.exit_code == 0, done.output
     assert asked == [None]
     assert (tmp_path / "workspace/submissions/submission.csv").stat().st_size

@@ -234,6 +234,7 @@ def test_progress_is_told(made, workspace):
 REAL = Path(__file__).parents[3] / "shared" / "data" / "digit-recognizer.zip"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason=f"the competition's own zip is not at {REAL}")
 def test_digit_recognizer(workspace, monkeypatch):
     dataset = load(REAL, workspace)

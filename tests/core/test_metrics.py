@@ -14,10 +14,10 @@ from ensembles.by_metric import Judge
 from ensembles.evaluation import choose_by, evaluate
 from ensembles.methods import METHODS as WAYS
 from kaggle_digits.core.metrics import (
-    cut,
     figure,
     fit_thresholds,
     measure,
+    named_by,
     require_possible,
 )
 from kaggle_digits.core.predictions import score, softmax64
@@ -80,7 +80,7 @@ def test_thresholds_bring_more_than_the_most_probable_class_on_other_rows() -> N
     thresholds = fit_thresholds(*ordered(1500))
     assert list(thresholds) == sorted(thresholds) and len(thresholds) == 4
     probabilities, labels = ordered(1500, seed=1)
-    with_cuts = measure("qwk", probabilities, labels, cut(probabilities, thresholds))
+    with_cuts = measure("qwk", probabilities, labels, named_by(thresholds, probabilities))
     assert with_cuts > measure("qwk", probabilities, labels) + 0.02
 
 
@@ -88,7 +88,7 @@ def test_the_figure_of_thresholds_is_honest() -> None:
     """Of predictions that say nothing, thresholds fitted on the same rows would say something."""
     random = np.random.default_rng(0)
     probabilities, labels = softmax64(random.normal(size=(48, 6))), random.integers(0, 6, 48)
-    flattering = cut(probabilities, fit_thresholds(probabilities, labels))
+    flattering = named_by(fit_thresholds(probabilities, labels), probabilities)
     same = measure("qwk", probabilities, labels, flattering)
     entry = evaluate(WAYS["mean"], probabilities[np.newaxis], labels, np.arange(48) % 4)
     judged = entry.plain
@@ -96,7 +96,7 @@ def test_the_figure_of_thresholds_is_honest() -> None:
     found = scored_by("qwk", blend, labels, np.arange(48) % 4)
     assert found.metric is not None and found.thresholds is not None
     assert found.metric.value < 0.15 < same
-    assert found.answers.tolist() == cut(judged.oof[:7], found.thresholds).tolist()
+    assert found.answers.tolist() == named_by(found.thresholds, judged.oof[:7]).tolist()
     plain = scored_by("auc", blend, labels, np.arange(48) % 4)
     assert plain.thresholds is None
     assert plain.answers.tolist() == judged.oof[:7].argmax(axis=1).tolist()

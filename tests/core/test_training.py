@@ -19,6 +19,7 @@ from kaggle_digits.core.training import train
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, TrainingError
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.workspace import Workspace
 
 CONFIG = TrainingConfig(filters=8, depth=1, batch_size=16)
 
@@ -33,6 +34,17 @@ def bank(dataset, workspace):
     made = Bank(dataset, "standard", 0, workspace)
     made.ensure(range(2), Silent())
     return made
+
+
+@pytest.fixture(scope="module")
+def plain(made_in, tmp_path_factory):
+    """`job()` on data like every test's, trained once."""
+    folder = tmp_path_factory.mktemp("plain")
+    workspace = Workspace(folder / "workspace")
+    data = load(made_in(folder / "competition", height=8, width=8, rows=60).folder, workspace)
+    bank = Bank(data, "standard", 0, workspace)
+    bank.ensure(range(2), Silent())
+    return train(job(), data, bank, folder, Silent())
 
 
 def job(**changes) -> TrainingJob:
@@ -60,8 +72,6 @@ def test_copies_have_seeds_of_their_own(dataset, bank, workspace):
 
 
 def test_workers_make_the_same_copies(dataset, bank, tmp_path):
-    from kaggle_digits.ground.workspace import Workspace
-
     other = Bank(dataset, "standard", 0, Workspace(tmp_path / "other"))
     other.ensure(range(2), Silent())
     for index in range(2):
@@ -127,7 +137,6 @@ class Stop(BaseException):
 
 
 RECIPES = {
-    "default": CONFIG,
     "sgd": dataclasses.replace(CONFIG, optimizer="sgd", learning_rate=0.1),
     "muon": dataclasses.replace(CONFIG, optimizer="muon", weight_averaging=0.9),
     "averaged": dataclasses.replace(CONFIG, weight_averaging=0.9, spatial_dropout=0.2),
@@ -142,28 +151,24 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(
 ):
     monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
     wanted_job = job(config=RECIPES[recipe])
-    wanted = train(wanted_job, dataset, bank, tmp_path / "a", Silent())
-    assert np.array_equal(
-        train(wanted_job, dataset, bank, tmp_path / "b", Silent()).held_out, wanted.held_out
-    )
+    wanted = train(wanted_job, dataset, bank, tmp_path / "undisturbed", Silent())
     saved = training.Checkpoint.save
-    for killed_after in (2, 4):
+    for killed_after in (2, 4):  # called again it is killed again, after its last epoch
 
         def killed(self, model, state, epochs=killed_after):
             saved(self, model, state)
             if len(state.history) == epochs:
                 raise Stop
 
-        folder = tmp_path / f"killed after {killed_after}"
         monkeypatch.setattr(training.Checkpoint, "save", killed)
         with pytest.raises(Stop):
-            train(wanted_job, dataset, bank, folder, Silent())
-        monkeypatch.setattr(training.Checkpoint, "save", saved)
-        resumed = train(wanted_job, dataset, bank, folder, Silent())
-        assert resumed.history == wanted.history
-        assert np.array_equal(resumed.held_out, wanted.held_out)
-        assert wanted.test is not None and resumed.test is not None
-        assert np.array_equal(resumed.test, wanted.test)
+            train(wanted_job, dataset, bank, tmp_path / "killed", Silent())
+    monkeypatch.setattr(training.Checkpoint, "save", saved)
+    resumed = train(wanted_job, dataset, bank, tmp_path / "killed", Silent())
+    assert resumed.history == wanted.history
+    assert np.array_equal(resumed.held_out, wanted.held_out)
+    assert wanted.test is not None and resumed.test is not None
+    assert np.array_equal(resumed.test, wanted.test)
 
 
 def test_the_first_call_and_resumed_epochs_do_not_count_as_pace(dataset, bank, tmp_path):
@@ -185,10 +190,9 @@ def test_the_first_call_and_resumed_epochs_do_not_count_as_pace(dataset, bank, t
     assert told == [(4 * steps, False)]
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "default"])
-def test_every_part_of_a_recipe_changes_the_result(dataset, bank, tmp_path, recipe):
-    changed = train(job(config=RECIPES[recipe]), dataset, bank, tmp_path / "a", Silent())
-    plain = train(job(), dataset, bank, tmp_path / "b", Silent())
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_part_of_a_recipe_changes_the_result(dataset, bank, plain, tmp_path, recipe):
+    changed = train(job(config=RECIPES[recipe]), dataset, bank, tmp_path, Silent())
     assert not np.array_equal(changed.held_out, plain.held_out)
 
 
@@ -435,20 +439,21 @@ def test_throughput_is_measured(dataset, bank):
     assert found.start_up > 0
 
 
-def test_seeds_train_different_networks(dataset, bank, tmp_path):
-    runs = [train(job(seed=seed), dataset, bank, tmp_path, Silent()) for seed in (0, 1)]
-    assert not np.array_equal(runs[0].held_out, runs[1].held_out)
+def test_seeds_train_different_networks(dataset, bank, plain, tmp_path):
+    other = train(job(seed=1), dataset, bank, tmp_path, Silent())
+    assert not np.array_equal(other.held_out, plain.held_out)
 
 
-def test_a_damaged_checkpoint_means_the_start(dataset, bank, tmp_path):
-    wanted = train(job(), dataset, bank, tmp_path, Silent())
-    wanted.checkpoint.write_bytes(b"half")
+def test_a_damaged_checkpoint_means_the_start(dataset, bank, plain, tmp_path):
+    place = tmp_path / plain.checkpoint.name
+    place.write_bytes(b"half")
     again = train(job(), dataset, bank, tmp_path, Silent())
-    assert np.array_equal(again.held_out, wanted.held_out)
+    assert again.checkpoint == place, "the same file"
+    assert np.array_equal(again.held_out, plain.held_out)
 
 
-def test_predictions_are_softmax(dataset, bank, tmp_path):
-    trained = train(job(), dataset, bank, tmp_path, Silent())
+def test_predictions_are_softmax(dataset, bank, plain, tmp_path):
+    trained = plain
     assert trained.held_out.shape == (20, 3) and trained.held_out.dtype == np.float32
     assert trained.test is not None and trained.test.shape == (12, 3)
     np.testing.assert_allclose(trained.held_out.sum(axis=1), 1, atol=1e-5)
@@ -479,16 +484,13 @@ def test_a_network_computes_in_the_precision_that_its_record_names(
     assert computed == [wanted, wanted]
 
 
-def test_held_out_labels_and_pixels_do_not_reach_the_training(dataset, bank, tmp_path):
+def test_held_out_labels_and_pixels_do_not_reach_the_training(dataset, bank, plain, tmp_path):
     """Other labels of the held-out rows give the same network, bit for bit."""
     labels = dataset.labels.copy()
     labels[40:] = (labels[40:] + 1) % 3
-    wanted = train(job(), dataset, bank, tmp_path / "a", Silent())
-    other = train(
-        job(), dataclasses.replace(dataset, labels=labels), bank, tmp_path / "b", Silent()
-    )
-    assert other.history == wanted.history
-    assert np.array_equal(other.held_out, wanted.held_out)
+    other = train(job(), dataclasses.replace(dataset, labels=labels), bank, tmp_path, Silent())
+    assert other.history == plain.history
+    assert np.array_equal(other.held_out, plain.held_out)
 
 
 def test_a_diverging_run_is_a_training_error(dataset, bank, tmp_path, monkeypatch):

@@ -35,6 +35,13 @@ def look(site):
     }
 
 
+def where(site):
+    """What a worker was begun with; no library is loaded for it."""
+    names = "CUDA_VISIBLE_DEVICES", "GLIBC_TUNABLES"
+    device, tunables = (os.environ.get(name) for name in names)
+    return {"device": device, "tunables": tunables, "pid": os.getpid()}
+
+
 def refuse(site):
     raise DataError("A class is missing.", mend="Bring it back.")
 

@@ -21,6 +21,7 @@ from kaggle_digits.engine.inline import Inline
 from kaggle_digits.engine.processes import Processes
 from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ConfigurationError, DataError, TrainingError
+from kaggle_digits.ground.workspace import Workspace
 
 KINDS = ("inline", "processes", "ray")
 
@@ -33,18 +34,36 @@ def begun(tmp_path):
     return folder
 
 
-@pytest.fixture
-def dataset(make, workspace):
-    return load(make(height=8, width=8, rows=60, test_rows=12).folder, workspace)
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """One for all tests of this module, so that they can share engines."""
+    return Workspace(tmp_path_factory.mktemp("engine") / "workspace")
+
+
+@pytest.fixture(scope="module")
+def dataset(made_in, workspace):
+    folder = workspace.root.parent / "competition"
+    return load(made_in(folder, height=8, width=8, rows=60, test_rows=12).folder, workspace)
+
+
+@pytest.fixture(scope="module")
+def engines():
+    """Those that are open, by kind: to be asked again and again is in the contract."""
+    made: dict[str, Engine] = {}
+    yield made
+    for engine in made.values():
+        engine.__exit__()
 
 
 @pytest.fixture
-def open_kind(request, dataset, workspace, told):
+def open_kind(request, dataset, workspace, told, engines):
     """Open an engine of a kind."""
 
     def open_kind(kind: str, deadline: Deadline | None = None) -> Engine:
         site = Site(dataset, workspace, told, deadline or Deadline())
         if kind == "ray":
+            if kind in engines:  # a process is in one cluster at a time
+                engines.pop(kind).__exit__()
             address = request.getfixturevalue("ray_cluster").address
             resources = Resources(threads=1, cluster=address)
         else:
@@ -57,10 +76,17 @@ def open_kind(request, dataset, workspace, told):
 
 
 @pytest.fixture(params=KINDS)
-def engine(request, open_kind):
-    with open_kind(request.param) as made:
-        made.kind = request.param  # type: ignore[attr-defined]
-        yield made
+def engine(request, open_kind, engines, told):
+    kind = request.param
+    if kind not in engines:
+        made = open_kind(kind)
+        made.kind = kind  # type: ignore[attr-defined]
+        made.heard = told  # type: ignore[attr-defined]
+        engines[kind] = made.__enter__()
+    heard = engines[kind].heard  # type: ignore[attr-defined]
+    heard.lines.clear()
+    heard.steps.clear()
+    return engines[kind]
 
 
 def adding(count: int):
@@ -150,13 +176,15 @@ def test_large_arguments_arrive(engine):
     assert outcome.value == 3_000_000
 
 
-def test_progress_arrives(engine, told):
+def test_progress_arrives(engine):
+    told = engine.heard
     list(engine.run([Task("tell", engine_tasks.tell)]))
     if engine.kind != "ray":  # a cluster tells of whole tasks, by node
         assert "a line" in told.lines and told.steps == {"a bar": [3, 3]}
 
 
-def test_all_that_was_told_is_shown_before_the_outcome(engine, told):
+def test_all_that_was_told_is_shown_before_the_outcome(engine):
+    told = engine.heard
     steps = 5000
     for _ in engine.run([Task("tell", engine_tasks.tell_much, (steps,))]):
         if engine.kind != "ray":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kaggle_digits.shell.cli import cli
+
 WAYS = ("inline", "processes", "ray")
 CONFIG = 'family = "pooled"\nfilters = 8\ndepth = 1\naugmentation = "light"\nbatch_size = 16\n'
 
@@ -41,7 +43,7 @@ def test_members_and_submission(make, tmp_path, way):
         place = ["--data", str(data), "--workspace", str(tmp_path / name), "--quiet"]
         run(["cv-train", *place, "--config", str(config), "--folds", "3", "--epochs", "3"]
             + way(name))  # fmt: skip
-        run(["blend", *place])
+        cli(["blend", *place], standalone_mode=False)
         made[name] = members_of(tmp_path / name)
     assert made["inline"] == made["processes"] == made["ray"]
     assert len(made["inline"]) == 3 * 2 + 2
@@ -66,12 +68,12 @@ def test_a_study(make, tmp_path, way):
     space = tmp_path / "space.toml"
     space.write_text('family = ["pooled"]\nfilters = [16]\naugmentation = "none"\n')
     made = {}
-    for name in WAYS:
+    for name in WAYS[:2]:  # to a search an engine is an engine; that Ray trains the same is above
         words = ["tune", "--data", str(data), "--workspace", str(tmp_path / name), "--quiet"]
         words += ["--trials", "3", "--max-epochs", "2", "--strategy", "random", "--race", "0"]
         run([*words, "--no-portfolio", "--space", str(space), *way(name)])
         made[name] = study_of(tmp_path / name)
-    assert made["inline"] == made["processes"] == made["ray"]
+    assert made["inline"] == made["processes"]
     assert len(made["inline"]) == 4
 
 

@@ -56,7 +56,7 @@ def test_each_process_has_a_gpu_of_its_own(make, workspace, monkeypatch):
     dataset = load(make(height=8, width=8, rows=60, test_rows=12).folder, workspace)
     site = Site(dataset, workspace, Silent())
     with open_engine(site, Resources(workers=2, threads=1)) as engine:
-        tasks = [Task(str(n), engine_tasks.look) for n in range(6)]
+        tasks = [Task(str(n), engine_tasks.where) for n in range(6)]
         seen = [outcome.result() for outcome in engine.run(tasks)]
     assert {one["device"] for one in seen} == {"3", "5"}
     assert len({(one["device"], one["pid"]) for one in seen}) == 2
@@ -73,5 +73,5 @@ def test_workers_ask_for_huge_pages_unless_the_user_has_set_glibc(
     site = Site(dataset, workspace, Silent())
     # Two, since one worker may be this process.
     with open_engine(site, Resources(workers=2, threads=1)) as engine:
-        (outcome,) = engine.run([Task("look", engine_tasks.look)])
+        (outcome,) = engine.run([Task("where", engine_tasks.where)])
     assert outcome.result()["tunables"] == (given or "glibc.malloc.hugetlb=1")

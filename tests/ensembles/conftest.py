@@ -119,3 +119,24 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> PlantedTraining:
 def dataset(made, workspace):  # type: ignore[no-untyped-def]
     """The small generated competition."""
     return load(made.folder, workspace)
+
+
+@pytest.fixture
+def measured(monkeypatch, planted):  # type: ignore[no-untyped-def]
+    """Measured speeds: exact for the planted learner unless `wrong` says by which factor."""
+    about = SimpleNamespace(calls=[], wrong=1.0, cost=0.5)
+
+    def measure(config, dataset, bank, *, seconds):
+        about.calls.append((config, seconds))
+        planted.now += about.cost
+        rows = len(dataset.images) * 2 / 3
+        speed = rows / planted.epoch * about.wrong
+        # What storing takes is added to the start-up.
+        return SimpleNamespace(
+            images_per_second=speed,
+            start_up=planted.start_up / about.wrong - 0.3,
+            predictions_per_second=1e9,
+        )
+
+    monkeypatch.setattr(member_training, "measure", measure)
+    return about

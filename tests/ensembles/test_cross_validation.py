@@ -6,12 +6,10 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ensembles import member_training
 from ensembles.configurations import choose, read_config
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.pseudo_labels import PseudoRule
@@ -226,27 +224,6 @@ def test_another_network_in_a_members_folder_is_refused(run, store) -> None:
 # --- a time budget
 
 
-@pytest.fixture
-def measured(monkeypatch, planted):
-    """Measured speeds: exact for the planted learner unless `wrong` says by which factor."""
-    about = SimpleNamespace(calls=[], wrong=1.0, cost=0.5)
-
-    def measure(config, dataset, bank, *, seconds):
-        about.calls.append((config, seconds))
-        planted.now += about.cost
-        rows = len(dataset.images) * 2 / 3
-        speed = rows / planted.epoch * about.wrong
-        # What storing takes is added to the start-up.
-        return SimpleNamespace(
-            images_per_second=speed,
-            start_up=planted.start_up / about.wrong - 0.3,
-            predictions_per_second=1e9,
-        )
-
-    monkeypatch.setattr(member_training, "measure", measure)
-    return about
-
-
 # A member is 1 s + 4 × 1 s, a set of three 15 s.
 
 
@@ -285,7 +262,7 @@ def test_measuring_takes_a_small_part_of_a_short_budget(run, measured) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.5, 0.8, 1.0, 1.25, 2.0])
-@pytest.mark.parametrize("budget", [40, 77, 150, 240])
+@pytest.mark.parametrize("budget", [40, 77, 150])
 def test_a_budget_is_kept_within_a_tenth_whatever_was_measured(
     run, measured, planted, wrong, budget
 ) -> None:
@@ -435,7 +412,7 @@ def test_a_budget_with_real_networks(make, workspace, lines, store) -> None:
     from kaggle_digits.core.data import load
 
     config = TrainingConfig(filters=4, depth=1, batch_size=16, augmentation="light")
-    settings = CrossValidationSettings(folds=2, epochs=3000, copies=3, seed=0, budget=14)
+    settings = CrossValidationSettings(folds=2, epochs=3000, copies=3, seed=0, budget=7)
     dataset = load(make(height=6, width=6, rows=60).folder, workspace)
     done = cross_validate([config], dataset, workspace, settings, lines)
     # On a fast machine a second, longer set may have been begun.

@@ -18,6 +18,7 @@ from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.distilling import Course, Distillation, find_teachers
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
+from kaggle_digits.core.metrics import fit_thresholds
 from kaggle_digits.core.place import Place
 from kaggle_digits.engine import Resources, Site, open_engine
 from kaggle_digits.ground.config import TrainingConfig, load_presets
@@ -256,7 +257,21 @@ def test_the_network_says_the_same_wherever_its_files_are_loaded(make, tmp_path)
     assert found.facts()["macro-f1 against it"].startswith(f"{apart['value']:+.5f} [")
     assert [event.step for event in told] == ["cv-train", "blend", "distil"]
     # Called again, nothing is left to do; what was broken since is told of.
+    account = workspace.ensembles / "distilled" / "student.json"
+    written = account.stat().st_mtime_ns
     assert not api.distil(place, quick, 0, **given).trained
+    assert account.stat().st_mtime_ns == written
+    # Another blend is another one to stand beside, for the same network.
+    (workspace.root / "metric.json").unlink()
+    blended = api.blend(place, metric="qwk")
+    beside = api.distil(place, quick, 0, **given)
+    assert not beside.trained and beside.path.read_bytes() == found.path.read_bytes()
+    assert beside.about["metric"]["oof"]["name"] == "qwk"
+    thresholds = fit_thresholds(found.oof, dataset.labels)
+    assert beside.about["thresholds"] == list(thresholds)
+    answers = np.digitize(beside.test.astype(float) @ np.arange(3), thresholds)
+    assert beside.about["test_agreement"] == np.mean(answers == blended.blend.answers)
+    assert json.loads(account.read_text()) == beside.about
     for path in (found.path, found.onnx):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     np.save(tmp_path / "images.npy", dataset.test_images[..., np.newaxis])

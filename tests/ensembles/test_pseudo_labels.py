@@ -242,6 +242,7 @@ def test_helpers_never_saw_the_fold(run) -> None:
         assert {key.fold for key in found} == {fold} and len(found) == 8
 
 
+@pytest.mark.slow  # by planted learners above; a network of a changed fold in core/test_training.py
 def test_no_label_of_a_fold_reaches_its_networks(make, tmp_path) -> None:
     """The same with real networks."""
     from kaggle_digits.core.data import load

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import api
+from ensembles import api, student
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.distilling import find_teachers
 from ensembles.pool import make_pool
 from ensembles.pseudo_labels import PseudoRule, helpers
+from ensembles.stored import read_blend
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground.artefacts import FormError
@@ -118,6 +119,44 @@ def test_what_they_can_bring_is_said_and_a_budget_plans_none(dataset, workspace,
     for other in ({"budget": 60.0}, {"pseudo": PseudoRule()}):
         with pytest.raises(ConfigurationError, match="was given with --refit"):
             dataclasses.replace(settings, **other)
+
+
+def test_what_is_added_later_leaves_them_in_the_plan(dataset, workspace, planted) -> None:
+    of_all = [key for key in train(dataset, workspace, 2) if key.fold is None]
+    for more in ({"seeds": 2}, {}, {"pseudo": PseudoRule()}, {"refit": 1}):
+        settings = dataclasses.replace(SETTINGS, add=True, **more)  # type: ignore[arg-type]
+        keys = cross_validate((A,), dataset, workspace, settings, Silent()).keys
+        assert set(of_all) <= set(keys), more
+        assert len(keys) == len(set(keys)), more
+    # Asked for beside a plan of two seeds, each of its sets has its own.
+    assert SETTINGS.following({**SETTINGS.to_json((A,)), "seeds": 2}, None, None, None).seeds == 1
+    refit = dataclasses.replace(SETTINGS, refit=2, add=True)
+    settings = refit.following({**SETTINGS.to_json((A,)), "seeds": 2}, None, None, None)
+    keys = cross_validate((A,), dataset, workspace, settings, Silent()).keys
+    assert [key.repeat for key in keys if key.fold is None] == [0, 0, 1, 1]
+
+
+def test_a_budget_beside_one_that_is_missing_tells_of_those_that_are_there(
+    dataset, workspace, planted, measured
+) -> None:
+    keys = train(dataset, workspace, 2)
+    store = MemberStore(workspace)
+    remove(store.path(keys[-1]))
+    settings = dataclasses.replace(SETTINGS, add=True, budget=30.0)
+    done = cross_validate((A, B), dataset, workspace, settings, Silent(), clock=planted.clock)
+    assert keys[-1] not in done.keys and set(keys[:-1]) < set(done.keys)
+    assert all(store.has(key) for key in done.keys)
+    assert [key for key in store.read_plan()[1] if key.fold is None] == keys[3:], "it stays planned"
+
+
+def test_distil_says_why_they_cannot_teach(dataset, workspace, planted) -> None:
+    keys = train(dataset, workspace, 2)
+    blend(dataset, workspace)
+    teachers = find_teachers(
+        keys, MemberStore(workspace), dataset, make_folds(dataset, 3, 0, workspace)
+    )
+    said = student.remarks(teachers, read_blend(workspace, dataset), keys)
+    assert said == ["2 members of all rows cannot teach: they have seen every label"]
 
 
 def test_the_list_shows_them_without_figures(dataset, workspace, planted) -> None:

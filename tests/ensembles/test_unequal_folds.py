@@ -124,9 +124,9 @@ def test_folds_that_are_not_in_the_workspace_are_refused_by_name(
         stored_folds(dataset, workspace)
 
 
-@pytest.mark.parametrize("options", [{}, {"keep_weights": True}, {"budget": 1000.0}])
+@pytest.mark.parametrize("options", [{}, {"keep_weights": True}, {"budget": 60.0}])
 def test_adding_keeps_what_came_from_elsewhere_and_never_trains_it(
-    home, pool, dataset, workspace, planted, options
+    home, pool, dataset, workspace, planted, measured, options
 ) -> None:
     home(A)
     theirs = elsewhere(B, dataset, workspace, 5)
@@ -140,7 +140,7 @@ def test_adding_keeps_what_came_from_elsewhere_and_never_trains_it(
 
 
 def test_the_same_budget_again_does_not_take_what_came_for_its_own(
-    home, dataset, workspace, planted
+    home, dataset, workspace, planted, measured
 ) -> None:
     first = home(A, budget=30.0)
     joined(workspace, elsewhere(B, dataset, workspace, 5))

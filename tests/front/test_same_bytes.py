@@ -19,6 +19,7 @@ import pytest
 import kaggle_digits as kd
 from ensembles import member_training
 from kaggle_digits.core.predictions import softmax
+from kaggle_digits.engine import Engine, Resources, Site, open_engine
 from kaggle_digits.shell.cli import cli, load_command
 from kaggle_digits.shell.command import shared_options
 from tuning import scoring
@@ -100,6 +101,22 @@ def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def call(*words: object) -> None:
     """Call the command line in this process."""
     cli.main(list(map(str, words)), standalone_mode=False)
+
+
+def test_run_hands_workers_to_search_and_training(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_training: None
+) -> None:
+    asked: list[int | None] = []
+
+    def noted(site: Site, resources: Resources) -> Engine:
+        asked.append(resources.workers)
+        return open_engine(site, Resources(workers=1))
+
+    for user in ("tuning.search", "ensembles.cross_validation"):
+        monkeypatch.setattr(f"{user}.open_engine", noted)
+    sizes = ["--trials", "1", "--folds", "2", "--epochs", "1", "--workers", "2"]
+    call("run", "--data", made.folder, "--workspace", tmp_path / "w", "--quiet", *sizes)
+    assert asked == [2, 2]
 
 
 def artefacts(workspace: Path) -> dict[str, bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -186,8 +188,20 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The one real run that all quick tests look at."""
-    base = tmp_path_factory.mktemp("ran")
+    """The one real run that all quick tests look at, made by the first process that wants it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    kept = place / "ran.pickle"
+    with open(place / "ran.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(_run_once(place / "ran")))
+        made: Ran = pickle.loads(kept.read_bytes())
+    return made
+
+
+def _run_once(base: Path) -> Ran:
     plan = make_plan(rehearse=False)
     script = write_script(base / "src", plan)
     data = write_competition(base / "kaggle" / "input" / "competitions" / "digit-recognizer")

@@ -41,7 +41,7 @@ def page_file(kept: Path, request: pytest.FixtureRequest) -> Path:
     return kept
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api")

@@ -246,7 +246,7 @@ def test_options_that_do_not_go_together(
 
 
 def test_the_command_shows_the_kernel_and_the_ledger_has_it(
-    server: Any, standing: Any, command_line: Callable[..., Any], dataset: Any, tmp_path: Path
+    server: Any, standing: Any, here: Callable[..., Any], dataset: Any, tmp_path: Path
 ) -> None:
     pixels = ",".join(f"pixel{number}" for number in range(64))
     row = ",".join(["7"] * 32 + ["200"] * 32)
@@ -261,13 +261,13 @@ def test_the_command_shows_the_kernel_and_the_ledger_has_it(
     server.versions = [{"submission.csv": wrote}]
     shared = ["--data", str(data), "--workspace", "w"]
     call = ["submit", "--kernel", standing.KERNEL, "--wait", *shared]
-    done = command_line(*call, server=server)
+    done = here(*call)
     assert done.returncode == 0, done.stderr
     assert f"{standing.KERNEL} version 1" in done.stdout and "complete" in done.stdout
-    again = command_line(*call, "--json", server=server)
+    again = here(*call, "--json")
     values = json.loads(again.stdout)
     assert values["sent"] is False and values["kernel"] == f"{standing.KERNEL}/1"
-    shown = command_line("submissions", "--offline", *shared)
+    shown = here("submissions", "--offline", *shared)
     assert f"{standing.KERNEL} version 1" in " ".join(shown.stdout.split())
-    wrong = command_line("submit", "--kernel-version", "2", *shared, server=server)
+    wrong = here("submit", "--kernel-version", "2", *shared)
     assert wrong.returncode == 2 and "without --kernel" in wrong.stderr

@@ -76,14 +76,15 @@ def values(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_download_submit_wait_leaderboard(
-    server: Any, competition: np.ndarray, command_line: Run, tmp_path: Path, standing: Any,
-    planted_in: Callable[[Path], tuple[int, list[str]]],
+    server: Any, competition: np.ndarray, command_line: Run, here: Run, tmp_path: Path,
+    standing: Any, planted_in: Callable[[Path], tuple[int, list[str]]],
 ) -> None:  # fmt: skip
-    """Must show 1 and, for all this leaves behind, 4."""
+    """The whole way, and that no credential is in anything that it says or leaves behind."""
     said: list[str] = []
 
     def kd(*words: str, variables: dict[str, str] | None = None) -> Any:
-        done = command_line(*words, server=server, variables=variables)
+        apart = variables is not None
+        done = command_line(*words, server=server, variables=variables) if apart else here(*words)
         said.append(done.stdout + done.stderr)
         return done
 
@@ -161,7 +162,7 @@ def test_download_submit_wait_leaderboard(
     assert (place / "board-kaggle.zip").read_bytes() == before
 
     server.order("ListSubmissions", standing.Fault("status", status=401))
-    refused = kd("submit", "--force")
+    refused = kd("submit", "--force", variables={})
     assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 3
     read, found = planted_in(tmp_path)
     assert read > 20 and found == []
@@ -171,7 +172,7 @@ def test_download_submit_wait_leaderboard(
 
 
 def test_the_scorers_refusal_ends_with_an_error(
-    server: Any, competition: np.ndarray, command_line: Run, tmp_path: Path, standing: Any
+    server: Any, competition: np.ndarray, here: Run, tmp_path: Path, standing: Any
 ) -> None:
     (tmp_path / "data").mkdir()
     for name, content in server.files.items():
@@ -181,16 +182,16 @@ def test_the_scorers_refusal_ends_with_an_error(
     copy = tmp_path / "copy.csv"
     copy.write_bytes(blend.read_bytes())
     server.polls_until_scored = 10**6
-    first = values(command_line("submit", "copy.csv", "--json", server=server))
+    first = values(here("submit", "copy.csv", "--json"))
     assert (first["state"], first["method"], first["cv_accuracy"]) == ("pending", "mean", 0.97)
     item = {"status": "ERROR", "errorDescription": "Solution missing", "ref": 1002}
     body = json.dumps({"submissions": [item]}).encode()
     none = standing.Fault("none")
     refused = standing.Fault("body", status=200, body=body)
     server.order("ListSubmissions", none, none, refused)
-    done = command_line("submit", "--force", "--wait", "--json", server=server)
+    done = here("submit", "--force", "--wait", "--json")
     assert done.returncode == 1 and "Solution missing" in done.stderr
-    shown = values(command_line("submissions", "--offline", "--json", server=server))
+    shown = values(here("submissions", "--offline", "--json"))
     assert [one["state"] for one in shown["submissions"]] == ["pending", "error"]
 
 
@@ -263,7 +264,7 @@ def test_an_unreachable_kaggle_is_said_and_the_ledger_shown(
 
 
 def test_the_loop_offline_on_the_embedded_digits(
-    server: Any, command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any, here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same commands with --local; nothing is asked of any network."""
     from kaggle_digits.core.data import load
@@ -275,9 +276,7 @@ def test_the_loop_offline_on_the_embedded_digits(
     truth = np.array([int(data.truth[key]) for key in data.test_ids])
     place = tmp_path / "workspace" / "submissions"
 
-    def kd(*words: str) -> Any:
-        return command_line(*words, server=server)
-
+    kd = here
     plain = None
     for count, cv in ((14, 0.975), (9, 0.985), (30, 0.95)):
         write_blend(place, list(data.test_ids), wrong(truth, range(count)), cv)
