@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,25 @@ def make(tmp_path: Path) -> Callable[..., MadeCompetition]:
 def made(make: Callable[..., MadeCompetition]) -> MadeCompetition:
     """A competition of 30 + 12 images of 4×4 pixels in 3 classes, without a sample submission."""
     return make()
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `kaggle-digits` in this process, in this test's folder: no seconds to start one."""
+    from kaggle_digits.shell.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli([*map(str, words)], prog_name="kaggle-digits")
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
+
+    return run
 
 
 @pytest.fixture

@@ -30,23 +30,6 @@ def kaggle_digits(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: Any, capfd: Any) -> Any:
-    """Call the command line in this process, where no network is trained."""
-    from kaggle_digits.shell.cli import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> subprocess.CompletedProcess[str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli([*map(str, words)], prog_name="kaggle-digits")
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
-
-    return call
-
-
 def learnable(folder: Path, classes: list[str], side: int, ids: list[str], id_column: str) -> None:
     """Write a competition whose classes are bars at different places: a network can learn it."""
     random = np.random.default_rng(3)

@@ -63,17 +63,19 @@ def members_of(workspace: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_study(make, tmp_path, way):
+@pytest.mark.parametrize("other", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_study(make, tmp_path, way, other):
+    """To a search an engine is an engine; that Ray trains the same is shown above as well."""
     data = make(height=8, width=8, rows=60, test_rows=12).folder
     space = tmp_path / "space.toml"
     space.write_text('family = ["pooled"]\nfilters = [16]\naugmentation = "none"\n')
     made = {}
-    for name in WAYS[:2]:  # to a search an engine is an engine; that Ray trains the same is above
+    for name in ("inline", other):
         words = ["tune", "--data", str(data), "--workspace", str(tmp_path / name), "--quiet"]
         words += ["--trials", "3", "--max-epochs", "2", "--strategy", "random", "--race", "0"]
         run([*words, "--no-portfolio", "--space", str(space), *way(name)])
         made[name] = study_of(tmp_path / name)
-    assert made["inline"] == made["processes"]
+    assert made["inline"] == made[other]
     assert len(made["inline"]) == 4
 
 

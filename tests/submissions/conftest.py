@@ -199,25 +199,3 @@ def command_line(tmp_path: Path, fonts: Path) -> Callable[..., subprocess.Comple
         )
 
     return run
-
-
-@pytest.fixture
-def here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `kaggle-digits` in this process, in this test's folder: seconds less than `command_line`.
-
-    It asks the stand-in that `server` has led this process to.
-    """
-    from kaggle_digits.shell.cli import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli(list(words), prog_name="kaggle-digits")
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
-
-    return run
