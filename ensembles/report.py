@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ def training(subject: Subject) -> Section:
         parts.append(_throughput(sets))
     devices = {_hardware(record) for record in records} - {""}
     words = f"cv-train --folds {settings['folds']}"
-    asked = settings | settings.get("request", {})
+    of_all = Counter(key.set_id for key in keys if key.fold is None)
+    asked = settings | {"refit": max(of_all.values(), default=0)}
     for option in ("epochs", "seeds", "rare", "refit"):
         if asked.get(option):
             words += f" --{option} {asked[option]}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ensembles import api, student
+from ensembles import api, report, student
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.distilling import find_teachers
 from ensembles.pool import make_pool
@@ -25,6 +25,7 @@ from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell.cli import cli
+from kaggle_digits.shell.report.parts import Subject
 
 A, B = (TrainingConfig(depth=depth, augmentation="none") for depth in (1, 2))
 SETTINGS = CrossValidationSettings(folds=3, epochs=4, copies=4, seed=0, keep_weights=True)
@@ -134,6 +135,16 @@ def test_what_is_added_later_leaves_them_in_the_plan(dataset, workspace, planted
     settings = refit.following({**SETTINGS.to_json((A,)), "seeds": 2}, None, None, None)
     keys = cross_validate((A,), dataset, workspace, settings, Silent()).keys
     assert [key.repeat for key in keys if key.fold is None] == [0, 0, 1, 1]
+
+
+def test_the_report_names_them_among_the_commands_that_make_all_of_it_again(
+    dataset, workspace, planted
+) -> None:
+    train(dataset, workspace, 2)
+    settings = dataclasses.replace(SETTINGS, add=True, seeds=2)
+    cross_validate((A,), dataset, workspace, settings, Silent())
+    section = report.training(Subject(workspace, lambda: dataset, str))
+    assert section.repeat == ["cv-train --folds 3 --epochs 4 --seeds 2 --refit 2 --seed 0"]
 
 
 def test_a_budget_beside_one_that_is_missing_tells_of_those_that_are_there(
