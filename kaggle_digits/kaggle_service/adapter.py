@@ -110,11 +110,9 @@ def _require_authorities(verify: Any) -> None:
     variable = next((name for name in names if os.environ.get(name) == verify), "The setting")
     if not os.path.exists(verify):
         why = "which is not there"
-    elif os.path.isdir(verify):
+    elif os.path.isdir(verify) or _holds_certificates(verify, os.stat(verify).st_mtime_ns):
         return
     else:
-        if _holds_certificates(verify, os.stat(verify).st_mtime_ns):
-            return
         why = "which holds no certificates in PEM form"
     raise CallError(
         f"{variable} names the file {verify}, {why}.",
@@ -122,9 +120,7 @@ def _require_authorities(verify: Any) -> None:
     )
 
 
-@lru_cache(
-    maxsize=8
-)  # a call to Kaggle looks at it; to read hundreds takes a twentieth of a second
+@lru_cache(maxsize=8)  # every call to Kaggle asks, and to read the file takes 60 ms
 def _holds_certificates(path: str, changed: int) -> bool:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)

@@ -453,11 +453,10 @@ def test_a_damaged_checkpoint_means_the_start(dataset, bank, plain, tmp_path):
 
 
 def test_predictions_are_softmax(dataset, bank, plain, tmp_path):
-    trained = plain
-    assert trained.held_out.shape == (20, 3) and trained.held_out.dtype == np.float32
-    assert trained.test is not None and trained.test.shape == (12, 3)
-    np.testing.assert_allclose(trained.held_out.sum(axis=1), 1, atol=1e-5)
-    assert trained.record["hardware"]["precision"] and len(trained.history) == 4
+    assert plain.held_out.shape == (20, 3) and plain.held_out.dtype == np.float32
+    assert plain.test is not None and plain.test.shape == (12, 3)
+    np.testing.assert_allclose(plain.held_out.sum(axis=1), 1, atol=1e-5)
+    assert plain.record["hardware"]["precision"] and len(plain.history) == 4
     assert train(job(predict_test=False), dataset, bank, tmp_path, Silent()).test is None
 
 

@@ -238,6 +238,7 @@ def test_a_worker_that_died_between_two_tasks_is_replaced(open_kind, told):
         (second,) = engine.run(adding(1))
     assert second.value[0] == 0 and second.value[1] != first.value[1]
     assert not any("died" in line for line in told.lines)  # nobody's work was lost
+    assert sum("2 workers of 1 thread each" in line for line in told.lines) == 1
 
 
 @pytest.mark.parametrize("kind", ["processes", "ray"])

@@ -262,7 +262,7 @@ def test_measuring_takes_a_small_part_of_a_short_budget(run, measured) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.5, 0.8, 1.0, 1.25, 2.0])
-@pytest.mark.parametrize("budget", [40, 77, 150])
+@pytest.mark.parametrize("budget", [40, 77, 150, 240])
 def test_a_budget_is_kept_within_a_tenth_whatever_was_measured(
     run, measured, planted, wrong, budget
 ) -> None:

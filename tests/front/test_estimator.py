@@ -58,6 +58,7 @@ def test_images_of_every_form_are_the_same_images(fitted: kd.DigitsClassifier) -
     squares = images.reshape(-1, 8, 8)
     proba = fitted.predict_proba(images)
     assert np.array_equal(fitted.predict_proba(squares), proba)
+    assert np.array_equal(make().fit(squares, labels).predict_proba(squares), proba)
     planes = make().fit(squares[..., None], labels)
     assert planes.n_features_in_ == 64
     assert np.array_equal(planes.predict_proba(squares), proba)
