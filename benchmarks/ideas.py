@@ -11,26 +11,28 @@ trains nothing. Each worker has a core of its own; with `--shared`, for a GPU, n
 The table has every set, and every mean of up to `--most` distinct sets, beside its control: the
 mean of as many `plain` sets of different seeds. Log-losses are those of the mean, calibrated by one
 temperature. The difference to the control is of the rows' own losses, averaged over the seeds, with
-a bootstrap interval of 95 % over the rows.
+a bootstrap interval of 95 % over the rows. Seconds are those of a fold's training, and of one run
+only where all was trained in one.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import os
 import tomllib
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ways import TRIED, Way
 
-from kaggle_digits.core import augmentation, batches, inference, training
-from kaggle_digits.core.augmentation import POLICIES, Bank, Policy
+from kaggle_digits.core import augmentation, inference, training
+from kaggle_digits.core.augmentation import POLICIES, Bank
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import Folds, make_folds
@@ -53,90 +55,6 @@ SHARED = {
     "learning_rate": 0.02,
 }
 RESAMPLES = 2000
-SURE_SHARE = 0.6
-
-
-@dataclass(frozen=True, slots=True)
-class Ink:
-    """Ways to bend ink that no named policy has, each added to the policy `elastic`.
-
-    Args:
-        turns: Standard deviation of a turn in degrees, in place of an even chance.
-        squeeze: Pixels that are taken from the width at most.
-        erased: Side of the largest patch made black, in pixels.
-    """
-
-    turns: float = 0.0
-    squeeze: float = 0.0
-    erased: int = 0
-
-    def compose(self, seed: int) -> Callable[..., dict[str, Any]]:
-        """Return a pipeline with its own random stream, as a policy's."""
-        import cv2
-
-        random = np.random.default_rng(seed)
-        base = POLICIES["elastic"]
-        assert isinstance(base, Policy)
-        if self.turns:
-            base = Policy(0.0, base.scale, base.shift, base.shear, base.elastic)
-        pipeline = base.compose(seed)
-
-        def bend(image: np.ndarray) -> dict[str, Any]:
-            height, width = image.shape[:2]
-            turn = random.normal(0, self.turns) if self.turns else 0.0
-            along = 1 - random.uniform(0, self.squeeze) / width
-            middle = ((width - 1) / 2, (height - 1) / 2)
-            there = cv2.getRotationMatrix2D(middle, turn, 1.0)
-            there[0] *= along
-            there[0, 2] += middle[0] * (1 - along)
-            if self.turns or self.squeeze:
-                moved = cv2.warpAffine(image, there, (width, height), flags=cv2.INTER_CUBIC)
-                image = moved.reshape(image.shape)
-            made = pipeline(image=image)["image"]
-            if self.erased and random.random() < 0.5:
-                high, wide = random.integers(2, self.erased + 1, 2)
-                top, left = random.integers(height - high), random.integers(width - wide)
-                made = made.copy()
-                made[top : top + high, left : left + wide] = 0
-            return {"image": made}
-
-        return bend
-
-
-TRIED: dict[str, Any] = {
-    "elastic40": Policy(rotation=12, scale=0.12, shift=0.08, shear=8, elastic=40, elastic_share=1),
-    "elastic80": Policy(
-        rotation=12, scale=0.12, shift=0.08, shear=8, elastic=80, elastic_share=0.8
-    ),
-    "normal-turns": Ink(turns=8),
-    "squeezed": Ink(squeeze=7),
-    "erased": Ink(erased=6),
-}
-"""Policies that the product does not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a set's members are trained, where a configuration has no word for it.
-
-    Args:
-        times: Of the epochs that the others have.
-        folds: Of the folds that the others have.
-        soft: Share of the targets that the control's member of the same fold and seed gives, which
-            has not seen that fold either; the label has the rest.
-        rarely: From the second third on, the rows that this member finds the least hard are taken
-            half as often, in as many steps.
-    """
-
-    times: int = 1
-    folds: int = 1
-    soft: float = 0.0
-    rarely: bool = False
-
-    @property
-    def teacher(self) -> bool:
-        """Whether the control's members are asked about the rows that train."""
-        return bool(self.soft) or self.rarely
 
 
 @dataclass(frozen=True)
@@ -201,29 +119,22 @@ class Sets:
             config=config,
             train_rows=rows,
             held_out_rows=folds.held_out_rows(unit.fold),
-            epochs=self._given.epochs * way.times,
-            copies=self._given.epochs * way.times,
+            epochs=way.epochs(self._given.epochs),
+            copies=way.epochs(self._given.epochs),
             seed=int(digest([unit.seed, config.digest, unit.fold])[:7], 16),
             predict_test=False,
             targets=targets,
         )
-        checkpoints = self._workspace.cache / "checkpoints"
+        checkpoints = self._workspace.cache / "checkpoints" / unit.name
         bank = self.bank(unit.name)
         bank.ensure(range(job.copies), Silent())
-        kind = batches.Batches
-        if way.rarely and told is not None:
-            sure = told[np.arange(len(rows)), self.labels[rows]]
-            training.Batches = _rarely(sure >= np.quantile(sure, 1 - SURE_SHARE))  # type: ignore[misc]
-        try:
-            with whole_folder(self.place(unit)) as folder:
-                trained = training.train(
-                    job, self.dataset, bank, checkpoints, Silent(),
-                    model_file=folder / "model.keras",
-                )  # fmt: skip
-                np.save(folder / "held-out.npy", trained.held_out)
-                write_json(folder / "record.json", {"seconds": trained.seconds, "set": unit.name})
-        finally:
-            training.Batches = kind  # type: ignore[misc]
+        given_label = None if told is None else told[np.arange(len(rows)), self.labels[rows]]
+        with way.in_force(self.images[rows], given_label), whole_folder(self.place(unit)) as folder:
+            trained = training.train(
+                job, self.dataset, bank, checkpoints, Silent(), model_file=folder / "model.keras"
+            )
+            np.save(folder / "held-out.npy", trained.held_out)
+            write_json(folder / "record.json", {"seconds": trained.seconds, "set": unit.name})
         trained.checkpoint.unlink(missing_ok=True)
 
     def _told(self, unit: Unit, rows: np.ndarray) -> np.ndarray:
@@ -232,6 +143,12 @@ class Sets:
         place = self.place(Unit(CONTROL, unit.fold, unit.seed))
         model = inference.load(place / "model.keras")
         return inference.predict(model, self.images[rows], config)
+
+    def seconds(self, name: str, seed: int) -> float:
+        """Return how long a member of a set was trained, on average."""
+        units = self.units(name, seed)
+        told = [json.loads((self.place(unit) / "record.json").read_text()) for unit in units]
+        return float(np.mean([record["seconds"] for record in told]))
 
     def whole(self, name: str, seed: int) -> np.ndarray | None:
         """Return a set's out-of-fold predictions, [rows, classes]; None if a member is missing."""
@@ -243,28 +160,6 @@ class Sets:
         for fold, path in places.items():
             found[folds.held_out_rows(fold)] = np.load(path)
         return found
-
-
-def _rarely(sure: np.ndarray) -> type[batches.Batches]:
-    """Return batches that take sure rows half as often once a third of the epochs is over.
-
-    Args:
-        sure: Which of the job's rows, bool.
-    """
-
-    class Rarely(batches.Batches):
-        def _order(self, epoch: int, random: np.random.Generator) -> np.ndarray:
-            order = super()._order(epoch, random)
-            if epoch < self._job.epochs // 3:
-                return order
-
-            def some(order: np.ndarray) -> np.ndarray:
-                return order[~sure[order] | (random.random(len(sure)) < 0.5)]
-
-            # Twice, since an epoch has as many steps as ever.
-            return np.concatenate([some(order), some(random.permutation(len(sure)))])
-
-    return Rarely
 
 
 _sets: Sets | None = None
@@ -298,7 +193,7 @@ def train_missing(sets: Sets, names: list[str], given: argparse.Namespace) -> No
         bank, way = sets.bank(name), sets.ways[name]
         tasks = waves[way.teacher]
         if missing:
-            copies = bank.missing(range(given.epochs * way.times))
+            copies = bank.missing(range(way.epochs(given.epochs)))
             new = [copy for copy in copies if (bank.digest, copy) not in begun]
             begun.update((bank.digest, copy) for copy in new)
             tasks += [(name, copy) for copy in new]
@@ -345,8 +240,10 @@ def show(sets: Sets, names: list[str], seeds: int, most: int) -> None:
     found = {(name, seed): sets.whole(name, seed) for name in sets.configs for seed in range(seeds)}
     whole = {which: made for which, made in found.items() if made is not None}
     plain = [seed for seed in range(seeds) if (CONTROL, seed) in whole]
-    print("| mean of | seeds | errors | log-loss | control: errors | log-loss | difference |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| mean of | seeds | seconds | errors | log-loss "
+        "| control: errors | log-loss | difference |\n|---|---|---|---|---|---|---|---|"
+    )
     for size in range(1, most + 1):
         for chosen in itertools.combinations(names, size):
             here = [n for n in range(seeds) if all((name, n) in whole for name in chosen)]
@@ -355,7 +252,9 @@ def show(sets: Sets, names: list[str], seeds: int, most: int) -> None:
             made = judge(
                 [np.mean([whole[name, n] for name in chosen], axis=0) for n in here], sets.labels
             )
-            cells = [" + ".join(chosen), str(len(here)), *_cells(made), "", "", ""]
+            spent = [sum(sets.seconds(name, n) for name in chosen) for n in here]
+            cells = [" + ".join(chosen), str(len(here)), _spread(spent, 0), *_cells(made)]
+            cells += [""] * 3
             if size <= len(plain) and chosen != (CONTROL,):
                 turns = [[plain[(n + k) % len(plain)] for k in range(size)] for n in here]
                 alike = judge(
@@ -364,7 +263,7 @@ def show(sets: Sets, names: list[str], seeds: int, most: int) -> None:
                 )
                 low, high = interval(made.losses - alike.losses)
                 mean = float((made.losses - alike.losses).mean())
-                cells[4:] = [*_cells(alike), f"{mean:+.5f} [{low:+.5f}, {high:+.5f}]"]
+                cells[5:] = [*_cells(alike), f"{mean:+.5f} [{low:+.5f}, {high:+.5f}]"]
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
