@@ -18,9 +18,10 @@ from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import parse_budget, require_budget
+from kaggle_digits.ground.calls import typed
 from kaggle_digits.ground.config import Preset, TrainingConfig
 from kaggle_digits.ground.deadline import Deadline
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.plan import plan_path, read_plan
@@ -94,11 +95,8 @@ def cross_validate(
         InUseError: Another process trains or blends in this workspace.
         TrainingError: A member diverged or ran out of memory.
     """
-    if fresh and add:
-        raise ConfigurationError(
-            "--fresh was given with --add; one drops the members that the other adds to.",
-            mend="Give one of them.",
-        )
+    if add:
+        names.require_apart("--add", "adds to the members that are there", {"--fresh": fresh})
     if class_weights is not None:
         names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
     if rare is not None:
@@ -117,8 +115,9 @@ def cross_validate(
         from ensembles.cross_validation import CrossValidationSettings
         from ensembles.cross_validation import cross_validate as train
         from ensembles.lengthening import enough_epochs, may_lengthen
+        from ensembles.pool import planned_folds
         from ensembles.pseudo_labels import make_rule
-        from kaggle_digits.core.folds import fold_count, make_folds
+        from kaggle_digits.core.folds import fold_count
         from kaggle_digits.engine import Resources
         from kaggle_digits.records.members import MemberStore
 
@@ -136,7 +135,7 @@ def cross_validate(
         own: str | None = None
         if add and store.has_plan():
             before = read_plan(plan_path(workspace))
-            own = make_folds(dataset, before.folds, before.seed, workspace).digest
+            own = planned_folds(before.settings, dataset, workspace).digest
         configs = choose(
             store,
             ranking_path(workspace),
@@ -151,8 +150,15 @@ def cross_validate(
         if class_weights is not None:
             weighted = (replace(one, class_weights=class_weights) for one in configs)
             configs = list(dict.fromkeys(weighted))
-        usual = preset.member_passes(rows) if budget is None else enough_epochs(rows)
-        passes = epochs or usual
+        passes = epochs or (preset.member_passes(rows) if budget is None else enough_epochs(rows))
+        options = pseudo | {
+            "preset": preset.name, "seed": seed, "top_k": top_k, "config": config, "folds": folds,
+            "epochs": epochs, "seeds": seeds, "add": add, "keep_weights": keep_weights,
+            "pseudo_label": pseudo_label,
+            "refit": refit, "rare": rare, "class_weights": class_weights,
+            "time_budget": None if budget is None else f"{round(budget)}s",
+        }  # fmt: skip
+        in_files = not any(isinstance(one, TrainingConfig) for one in config)
         settings = CrossValidationSettings(
             folds=fold_count(dataset, folds, preset.folds),
             epochs=passes,
@@ -167,6 +173,7 @@ def cross_validate(
             resources=Resources(workers, threads, cluster),
             rare=rare,
             refit=refit or 0,
+            call=typed("cv-train", options) if in_files else None,
         )
         if add and store.has_plan():
             # What is not asked for is as in the plan, so that what is added fits to it.
@@ -301,9 +308,9 @@ def blend(
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
         groups = dataset.groups_of(pool.rows)
         judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
-        chosen = chosen_of(method, evaluations, labels, judge)
+        chosen = chosen_of(method, evaluations, labels, judge, groups)
         made = make_blend(chosen, pool, temperature=temperature)
-        shown = compared(evaluations, made, pool, labels, judge) if compare else None
+        shown = compared(evaluations, made, pool, labels, judge, groups) if compare else None
         asked: dict[str, object] = {}
         verdict = ""
         if suits_neighbours(dataset.images) if neighbours is None else neighbours:
@@ -316,7 +323,9 @@ def blend(
             made = in_groups(made, labels, groups)
         if metric is not None:
             made = scored_by(metric, made, labels, folds.of_row[pool.rows], groups)
-        about = account(made, pool, dataset, folds) | asked
+        call = {"neighbours": neighbours, "no_neighbours": neighbours is False, "extra": extras}
+        call |= {"method": method, "temperature": temperature, "metric": metric}
+        about = account(made, pool, dataset, folds) | asked | {"call": typed("blend", call)}
         predictions = write_predictions(made, about, pool.rows, dataset, workspace)
         path = write_submission(made, about, dataset, workspace, output)
         found = Blended(
@@ -361,43 +370,10 @@ def predict(
     """
     names.require_known("invert", invert, names.INVERT)
     require_backend()
-    from ensembles import prediction
-    from ensembles.likeness import Training, fit
-    from kaggle_digits.core import portable
-
     require_output(output, "--output")
-    if model is not None:
-        portable.require_form("model", model)
-    progress = place.progress
-    dataset = place.data()
-    competition = dataset.competition
-    classes = competition.classes
-    predictor = (
-        prediction.of_members(place.workspace, dataset, progress)
-        if model is None
-        else prediction.of_file(model, competition)
-    )
-    new = prediction.read_images(images, competition, progress.say)
-    seen = fit(new.names, new.pixels, new.opaque, Training(dataset.images), invert)
-    for remark in seen.remarks():
-        progress.say(f"predict: {remark}")
-    if predictor.members < predictor.planned:
-        progress.say(
-            f"predict: {predictor.members} of {predictor.planned} planned members have weights"
-        )
-    found = predictor.predict(seen.images).astype("float64")
-    write_bytes(output, prediction.render(new, found, classes))
-    return Predicted(
-        names=new.names,
-        probabilities=found,
-        classes=classes,
-        images=seen.images,
-        members=predictor.members,
-        planned=predictor.planned,
-        looks=seen,
-        path=output,
-        model=model,
-    )
+    from ensembles.prediction import label
+
+    return label(place, images, model=model, output=output, invert=invert)
 
 
 def distil(

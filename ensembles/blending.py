@@ -14,7 +14,7 @@ from ensembles.by_metric import Judge
 from ensembles.evaluation import Evaluation, choose, choose_by, evaluate
 from ensembles.methods import METHODS
 from ensembles.pool import Pool
-from ensembles.rules import CalibratedRule, Rule
+from ensembles.rules import CalibratedRule, Rule, told_of
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.core.metrics import fit_thresholds, judged, named_by
 from kaggle_digits.core.predictions import Score, score
@@ -102,6 +102,7 @@ def chosen_of(
     evaluations: Sequence[Evaluation],
     labels: np.ndarray,
     judge: Judge | None = None,
+    groups: np.ndarray | None = None,
 ) -> Evaluation:
     """Return the evaluation of a method.
 
@@ -111,10 +112,11 @@ def chosen_of(
         evaluations: Of the methods to choose from, the simplest first; of `method` at least.
         labels: int64 [rows], class indices.
         judge: What `AUTO` chooses by; None for log-loss and accuracy.
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     if method != AUTO:
         return next(entry for entry in evaluations if entry.method.name == method)
-    return choose(evaluations, labels) if judge is None else choose_by(judge, evaluations)
+    return choose(evaluations, labels, groups) if judge is None else choose_by(judge, evaluations)
 
 
 def make_blend(chosen: Evaluation, pool: Pool, *, temperature: bool = False) -> Blend:
@@ -173,7 +175,6 @@ def scored_by(
 
 def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[str, Any]:
     """Return what a blend was made from and what is known of it, as JSON can hold it."""
-    weights = blend.rule.weights
     by_metric: dict[str, Any] = {} if blend.metric is None else {"metric": blend.metric.to_json()}
     if blend.thresholds is not None:
         by_metric["thresholds"] = list(blend.thresholds)
@@ -181,9 +182,8 @@ def account(blend: Blend, pool: Pool, dataset: Dataset, folds: Folds) -> dict[st
         "method": blend.method,
         "members": list(pool.members),
         "sets": {name: list(members) for name, members in pool.sets.items()},
-        "weights": None if weights is None else dict(zip(pool.names, weights, strict=True)),
         "temperature": blend.temperature,
-        "rule": blend.rule.to_json(),
+        **told_of(blend.rule, pool.names),
         **figures("oof", blend.honest),
         **figures("fitted", blend.fitted),
         "rows": blend.honest.rows,

@@ -7,6 +7,7 @@ second run has; classes, size and colour must be the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from kaggle_digits.core.metrics import named_by
 from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition
-from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.errors import ConfigurationError, DataError, ReadOnlyError
 from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.names import AUTO, require_apart
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.sums import Sums
+from kaggle_digits.records.metric import adopt_metric, scored
 from kaggle_digits.records.weights import Weights, checked_networks, read_weights
 from kaggle_digits.shell.display import Shown
 
@@ -87,10 +89,10 @@ def require_one_source(
 
 
 def predict_test(place: Place, folder: Path, output: Path) -> Carried:
-    """Label the data's test images, and write a submission.
+    """Label the data's test images, and write a submission, in the form that the blend's has.
 
     Args:
-        place: Gives the data.
+        place: Gives the data; its workspace learns what the competition is scored by.
         folder: What `kernel weights` has gathered.
         output: The submission; an account goes beside it, as `blend` writes one.
 
@@ -102,7 +104,7 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     require_output(output, "--output")
     weights = read_weights(folder)
     networks = checked_networks(folder, weights)
-    dataset = place.data()
+    dataset = scored(place.data(), weights.metric)
     _require_fit(weights.competition, dataset)
     probabilities = _join(weights, networks, dataset, place.progress)
     answers = named_by(weights.account.get("thresholds"), probabilities)
@@ -112,6 +114,8 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     write_bytes(output, content)
     beside = {"file": output.name, "sha256": Sums.of(content).sha256, **weights.account}
     write_json(output.with_suffix(".json"), beside)
+    with suppress(ReadOnlyError):  # a workspace that can only be read is read all the same
+        adopt_metric(place.workspace, weights.metric)
     return Carried(
         output, len(dataset.test_ids), probabilities, len(networks), weights.digest, weights.account
     )

@@ -55,6 +55,10 @@ class CrossValidationSettings:
             them.
         refit: Members of all rows beside each fold set. They predict the test images alone: there
             is no row that they could be judged on.
+        as_planned: Whether pseudo-labels or members of all rows join the sets of the plan that is
+            added to as these are, whatever their epochs and seeds.
+        call: The command that asks for all this, kept for who wants the same; None where there is
+            none, as for configurations that no file has.
 
     Raises:
         ConfigurationError: Members of all rows are wanted in a budget, or with pseudo-labels.
@@ -73,6 +77,8 @@ class CrossValidationSettings:
     resources: Resources = Resources()
     rare: str | None = None
     refit: int = 0
+    as_planned: bool = False
+    call: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would not be done."""
@@ -107,6 +113,7 @@ class CrossValidationSettings:
             # All of the plan's members help, and members of all rows stand beside each of its sets;
             # one of a plan from before there were seeds.
             seeds=seeds or (plan.get("seeds", 1) if self.pseudo or self.refit else 1),
+            as_planned=bool(self.pseudo or self.refit) and not (epochs or seeds),
             rare=self.rare or plan.get("rare"),
         )
 
@@ -222,6 +229,7 @@ class _Campaign:
         self._request = settings.to_json(configs) | ({"labels": fixes.account()} if fixes else {})
         self._stored: list[FoldSet] = []
         self._kept: list[MemberKey] = []
+        self._calls: list[str | None] = [settings.call]
         if self._store.has_plan():
             self._take_up(*self._store.read_plan())
 
@@ -233,7 +241,7 @@ class _Campaign:
         members: list[MemberKey] = []
         for pseudo_round in range(settings.rounds + 1):
             trainer.begin_round(pseudo_round, members)
-            sets = list(in_order(self._configs, settings.seeds, settings.epochs, pseudo_round))
+            sets = self._sets(pseudo_round)
             members = [key for fold_set in sets for key in trainer.keys(fold_set)]
             wanted += members
             if pseudo_round in (0, settings.rounds):
@@ -251,6 +259,21 @@ class _Campaign:
             for _ in trainer.make_all(work, task):
                 pass
         return keys
+
+    def _sets(self, pseudo_round: int) -> list[FoldSet]:
+        """Return the fold sets of a round that are asked for, in order."""
+        planned: list[FoldSet] = []
+        if self._settings.as_planned:
+            # In a budget their epochs may differ, and how often a configuration was trained.
+            ours = [key.fold_set for key in self._kept if self._is_ours(key) and not key.round]
+            planned = [one for one in dict.fromkeys(ours) if one.config in self._configs]
+        known = {one.config for one in planned}
+        new = [config for config in self._configs if config not in known]
+        settings = self._settings
+        return [
+            *(replace(one, round=pseudo_round) for one in planned),
+            *in_order(new, settings.seeds, settings.epochs, pseudo_round),
+        ]
 
     def train_within(self, deadline: Deadline) -> list[MemberKey]:
         """Train as many whole fold sets as fit before a deadline."""
@@ -293,8 +316,13 @@ class _Campaign:
         settings = self._settings
         kept: Sequence[MemberKey] = keys if settings.add else ()
         again = settings.budget is not None and stored.get("request") == self._request
+        calls = stored.get("calls", [None])  # an earlier version did not say
         # What was added in a budget is there; asked again, it is another budget for more.
-        if again and not (settings.add and stored["ended"]):
+        is_more = again and settings.add and stored["ended"]
+        if settings.add:
+            known = not is_more and settings.call in calls
+            self._calls = calls if known else [*calls, settings.call]
+        if again and not is_more:
             kept, own = keys[: stored["kept"]], keys[stored["kept"] :]
             # Each once, in their order.
             self._stored = list(dict.fromkeys(key.fold_set for key in own if self._is_ours(key)))
@@ -371,11 +399,13 @@ class _Campaign:
         about = {
             "folds": settings.folds,
             "epochs": settings.epochs,
-            "copies": settings.copies,
+            # Of every member that stays: none walks through more of them than it has epochs.
+            "copies": max([settings.copies, *(key.copies for key in kept if self._is_ours(key))]),
             "seed": settings.seed,
             "seeds": settings.seeds,
             **({"rare": settings.rare} if settings.rare else {}),
             "request": self._request,
+            "calls": self._calls,
             "kept": len(kept),
             "ended": ended,
         }

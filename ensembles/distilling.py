@@ -26,10 +26,10 @@ from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.folds import Folds
 from kaggle_digits.engine import Engine, Task, make_copies
 from kaggle_digits.ground.config import TrainingConfig
-from kaggle_digits.ground.errors import ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import remove, write_bytes
 from kaggle_digits.ground.stamps import digest
-from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.members import MemberStore, require_same
 from kaggle_digits.records.plan import MemberKey
 
 if TYPE_CHECKING:
@@ -106,6 +106,13 @@ def find_teachers(
         if {key.fold for key in group} == set(range(folds.count))
     ]
     own = [key for group in whole for key in group]
+    if not own and any(key.folds != folds.digest for key in keys):
+        require_same(keys, dataset.digest)
+        raise ArtefactError(
+            f"None of the {len(keys)} planned members can teach: no set of the plan's own "
+            f"{folds.count} folds is whole, and members of other folds may have seen any row.",
+            mend="Call `kaggle-digits cv-train` to train members of the plan's own folds.",
+        )
     pool, _ = make_pool(own or keys, store, dataset, folds)
     kept = all(store.has_weights(key) for key in own)
     return Teachers(tuple(whole), pool, folds, dataset.labels[pool.rows], kept)

@@ -60,13 +60,19 @@ class Diversity:
     missed_by_all: np.ndarray
 
 
-def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> Diversity:
+def diversity(
+    names: Sequence[str],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Diversity:
     """Compare predictions with one another and each with the plain mean.
 
     Args:
         names: Of the predictions.
         probabilities: Out-of-fold softmax, float [members, rows, classes].
         labels: int64 [rows].
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     # As small as can be: each is compared with each.
     choices = probabilities.argmax(axis=2).astype(np.min_scalar_type(probabilities.shape[2]))
@@ -77,9 +83,9 @@ def diversity(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarra
     either = errors + errors[:, None] - both
     return Diversity(
         contributions=tuple(
-            Contribution(name, score(one, labels), effect)
+            Contribution(name, score(one, labels, groups), effect)
             for name, one, effect in zip(
-                names, probabilities, _effects(probabilities, labels), strict=True
+                names, probabilities, _effects(probabilities, labels, groups), strict=True
             )
         ),
         agreement=agreement,
@@ -101,13 +107,15 @@ def to_others(matrix: np.ndarray) -> np.ndarray | None:
     return means
 
 
-def _effects(probabilities: np.ndarray, labels: np.ndarray) -> list[PairedDifference | None]:
+def _effects(
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+) -> list[PairedDifference | None]:
     if len(probabilities) == 1:
         return [None]
     # Classes first: sums over the rows' few classes then go along whole rows of memory.
     total = np.ascontiguousarray(probabilities.sum(axis=0, dtype=np.float64).T)
     everyone = _calibrated(total, labels)
-    return [compare(everyone, _calibrated(total - one.T, labels)) for one in probabilities]
+    return [compare(everyone, _calibrated(total - one.T, labels), groups) for one in probabilities]
 
 
 def _calibrated(total: np.ndarray, labels: np.ndarray) -> RowResults:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from ensembles.methods import Method, calibrate
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.hardware import available_threads
-from kaggle_digits.core.predictions import Score, row_losses, score
+from kaggle_digits.core.predictions import Score, error_of_groups, row_losses, score
 
 _THREADS = 4  # each holds a copy of the rows it fits on
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
@@ -74,6 +74,14 @@ class Evaluation:
     def judged(self, *, temperature: bool) -> Judged:
         """Return the form with or without a temperature."""
         return self.calibrated if temperature else self.plain
+
+    def in_groups(self, labels: np.ndarray, groups: np.ndarray | None) -> Evaluation:
+        """Return it with honest standard errors that are those of groups; of rows for None."""
+        plain, calibrated = (
+            replace(one, honest=score(one.oof, labels, groups))
+            for one in (self.plain, self.calibrated)
+        )
+        return replace(self, plain=plain, calibrated=calibrated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +229,9 @@ def choose_by(judge: Judge, evaluations: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def choose(evaluations: Sequence[Evaluation], labels: np.ndarray) -> Evaluation:
+def choose(
+    evaluations: Sequence[Evaluation], labels: np.ndarray, groups: np.ndarray | None = None
+) -> Evaluation:
     """Return the simplest method that is not worse than the best beyond noise.
 
     The best has the lowest honest log-loss; accuracy decides between equals. Another is worse
@@ -232,6 +242,7 @@ def choose(evaluations: Sequence[Evaluation], labels: np.ndarray) -> Evaluation:
     Args:
         evaluations: From the simplest to the least simple.
         labels: int64 [rows].
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     best = min(
         evaluations,
@@ -240,7 +251,7 @@ def choose(evaluations: Sequence[Evaluation], labels: np.ndarray) -> Evaluation:
     wanted = row_results(best.calibrated.oof, labels)
 
     def is_as_good(entry: Evaluation) -> bool:
-        found = compare(row_results(entry.calibrated.oof, labels), wanted)
+        found = compare(row_results(entry.calibrated.oof, labels), wanted, groups)
         return found.log_loss_low <= 0 <= found.images_high
 
     return next(entry for entry in evaluations if is_as_good(entry))
@@ -256,27 +267,40 @@ def row_results(joined: np.ndarray, labels: np.ndarray) -> RowResults:
     return RowResults(joined.argmax(axis=1) == labels, row_losses(joined, labels))
 
 
-def compare(first: RowResults, second: RowResults) -> PairedDifference:
+def compare(
+    first: RowResults, second: RowResults, groups: np.ndarray | None = None
+) -> PairedDifference:
     """Compare two predictions of the same rows, pair by pair.
 
     With b rows that only the first gets right, c that only the second does, and n in all, the
     interval of b - c is that of Bonett and Price (Adjusted Wald Confidence Interval for a
     Difference of Binomial Proportions Based on Paired Data, 2012): with p = (b + 1)/(n + 2) and
     q = (c + 1)/(n + 2), n · (p - q ± 1.96 · sqrt((p + q - (p - q)²)/(n + 2))). That of the log-loss
-    is the mean difference ± 1.96 · its standard error.
+    is the mean difference ± 1.96 · its standard error. Where rows come in groups, both are the
+    difference ± 1.96 · the standard error of groups.
+
+    Args:
+        first: Of one of them.
+        second: Of the other.
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     rows = len(first.right)
     only_first = int(np.sum(first.right & ~second.right))
     only_second = int(np.sum(second.right & ~first.right))
-    p, q = (only_first + 1) / (rows + 2), (only_second + 1) / (rows + 2)
-    half = _Z * float(np.sqrt((p + q - (p - q) ** 2) / (rows + 2)))
     losses = first.losses - second.losses
     mean = float(losses.mean())
-    error = _Z * float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
+    if groups is None:
+        p, q = (only_first + 1) / (rows + 2), (only_second + 1) / (rows + 2)
+        apart, half = p - q, _Z * float(np.sqrt((p + q - (p - q) ** 2) / (rows + 2)))
+        error = _Z * float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
+    else:
+        gained = first.right.astype(np.float64) - second.right
+        apart, half = float(gained.mean()), _Z * error_of_groups(gained, groups)
+        error = _Z * error_of_groups(losses, groups)
     return PairedDifference(
         images=only_first - only_second,
-        images_low=rows * (p - q - half),
-        images_high=rows * (p - q + half),
+        images_low=rows * (apart - half),
+        images_high=rows * (apart + half),
         log_loss=mean,
         log_loss_low=mean - error,
         log_loss_high=mean + error,

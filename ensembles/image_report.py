@@ -16,11 +16,12 @@ from ensembles.pool import Pool
 from ensembles.stored import StoredBlend, blend_of, pool_of
 from ensembles.suspects import Suspects, hesitations, suspects
 from kaggle_digits.core.data.fixes import COLUMNS, EXCLUDE, harmless
-from kaggle_digits.core.data.provenance import EMBEDDED
+from kaggle_digits.core.data.provenance import read_provenance
 from kaggle_digits.core.predictions import row_losses
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.blend import has_blend
+from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.shell.report.images import png
 from kaggle_digits.shell.report.parts import (
     Download,
@@ -50,12 +51,21 @@ _LIST = "labels-that-look-wrong.csv"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """The judged rows, and what members say of them where that can be read."""
+    """The judged rows, and what members say of them where that can be read.
+
+    Args:
+        dataset: The data.
+        blend: The blend, judged on them.
+        labels: Of the judged rows, int64.
+        pool: The members; None where they cannot be read.
+        rows_of: What rows are counted in; where broken images are left out, no longer train.csv.
+    """
 
     dataset: Dataset
     blend: StoredBlend
     labels: np.ndarray
     pool: Pool | None
+    rows_of: str
 
     def picture(self, place: int, caption: str, more: dict[str, str]) -> Picture:
         """Return one of the judged rows.
@@ -68,7 +78,7 @@ class _Seen:
         row, classes = int(self.blend.rows[place]), self.dataset.competition.classes
         true = classes[self.labels[place]]
         named = classes[int(self.blend.oof[place].argmax())]
-        details = more | {"row of train.csv": str(row)}
+        details = more | {f"row of {self.rows_of}": str(row)}
         details["probabilities"] = _probabilities(self.blend.oof[place], classes)
         votes = self._votes(row)
         if votes:
@@ -100,7 +110,10 @@ def _seen(subject: Subject) -> _Seen:
         pool = subject.once(pool_of)[0]
     except ArtefactError:  # the section about members says so
         pool = None
-    return _Seen(dataset, blend, dataset.labels[blend.rows], pool)
+    known = read_provenance(subject.workspace)
+    is_whole = known is None or not known.wanted.skip_broken
+    rows_of = "train.csv" if is_whole else "the images read"
+    return _Seen(dataset, blend, dataset.labels[blend.rows], pool, rows_of)
 
 
 def errors(subject: Subject) -> Section:
@@ -190,10 +203,10 @@ def labels(subject: Subject) -> Section:
         return Section([subject.missing("Labels are judged by a blend's predictions.", "blend")])
     seen = subject.once(_seen)
     found = suspects(seen.blend.oof, seen.labels)
-    return Section([*_suspects(seen, found), *_doubts(seen), *_twice(seen.dataset)])
+    return Section([*_suspects(seen, found, _command(subject)), *_doubts(seen), *_twice(seen)])
 
 
-def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
+def _suspects(seen: _Seen, found: Suspects, command: str) -> list[Part]:
     if not len(found.rows):
         return [Text("No label in train.csv looks wrong to the blend.")]
     classes = seen.dataset.competition.classes
@@ -205,9 +218,6 @@ def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
         caption = f"{true}, rather {in_words(classes[other])}?"
         pictures.append(seen.picture(place, caption, {"margin": f"{margin:.3f}"}))
     sure, count = int(found.confident.sum()), len(found.rows)
-    # The embedded digits have no place to be given.
-    name = seen.dataset.name
-    data = "" if name == EMBEDDED else f"--data {shlex.quote(name)} "
     shown = "" if count <= _MOST_SUSPECTS else f", the first {_MOST_SUSPECTS} shown"
     return [
         Text(
@@ -219,12 +229,21 @@ def _suspects(seen: _Seen, found: Suspects) -> list[Part]:
         Gallery(f"Labels that look wrong ({len(found.rows)}{shown})", pictures, "suspects"),
         Download(f"All {len(found.rows)} as CSV", _LIST, _as_csv(seen, found)),
         Text(
-            "Its column take holds the label to take: another class, exclude to leave the row out, "
-            "or nothing to leave it as it is; those that are most probably wrong are filled in. "
-            "Corrected labels are other data, for a workspace of their own:",
-            f"kaggle-digits run {data}--labels {_LIST} --workspace corrected",
+            f"Its column row is the place in {seen.rows_of}, from 0. Its column take holds the "
+            "label to take: another class, exclude to leave the row out, or nothing to leave it "
+            "as it is; those that are most probably wrong are filled in. Corrected labels are "
+            "other data, for a workspace of their own:",
+            command,
         ),
     ]
+
+
+def _command(subject: Subject) -> str:
+    """Return how to train on the list: on these data, read and scored as they are here."""
+    known, metric = read_provenance(subject.workspace), kept_metric(subject.workspace)
+    words = ["run", *(() if known is None else known.words)]
+    words += [] if metric is None else ["--metric", metric]
+    return shlex.join(["kaggle-digits", *words, "--labels", _LIST, "--workspace", "corrected"])
 
 
 def _as_csv(seen: _Seen, found: Suspects) -> bytes:
@@ -268,8 +287,8 @@ def _doubts(seen: _Seen) -> list[Part]:
     return [Gallery("Test images on which the blend hesitates", pictures, "doubts")]
 
 
-def _twice(dataset: Dataset) -> list[Part]:
-    pairs = near_duplicates(dataset.images, dataset.test_images)
+def _twice(seen: _Seen) -> list[Part]:
+    pairs = near_duplicates(seen.dataset.images, seen.dataset.test_images)
     if not pairs:
         return [
             Text(
@@ -279,15 +298,16 @@ def _twice(dataset: Dataset) -> list[Part]:
         ]
     shown = f", the first {_MOST_TWICE} shown" if len(pairs) > _MOST_TWICE else ""
     title = f"Test images that are nearly one of train.csv ({len(pairs)}{shown})"
-    return [Gallery(title, [_pair(dataset, pair) for pair in pairs[:_MOST_TWICE]], "twice")]
+    return [Gallery(title, [_pair(seen, pair) for pair in pairs[:_MOST_TWICE]], "twice")]
 
 
-def _pair(dataset: Dataset, pair: Pair) -> Picture:
+def _pair(seen: _Seen, pair: Pair) -> Picture:
+    dataset = seen.dataset
     label = in_words(dataset.competition.classes[dataset.labels[pair.train]])
     key = in_words(dataset.test_ids[pair.test])
     return Picture(
         png(np.hstack([dataset.images[pair.train], dataset.test_images[pair.test]])),
-        f"row {pair.train} of train.csv, a {label}, beside test image {key}",
+        f"row {pair.train} of {seen.rows_of}, a {label}, beside test image {key}",
         f"train row {pair.train} ({label}), test {key}: {pair.distance:.1f} apart",
     )
 

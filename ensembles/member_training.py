@@ -83,10 +83,11 @@ def train_member(site: Site, order: Order) -> tuple[Member, bytes | None]:
         "history": trained.history,
         "training_seconds": trained.seconds,
     }
+    groups = dataset.groups_of(rows)
     if len(rows):
-        record["score"] = asdict(score(trained.held_out, dataset.labels[rows]))
+        record["score"] = asdict(score(trained.held_out, dataset.labels[rows], groups))
     if len(rows) and dataset.fixes is not None:
-        given = asdict(score(trained.held_out, dataset.given_labels[rows]))
+        given = asdict(score(trained.held_out, dataset.given_labels[rows], groups))
         record["labels"] = dataset.fixes.account() | {"score": given}
     content = None if model is None else model.read_bytes()
     if not site.is_home:

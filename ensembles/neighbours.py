@@ -48,12 +48,14 @@ class Asked:
         test_rows: Test rows asked about; 0 where neighbours were left out.
         exponents: a and b of p^a / d^b, fitted on all unsure rows; None with too few of them.
         effect: The blend with them minus the blend without, out-of-fold; None likewise.
+        without: Classes whose images were not looked at: no member was trained on them.
     """
 
     rows: int
     test_rows: int
     exponents: tuple[float, float] | None
     effect: PairedDifference | None
+    without: tuple[str, ...] = ()
 
     @property
     def helps(self) -> bool:
@@ -70,6 +72,7 @@ class Asked:
             "helps": self.helps,
             "log_loss": effect and [effect.log_loss, effect.log_loss_low, effect.log_loss_high],
             "images": effect and [effect.images, effect.images_low, effect.images_high],
+            "without": list(self.without),
         }
 
     @classmethod
@@ -85,7 +88,8 @@ class Asked:
             effect = PairedDifference(int(images), low, high, *values.numbers("log_loss"))
             a, b = values.numbers("exponents")
             exponents = (a, b)
-        return cls(values.whole("rows"), values.whole("test_rows"), exponents, effect)
+        without = tuple(values.texts("without")) if "without" in values else ()
+        return cls(values.whole("rows"), values.whole("test_rows"), exponents, effect, without)
 
     @classmethod
     def of(cls, account: Mapping[str, Any]) -> Self | None:
@@ -164,17 +168,19 @@ def with_neighbours(
                 labels[np.concatenate([unsure[place] for place in others])],
             )
             oof[chosen] = softmax64(features[fold] @ exponents)
-        effect = compare(row_results(oof, labels), row_results(blend.oof, labels))
+        groups = dataset.groups_of(judged)
+        effect = compare(row_results(oof, labels), row_results(blend.oof, labels), groups)
         exponents = fit(np.concatenate(features), labels[rows])
-        found = Asked(len(rows), 0, (float(exponents[0]), float(exponents[1])), effect)
+        a, b = exponents.tolist()
+        found = Asked(len(rows), 0, (a, b), effect, _untrained(dataset, folds))
         if not found.helps:
             return blend, found
-        images, allowed = dataset.test_images, folds.training_rows(None)
+        images, allowed = dataset.test_images, _looked_at(dataset, found)
         test = _moved(blend.test, test_rows, images, known, allowed, exponents, task)
     fitted = blend.oof.copy()
     fitted[rows] = softmax64(np.concatenate(features) @ exponents)
     made = replace(
-        blend, oof=oof, test=test, honest=score(oof, labels), fitted=score(fitted, labels)
+        blend, oof=oof, test=test, honest=score(oof, labels, groups), fitted=score(fitted, labels)
     )
     return made, replace(found, test_rows=len(test_rows))
 
@@ -196,8 +202,23 @@ def asked_again(
     work = len(rows) * min(_ASKED, probabilities.shape[1])
     with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
         exponents = np.array(found.exponents)
-        images, allowed = dataset.test_images, dataset.kept
+        images, allowed = dataset.test_images, _looked_at(dataset, found)
         return _moved(probabilities, rows, images, known, allowed, exponents, task)
+
+
+def _untrained(dataset: Dataset, folds: Folds) -> tuple[str, ...]:
+    """Return the classes that no fold trains on, as rare ones that were dropped."""
+    there = set(dataset.labels[folds.training_rows(None)].tolist())
+    classes = enumerate(dataset.competition.classes)
+    return tuple(name for index, name in classes if index not in there)
+
+
+def _looked_at(dataset: Dataset, found: Asked) -> np.ndarray:
+    """Return the training rows that the neighbours of test images are looked for among, int64."""
+    classes = enumerate(dataset.competition.classes)
+    left_out = [index for index, name in classes if name in found.without]
+    kept = dataset.kept
+    return kept[~np.isin(dataset.labels[kept], left_out)]
 
 
 def _moved(

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensembles.likeness import Training, fit
+from ensembles.results import Predicted
 from kaggle_digits.core import portable
 from kaggle_digits.core.data.columns import arrange_one, read_header
 from kaggle_digits.core.data.decoding import UndecodableError, as_colour, as_grey, decode, fitted
 from kaggle_digits.core.data.source import Source, open_packed
 from kaggle_digits.core.data.table import read_table
+from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import require_softmax
 from kaggle_digits.ground.competition import Competition, require_distinct_ids
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, DataError
 from kaggle_digits.ground.filenames import is_image, is_table
+from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore, require_same
@@ -48,6 +52,55 @@ class NewImages:
     names: tuple[str, ...]
     pixels: np.ndarray
     opaque: np.ndarray
+
+
+def label(
+    place: Place, images: Sequence[Path], *, model: Path | None, output: Path, invert: str
+) -> Predicted:
+    """Label new images, and write the table.
+
+    Args:
+        place: Gives data and workspace.
+        images: As for `read_images`.
+        model: A network's file; None for the members.
+        output: The table's file.
+        invert: One of `names.INVERT`.
+
+    Raises:
+        ConfigurationError: The model's name has another ending.
+        DataError: Images cannot be read, are of another size, or none is like the training images.
+        ArtefactError: No network was kept, or one is broken, or of other images or classes.
+    """
+    if model is not None:
+        portable.require_form("model", model)
+    progress, dataset = place.progress, place.data()
+    competition = dataset.competition
+    predictor = (
+        of_members(place.workspace, dataset, progress)
+        if model is None
+        else of_file(model, competition)
+    )
+    new = read_images(images, competition, progress.say)
+    seen = fit(new.names, new.pixels, new.opaque, Training(dataset.images), invert)
+    for remark in seen.remarks():
+        progress.say(f"predict: {remark}")
+    if predictor.members < predictor.planned:
+        progress.say(
+            f"predict: {predictor.members} of {predictor.planned} planned members have weights"
+        )
+    found = predictor.predict(seen.images).astype("float64")
+    write_bytes(output, render(new, found, competition.classes))
+    return Predicted(
+        names=new.names,
+        probabilities=found,
+        classes=competition.classes,
+        images=seen.images,
+        members=predictor.members,
+        planned=predictor.planned,
+        looks=seen,
+        path=output,
+        model=model,
+    )
 
 
 def read_images(

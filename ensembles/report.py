@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,18 +78,15 @@ def training(subject: Subject) -> Section:
     if sets:
         parts.append(_throughput(sets))
     devices = {_hardware(record) for record in records} - {""}
-    words = f"cv-train --folds {settings['folds']}"
-    of_all = Counter(key.set_id for key in keys if key.fold is None)
-    asked = settings | {"refit": max(of_all.values(), default=0)}
-    for option in ("epochs", "seeds", "rare", "refit"):
-        if asked.get(option):
-            words += f" --{option} {asked[option]}"
+    calls = settings.get("calls", [])
+    by_none = {"members": "some by a call that no command repeats, or that is not known"}
     return Section(
         parts,
         top={"members": f"{len(records)} in {duration(seconds)}"},
         provenance={"hardware": "; ".join(sorted(devices)) or "not known"}
-        | {"seed of the folds": str(settings["seed"])},
-        repeat=[f"{words} --seed {settings['seed']}"],
+        | {"seed of the folds": str(settings["seed"])}
+        | (by_none if None in calls else {}),
+        repeat=[call for call in calls if call is not None],
         next_words="cv-train" if len(records) < len(keys) else None,
     )
 
@@ -175,14 +170,14 @@ def members(subject: Subject) -> Section:
     if has_blend(subject.workspace):
         stored = subject.once(blend_of)
         parts.append(_blend_facts(stored.about))
-        section = _blend_section(parts, stored.about)
+        section = _blend_section(parts, stored.about, grouped=subject.data().groups is not None)
     else:
         parts.append(subject.missing("The members have not been blended yet.", "blend"))
     dataset = subject.data()
     pool, folds, keys = subject.once(pool_of)
     labels = dataset.labels[pool.rows]
     judge = _judge(subject, pool, labels, folds)
-    found = diversity(pool.names, pool.oof, labels)
+    found = diversity(pool.names, pool.oof, labels, dataset.groups_of(pool.rows))
     parts += [_oof_table(pool, keys, found, stored, judge), *_side_by_side(subject, found)]
     parts += _methods(subject, pool, labels, folds, stored, judge)
     if stored is not None:
@@ -217,12 +212,12 @@ def _metric(about: dict[str, Any]) -> dict[str, str]:
     return {f"OOF {found.name}": str(found)} if found.name in RANKING else {}
 
 
-def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
+def _blend_section(parts: Sequence[Part], about: dict[str, Any], *, grouped: bool) -> Section:
     right = round(about["oof_accuracy"] * about["rows"])
     low, high = _wilson(right, about["rows"])
-    words = f"blend --method {shlex.quote(about['method'])}"
-    if "metric" in about:
-        words += f" --metric {about['metric']['name']}"
+    if grouped and about["oof_accuracy_se"]:  # rows that err together tell less than as many alone
+        half = _Z * about["oof_accuracy_se"]
+        low, high = max(about["oof_accuracy"] - half, 0.0), min(about["oof_accuracy"] + half, 1.0)
     return Section(
         parts,
         top=_metric(about)
@@ -238,7 +233,7 @@ def _blend_section(parts: Sequence[Part], about: dict[str, Any]) -> Section:
                 f"{name} {version}" for name, version in sorted(about.get("versions", {}).items())
             )
         },
-        repeat=[words + (" --temperature" if about.get("temperature") is not None else "")],
+        repeat=[about["call"]] if "call" in about else [],
     )
 
 
@@ -327,7 +322,8 @@ def _methods(
     evaluations = evaluate_methods(wanted, pool, labels, folds, Silent())
     chosen = "" if stored is None else stored.about["method"]
     temperature = stored is not None and stored.about.get("temperature") is not None
-    differences = against_mean(evaluations, labels, temperature=temperature)
+    groups = subject.data().groups_of(pool.rows)
+    differences = against_mean(evaluations, labels, groups, temperature=temperature)
     scored = by_metric(judge, evaluations, temperature=temperature)
     header, *rows = method_rows(evaluations, differences, chosen, scored, temperature=temperature)
     parts: list[Part] = [Table("Methods compared", header, rows)]

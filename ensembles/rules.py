@@ -15,6 +15,9 @@ import numpy as np
 
 from kaggle_digits.core.calibration import temper
 from kaggle_digits.core.predictions import logarithm, normalised, softmax64
+from kaggle_digits.ground.errors import ArtefactError
+
+_TEMPERATURES = "member_temperatures"
 
 
 class Rule(Protocol):
@@ -183,7 +186,7 @@ class EvenedRule:
 
     def to_json(self) -> dict[str, Any]:
         """Return the temperatures and what the other rule tells."""
-        return self.rule.to_json() | {"member_temperatures": list(self.temperatures)}
+        return self.rule.to_json() | {_TEMPERATURES: list(self.temperatures)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +247,29 @@ def power_logits(mean: np.ndarray, exponent: float) -> np.ndarray:
     return logits
 
 
+def told_of(rule: Rule, names: Sequence[str]) -> dict[str, Any]:
+    """Return what `rule_of` makes a rule anew of, as JSON can hold it.
+
+    Args:
+        rule: The rule.
+        names: Of what it joins. What belongs to one of these stands under its name: JSON objects
+            come back sorted, lists do not.
+    """
+    fitted, weights = rule.to_json(), rule.weights
+    if _TEMPERATURES in fitted:
+        fitted[_TEMPERATURES] = dict(zip(names, fitted[_TEMPERATURES], strict=True))
+    named = None if weights is None else dict(zip(names, weights, strict=True))
+    return {"weights": named, "rule": fitted}
+
+
 def rule_of(account: Mapping[str, Any]) -> Rule:
-    """Make a blend's rule anew of its account.
+    """Make a blend's rule anew of its account, for what it joins in the order of its `weights`.
 
     Args:
         account: As `blending.account` writes it.
+
+    Raises:
+        ArtefactError: An earlier version wrote it, without whose temperatures are whose.
     """
     fitted, named = account["rule"], account["weights"]
     weights = None if named is None else tuple(named.values())
@@ -261,8 +282,17 @@ def rule_of(account: Mapping[str, Any]) -> Rule:
         rule = LogLinearRule(weights, tuple(fitted["bias"]))
     else:
         rule = LinearRule(weights)
-    if "member_temperatures" in fitted:
-        rule = EvenedRule(rule, tuple(fitted["member_temperatures"]))
+    if _TEMPERATURES in fitted:
+        temperatures = fitted[_TEMPERATURES]
+        if isinstance(temperatures, Mapping):
+            temperatures = [temperatures[name] for name in named]
+        elif len(temperatures) > 1:
+            raise ArtefactError(
+                "The blend's account lists the temperatures of its sets without their names, as an "
+                "earlier version wrote it.",
+                mend="Call `kaggle-digits blend` and `kaggle-digits kernel weights` again.",
+            )
+        rule = EvenedRule(rule, tuple(temperatures))
     if "temperature" in fitted:
         rule = CalibratedRule(rule, fitted["temperature"])
     return rule

@@ -57,8 +57,11 @@ def read_blend(workspace: Workspace, dataset: Dataset) -> StoredBlend:
         require_softmax(array, (count, classes), str(path))
         arrays.append(array)
     oof, test = arrays
-    # Rows that nobody judges have the same probability for every class.
-    rows = np.flatnonzero(np.ptp(oof, axis=1) > 0)
+    if about["rows"] == len(dataset.kept):
+        rows = dataset.kept
+    else:
+        # Rows that nobody judges have the same probability for every class.
+        rows = np.flatnonzero(np.ptp(oof, axis=1) > 0)
     return StoredBlend(about, rows, oof[rows], test)
 
 

@@ -101,11 +101,17 @@ def remarks(teachers: Teachers, blend: StoredBlend, planned: Sequence[MemberKey]
         teachers: Who teaches.
         blend: What is learned.
         planned: All members of the plan.
+
+    Raises:
+        ArtefactError: The blend was not judged on all rows that the student will be judged on.
     """
+    _of_blend(blend, teachers.pool.rows)  # before hours are spent
     said = []
-    joined = set(blend.about["members"])
+    joined, teaching = set(blend.about["members"]), {key.name for key in teachers.keys}
+    extras = {extra["name"] for extra in blend.about.get("extras", ())}
     of_all = joined & {key.name for key in planned if key.fold is None}
-    others = joined - of_all - {key.name for key in teachers.keys}
+    gone = joined - {key.name for key in planned} - extras
+    others = joined - of_all - gone - teaching
     if of_all:
         said.append(
             f"{counted(len(of_all), 'member')} of all rows cannot teach: they have seen every label"
@@ -114,6 +120,11 @@ def remarks(teachers: Teachers, blend: StoredBlend, planned: Sequence[MemberKey]
         said.append(
             f"{counted(len(others), 'prediction')} of the blend cannot teach: made elsewhere, "
             "or by members of other folds than the plan's"
+        )
+    if gone or teaching - joined:
+        said.append(
+            f"the plan has changed since the blend: {counted(len(teaching - joined), 'teacher')} "
+            f"not in it, {counted(len(gone), 'member')} of it no longer planned and not teaching"
         )
     if not teachers.has_networks:
         said.append(
@@ -230,7 +241,7 @@ def _beside(
     """Return a student's figures beside the blend's, on the rows that both are judged on."""
     rows = teachers.pool.rows
     labels = dataset.labels[rows]
-    blended = blend.oof[np.searchsorted(blend.rows, rows)]
+    blended = _of_blend(blend, rows)
     groups = dataset.groups_of(rows)
     own, theirs = score(oof, labels, groups), score(blended, labels, groups)
     judge = judge_of(kept_metric(workspace), labels, teachers.folds.of_row[rows], groups)
@@ -238,7 +249,9 @@ def _beside(
         **figures("oof", own),
         **figures("blend", theirs),
         "rows": own.rows,
-        "against_blend": asdict(compare(row_results(oof, labels), row_results(blended, labels))),
+        "against_blend": asdict(
+            compare(row_results(oof, labels), row_results(blended, labels), groups)
+        ),
     }
     thresholds = None
     if judge is not None:
@@ -249,6 +262,23 @@ def _beside(
     answers = named_by(blend.about.get("thresholds"), blend.test)
     agreed = named_by(thresholds, test) == answers
     return found | {"test_agreement": float(np.mean(agreed))}
+
+
+def _of_blend(blend: StoredBlend, rows: np.ndarray) -> np.ndarray:
+    """Return what a blend says of training rows, float32 [rows, classes].
+
+    Raises:
+        ArtefactError: It was not judged on some of them.
+    """
+    judged = np.isin(rows, blend.rows)
+    if not judged.all():
+        raise ArtefactError(
+            f"The blend was judged on {int(judged.sum()):,} of the {len(rows):,} training rows "
+            "that the student is judged on; expected all of them.",
+            mend="Call `kaggle-digits blend` again; where planned members of other folds leave "
+            "rows out of it, call `kaggle-digits cv-train` without --add first.",
+        )
+    return blend.oof[np.searchsorted(blend.rows, rows)]
 
 
 def _by_metric(judge: Judge, oof: np.ndarray, blended: np.ndarray) -> dict[str, Any]:

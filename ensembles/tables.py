@@ -47,6 +47,7 @@ def compared(
     pool: Pool,
     labels: np.ndarray,
     judge: Judge | None = None,
+    groups: np.ndarray | None = None,
 ) -> Compared:
     """Compare methods with plain averaging, and each of the pool's entries with the others.
 
@@ -56,12 +57,14 @@ def compared(
         pool: What was joined.
         labels: int64 [rows], of the pool's rows.
         judge: By what the competition is scored by; None where accuracy and log-loss say it.
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     temperature = blend.temperature is not None
-    differences = against_mean(evaluations, labels, temperature=temperature)
+    evaluations = [entry.in_groups(labels, groups) for entry in evaluations]
+    differences = against_mean(evaluations, labels, groups, temperature=temperature)
     scored = by_metric(judge, evaluations, temperature=temperature)
     own = [] if judge is None else [judge(one).figure for one in pool.oof]
-    found = diversity(pool.names, pool.oof, labels)
+    found = diversity(pool.names, pool.oof, labels, groups)
     found = replace(found, missed_by_all=pool.rows[found.missed_by_all])
     return Compared(
         method_rows(evaluations, differences, blend.method, scored, temperature=temperature),
@@ -119,19 +122,24 @@ def _unequal(pool: Pool) -> str:
 
 
 def against_mean(
-    evaluations: Sequence[Evaluation], labels: np.ndarray, *, temperature: bool
+    evaluations: Sequence[Evaluation],
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    temperature: bool,
 ) -> list[PairedDifference | None]:
     """Compare each method with the first, plain averaging; None for that one itself.
 
     Args:
         evaluations: `mean` first.
         labels: int64 [rows].
+        groups: int64 [rows], what rows have in common that err together; None for nothing.
         temperature: Compare the calibrated forms, `mean` calibrated too.
     """
     results = [
         row_results(entry.judged(temperature=temperature).oof, labels) for entry in evaluations
     ]
-    return [None, *(compare(one, results[0]) for one in results[1:])]
+    return [None, *(compare(one, results[0], groups) for one in results[1:])]
 
 
 def by_metric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
-from kaggle_digits.ground.competition import short_name
-from kaggle_digits.ground.config import Preset
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, short_name
+from kaggle_digits.ground.config import PRECISION_VARIABLE, Preset
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
@@ -70,6 +71,7 @@ class Pushed:
         version: Its number, from 1.
         state: How its run is: `started`, or how it ended where it was waited for.
         code: Digest of the source it carries.
+        competition: The short name of the competition it is for.
         predicts: Whether it trains nothing, so that this version is what is to be submitted.
     """
 
@@ -78,6 +80,7 @@ class Pushed:
     version: int
     state: str
     code: str
+    competition: str
     predicts: bool = False
 
 
@@ -91,7 +94,7 @@ def build(
     owner: str | None = None,
     slug: str | None = None,
     title: str | None = None,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     goes_on: str = "",
     budget: float | None = None,
     fixes: Fixes | None = None,
@@ -101,6 +104,8 @@ def build(
     metric: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
+
+    Networks compute there in the precision that was asked for here, by --precision or its variable.
 
     Args:
         folder: Gets the script and kernel-metadata.json.
@@ -118,7 +123,8 @@ def build(
         reading: Options by which the data are read, such as `--image-size` and its value.
         predict_only: Train nothing: predict with networks that `gather` has gathered.
         weights: The folder of these networks; None for the usual one.
-        metric: What the competition is scored by; None where nobody said.
+        metric: What the competition is scored by; None where nobody said. A script that only
+            predicts goes by what its networks were blended for.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
@@ -139,6 +145,7 @@ def build(
         from kernel.weights import read_gathered
 
         data_set, networks = read_gathered(weights or GATHERED)
+        metric = networks.metric
         if owner is None and not data_set.startswith(f"{metadata.UNKNOWN_OWNER}/"):
             owner = data_set.partition("/")[0]
         size = f"{networks.competition.height}x{networks.competition.width}"
@@ -168,12 +175,13 @@ def build(
         weights=data_set,
         weights_digest="" if networks is None else networks.digest,
         metric=metric or "",
+        precision=os.environ.get(PRECISION_VARIABLE, names.AUTO),
     )
     sources = read_sources()
     script = render(plan, sources)
+    for name in (about["code_file"], metadata.FILE_NAME):  # both or none
+        require_output(folder, "--dir", name)
     path, beside = folder / about["code_file"], folder / metadata.FILE_NAME
-    for place in (path, beside):  # both or none
-        require_output(place, "--dir")
     _require_own(folder, path)
     write_bytes(path, script)
     write_json(beside, about)
@@ -241,6 +249,10 @@ def verify(
     script = read_script(built.script, str(built.path))
     verification.require_own_build(built, script)
     plan = script.plan if full else verification.lessen(script.plan)
+    if plan.goes_on or plan.budget is not None:
+        # Neither can be compared: an output that is not here, and an end by the clock.
+        progress.say("verify: all of it in one run, without --continue and --time-budget")
+        plan = dataclasses.replace(plan, goes_on="", budget=None)
     files, own = verification.files_for(plan, data, workspace)
     progress.say(f"verify: on {own or 'the embedded digits'}")
     if own is None:
@@ -327,8 +339,17 @@ def push(folder: Path, progress: Progress, *, waiting: bool = False) -> Pushed:
     progress.say(f"kernel {name}: version {saved.version} is saved, {saved.url}")
     state = "started"
     if waiting:
-        state = sending.wait(kernels, built.owner, built.slug, progress).state
-    return Pushed(name, saved.url, saved.version, state, script.code, bool(script.plan.weights))
+        state = sending.wait(kernels, built.owner, built.slug, saved.version, progress).state
+    plan = script.plan
+    return Pushed(
+        kernel=name,
+        url=saved.url,
+        version=saved.version,
+        state=state,
+        code=script.code,
+        competition=plan.competition,
+        predicts=bool(plan.weights),
+    )
 
 
 def status(name: str) -> RunState:

@@ -11,6 +11,7 @@ from typing import cast
 import click
 
 from kaggle_digits.ground.artefacts import FormError, read_artefact
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, competition_option
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import duration, parse_duration
 from kaggle_digits.ground.errors import ArtefactError
@@ -66,7 +67,7 @@ def kernel() -> None:
 @click.option("--title", help="The kernel's title.  [default: Kaggle Digits]")
 @click.option(
     "--competition",
-    default="digit-recognizer",
+    default=DIGIT_RECOGNIZER,
     show_default=True,
     help="The competition's short name, or its address.",
 )
@@ -85,7 +86,7 @@ def build(
     owner: str | None = None,
     slug: str | None = None,
     title: str | None = None,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     goes_on: str | None = None,
     time_budget: str | None = None,
     predict_only: bool = False,
@@ -150,9 +151,10 @@ def verify(
     """Run the built script on a mock of Kaggle's machine, and compare its submission's bytes.
 
     An isolated interpreter, an empty folder, read-only inputs, no internet. The package then does
-    the same with the same seed. Preset, seed, labels and how the data are read are those of the
-    build. Without --data it is the embedded digits; where these cannot stand for the data, as for
-    image files, groups, or a script that only predicts, those that the workspace was made from.
+    the same with the same seed. Preset, seed, precision, labels and how the data are read are those
+    of the build. Without --data it is the embedded digits; where these cannot stand for the data,
+    as for image files, groups, or a script that only predicts, those that the workspace was made
+    from.
     """
     found = api.verify(
         folder,
@@ -259,7 +261,9 @@ def push(session: Session, *, waiting: bool = False, folder: Path = _FOLDER) -> 
             "page": made.url,
             "run": made.state,
         },
-        next_command=session.hint(f"submit --kernel {made.kernel}")
+        next_command=session.hint(
+            f"submit --kernel {made.kernel}{competition_option(made.competition)}"
+        )
         if waiting and made.predicts
         else _next(session, "fetch" if waiting else "status", folder),
     )
@@ -303,7 +307,7 @@ def fetch(
             raise ArtefactError(f"{which} left no submission to submit.")
         session.console.say(f"fetch: {len(found.added)} members are new; submitting")
         submitted: Outcome = cast(Command, load_command("submit")).body(
-            session, file=found.submission
+            session, file=found.submission, competition=found.competition
         )
         return submitted
     written = {"members in": str(session.workspace.ensembles / "members")} if found.added else {}
@@ -312,6 +316,7 @@ def fetch(
     return Outcome(
         values={
             "kernel": which,
+            "competition": found.competition,
             "finished": found.finished,
             "added": list(found.added),
             "known": list(found.known),

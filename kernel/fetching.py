@@ -23,6 +23,7 @@ from kaggle_digits.ground.sums import Sums
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.kernels import KaggleKernels, Output
 from kaggle_digits.records.members import FILES
+from kaggle_digits.records.metric import adopt_metric, scored
 from kaggle_digits.records.plan import MemberPlan
 from kernel.adding import Added, Arrived, add_members
 from kernel.manifest import FOLDER, NAME, Manifest
@@ -46,6 +47,7 @@ class Fetched:
         added: Names of members that are new here.
         known: Names of members that were here already.
         planned: Whether `blend` will use them: they are in the plan of members.
+        competition: The short name of the competition that it ran for.
     """
 
     finished: bool
@@ -53,6 +55,7 @@ class Fetched:
     added: tuple[str, ...]
     known: tuple[str, ...]
     planned: bool
+    competition: str
 
 
 def fetch(
@@ -73,7 +76,8 @@ def fetch(
         slug: Its name.
         code: Digest of the source at home.
         dataset: The data at home.
-        workspace: Where all goes; its `ensembles` folder must be locked by the caller.
+        workspace: Where all goes, and what the competition is scored by, where nothing was said
+            of that yet; its `ensembles` folder must be locked by the caller.
         progress: Told of the files.
 
     Raises:
@@ -104,13 +108,16 @@ def fetch(
             f"{dataset.digest}: {dataset.name}).",
             mend="Give --data the files that the kernel ran on.",
         )
-    content = parcel.submission()
+    content, metric = parcel.submission(), about.planned("metric")
     if content is not None:
-        _require_submission(content, dataset, f"the submission of {owner}/{slug}")
+        # In the form that suits what it was made for there, whatever is scored by here.
+        form = scored(dataset, metric)
+        _require_submission(content, form, f"the submission of {owner}/{slug}")
     arrived = _members(parcel, progress)
     came = Added((), (), False)
     if arrived:
         came = add_members(arrived, parcel.plan(), dataset, workspace)
+    adopt_metric(workspace, metric)
     path = None
     if content is not None:
         path = workspace.submissions / f"{slug}.csv"
@@ -118,7 +125,14 @@ def fetch(
         beside = parcel.file_if_named("submissions/submission.json")
         if beside is not None:
             write_bytes(path.with_suffix(".json"), beside)
-    return Fetched(about.finished, path, came.added, came.known, came.planned)
+    return Fetched(
+        finished=about.finished,
+        submission=path,
+        added=came.added,
+        known=came.known,
+        planned=came.planned,
+        competition=about.planned("competition"),
+    )
 
 
 class _Parcel:

@@ -41,6 +41,16 @@ class Manifest:
     submission: Sums | None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def planned(self, name: str) -> str:
+        """Return a text of the plan that the run went by; empty where that is not told.
+
+        Args:
+            name: A field of `Plan`.
+        """
+        plan = self.facts.get("plan")
+        value = plan.get(name) if isinstance(plan, dict) else None
+        return value if isinstance(value, str) else ""
+
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         values = {

@@ -131,6 +131,8 @@ def names_of(
         )
     if slug is not None:
         _check_slug(slug, shortest)
+        if title is not None:
+            _check_length("title", title, shortest)
     elif title is not None:
         _check_title(title, shortest)
     if title is None:
@@ -168,16 +170,12 @@ def is_ours(path: Path, script: str) -> bool:
     return stored.get("code_file") == script
 
 
-def check(metadata: Any) -> dict[str, Any]:
+def check(metadata: dict[str, Any]) -> dict[str, Any]:
     """Refuse metadata that Kaggle would refuse, or take otherwise than meant.
 
     Raises:
         ConfigurationError: The field is named.
     """
-    if not isinstance(metadata, dict):
-        raise ConfigurationError(
-            f"{FILE_NAME} holds {metadata!r:.40}; expected a JSON object.", mend=_BUILD
-        )
     for name in metadata:
         if name not in _TYPES:
             raise ConfigurationError(
@@ -249,7 +247,7 @@ def _check_length(what: str, text: str, shortest: int) -> None:
         )
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise ArtefactError(f"{path} is not there.", mend=_BUILD)
     return read_artefact(path, lambda values: Fields(values).all(), "a kernel's metadata", _BUILD)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.errors import KaggleDigitsError
+from kaggle_digits.ground.filenames import USUAL
 from kaggle_digits.ground.sums import Sums
 from kernel import machine
 from kernel.machine import Stop
@@ -36,7 +37,6 @@ _COMMAND = (
 _OUT_OF_BUDGET = "out of budget"
 _DATA_ERROR, _ARTEFACT_ERROR = 3, 4
 _LAST_LINES = 40
-_USUAL = {"train": "train.csv", "test": "test.csv", "sample": "sample_submission.csv"}
 
 
 def run(
@@ -178,7 +178,7 @@ class Run:
                 rows = stream.read().splitlines(keepends=True)
             # The test file and the sample submission have as many rows, so the same are drawn.
             step = max(1, len(rows) // self._plan["rehearsal_rows"])
-            (sample / _USUAL[role]).write_bytes(b"".join([rows[0], *rows[1::step]]))
+            (sample / USUAL[role]).write_bytes(b"".join([rows[0], *rows[1::step]]))
         for words in self._plan["rehearsal"]:
             # Such a sample may lack rows of a class; that says nothing of the packages.
             self.call(words, sample, place, ignore=_DATA_ERROR)
@@ -300,15 +300,17 @@ class Run:
 
     def _note(self, *, finished: bool) -> None:
         """Write kernel.json: what made the output, and the checksum of every file of it."""
-        from kaggle_digits.ground.files import write_bytes
+        from kaggle_digits.ground.files import is_temporary, write_bytes
         from kaggle_digits.ground.workspace import Workspace
         from kaggle_digits.records.plan import plan_path, read_plan
 
         files = {}
         for area in ("tuning", "ensembles", "submissions"):
             for path in sorted((self.state / area).rglob("*")):
-                if path.is_file() and not path.name.startswith(".") and ".part-" not in path.name:
-                    files[path.relative_to(self.state).as_posix()] = Sums.of(path.read_bytes())
+                name = path.relative_to(self.state)
+                is_ours = not path.name.startswith(".")
+                if is_ours and path.is_file() and not any(map(is_temporary, (name, *name.parents))):
+                    files[name.as_posix()] = Sums.of(path.read_bytes())
         planned = plan_path(Workspace(self.state))
         keys = read_plan(planned).keys if planned.is_file() else ()
         submission = self.submission

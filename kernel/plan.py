@@ -13,7 +13,7 @@ from kaggle_digits.ground.artefacts import Fields, FormError
 from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
-from kaggle_digits.ground.names import PRESETS, require_known
+from kaggle_digits.ground.names import AUTO, PRECISIONS, PRESETS, require_known
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.ranking import Ranked
 
@@ -56,9 +56,10 @@ class Plan:
             trained; empty where members are.
         weights_digest: What these networks must have; empty for none.
         metric: What the competition is scored by, one of `names.METRICS`; empty where nobody said.
+        precision: What networks compute in, one of `names.PRECISIONS`.
 
     Raises:
-        ConfigurationError: There is no such preset.
+        ConfigurationError: There is no such preset or precision.
     """
 
     preset: str
@@ -79,10 +80,12 @@ class Plan:
     weights: str = ""
     weights_digest: str = ""
     metric: str = ""
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
-        """Check the preset, so that a plan that exists has commands."""
+        """Check the names, so that a plan that exists has commands."""
         require_known("preset", self.preset, PRESETS)
+        require_known("precision", self.precision, PRECISIONS)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -128,6 +131,7 @@ class Plan:
                     SUBMISSION,
                     *reading,
                     *self._labels(),
+                    *self._precision(),
                 ],
                 ["check", SUBMISSION],
             ]
@@ -147,14 +151,14 @@ class Plan:
         if self.ranked:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
             # On a sample, whose rows are others than those that are corrected.
-            return [self._adopt(), ["cv-train", "--quiet", *least]]
-        least = ["--trials", "1", "--max-epochs", "1"]
+            return [self._adopt(), ["cv-train", "--quiet", *least, *self._precision()]]
+        least = ["--trials", "1", "--max-epochs", "1", *self._precision()]
         return [["tune", "--quiet", *least, *shlex.split(self.reading)]]
 
     def for_script(self) -> dict[str, Any]:
         """Return what the script is given: the fields, and the command lines made of them."""
         # Predicting needs no augmentation, which is most of what is examined.
-        examine = ["kernel", "examine", *(["--gpu"] if self.gpu else [])]
+        examine = ["kernel", "examine", *(["--gpu"] if self.gpu else []), *self._precision()]
         examine = [] if self.weights and not self.gpu else examine
         return self.to_json() | {
             "examine": examine,
@@ -170,7 +174,8 @@ class Plan:
             preset: The preset of the plan's name.
         """
         device = "a GPU is required" if self.gpu else "CPU or GPU"
-        machine = f"competition {self.competition}; {device}; no internet"
+        precision = "" if self.precision == AUTO else f" in {self.precision}"
+        machine = f"competition {self.competition}; {device}{precision}; no internet"
         if self.weights:
             return [
                 f"predicts only, with the networks of the data set {self.weights} (digest "
@@ -213,7 +218,7 @@ class Plan:
         return _given("--folds", self.folds) + _given("--epochs", self.epochs)
 
     def _shared(self) -> list[str]:
-        given = [*shlex.split(self.reading), *self._labels()]
+        given = [*shlex.split(self.reading), *self._labels(), *self._precision()]
         return ["--preset", self.preset, "--seed", str(self.seed), *given]
 
     def _metric(self) -> list[str]:
@@ -221,6 +226,9 @@ class Plan:
 
     def _labels(self) -> list[str]:
         return ["--labels", LABELS] if self.labels else []
+
+    def _precision(self) -> list[str]:
+        return [] if self.precision == AUTO else ["--precision", self.precision]
 
 
 def to_ranked(values: Mapping[str, Any]) -> Ranked:

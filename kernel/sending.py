@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kaggle_digits.ground.errors import ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
-from kaggle_digits.kaggle_service.kernels import COMPLETE, KaggleKernels, RunState, Saved
+from kaggle_digits.kaggle_service.kernels import KaggleKernels, RunState, Saved
+from kaggle_digits.kaggle_service.transport import outages_bridged
 from kernel.metadata import UNKNOWN_OWNER, Kernel
 
 _LONGEST_RUN = 13 * 3600
@@ -25,25 +26,34 @@ def push(kernels: KaggleKernels, kernel: Kernel) -> Saved:
     return kernels.save(kernel.metadata, kernel.script.decode())
 
 
-def wait(kernels: KaggleKernels, owner: str, slug: str, progress: Progress) -> RunState:
-    """Wait until a kernel's run has ended.
+def wait(
+    kernels: KaggleKernels, owner: str, slug: str, version: int, progress: Progress
+) -> RunState:
+    """Wait until the run of a version that was saved has ended; a short outage is waited for.
 
     Raises:
-        ServiceError: It failed, was cancelled, or takes longer than any run can.
+        ServiceError: It failed, was cancelled, takes longer than any run can, or Kaggle refuses to
+            tell.
     """
+    name = f"{owner}/{slug}"
+    saved = (
+        f"Version {version} of {name} is saved: `kaggle-digits kernel status --kernel {name}` "
+        "tells how its run is."
+    )
     waited, shown = 0.0, ""
     while waited < _LONGEST_RUN:
         kernels.patience.pause(_POLL * kernels.patience.wait)
         waited += _POLL
-        found = kernels.run_state(owner, slug)
-        if found.is_over:
-            require_complete(found, f"{owner}/{slug}")
-            return found
-        if found.state != shown:
-            progress.say(f"kernel {owner}/{slug}: {found.state}")
-            shown = found.state
+        with outages_bridged(progress.say, saved):
+            found = kernels.run_state(owner, slug)
+            if found.is_over:
+                require_complete(found, name)
+                return found
+            if found.state != shown:
+                progress.say(f"kernel {name}: {found.state}")
+                shown = found.state
     raise ServiceError(
-        f"The run of {owner}/{slug} has not ended after {_LONGEST_RUN // 3600} hours.",
+        f"The run of {name} has not ended after {_LONGEST_RUN // 3600} hours.",
         mend="Look at its page at kaggle.com.",
     )
 
@@ -54,12 +64,10 @@ def require_complete(found: RunState, name: str) -> None:
     Raises:
         ServiceError: With Kaggle's reason.
     """
-    if found.is_over and found.state != COMPLETE:
-        words = found.state.replace("_", " ")
-        raise ServiceError(
-            f"The run of {name} ended with {words}: {found.failure or 'no reason given'}.",
-            mend="Its log is on its page; `kaggle-digits kernel fetch` takes what it left.",
-        )
+    found.require_complete(
+        f"The run of {name}",
+        "Its log is on its page; `kaggle-digits kernel fetch` takes what it left.",
+    )
 
 
 def require_owner(owner: str) -> None:

@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError, shorten
-from kaggle_digits.ground.files import make_folder, require_room, write_bytes, write_json
+from kaggle_digits.ground.files import (
+    make_folder,
+    require_output,
+    require_room,
+    write_bytes,
+    write_json,
+)
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.slugs import split_id
 from kaggle_digits.ground.sums import Sums
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.datasets import READY, KaggleDatasets
-from kaggle_digits.kaggle_service.transport import CallError
+from kaggle_digits.kaggle_service.transport import CallError, outages_bridged
 from kaggle_digits.records.blend import MEND, read_account
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.records.weights import PATTERN, SUFFIX, Weights, read_weights, write_weights
@@ -105,6 +111,7 @@ def gather(
     from kaggle_digits.records.members import MemberStore
 
     name, title = names_of(owner, slug, title, _TITLE, _SHORTEST)
+    require_output(folder, "--dir", METADATA)
     account = read_account(workspace, dataset.digest)
     store = MemberStore(workspace)
     keys = _chosen(account, store)
@@ -167,8 +174,8 @@ def upload(gathered: Gathered, progress: Progress, *, private: bool = True) -> U
     except CallError as error:
         if error.acted:
             error.mend = "Call the command again: it looks whether the data set is there."
-        else:
-            # Perhaps what had arrived is not there any more.
+        elif not error.transient and error.status not in (None, 401, 403, 407):
+            # Kaggle has answered, and refused: perhaps what had arrived is not there any more.
             (gathered.folder / _ARRIVED).unlink(missing_ok=True)
         raise
     _wait(datasets, gathered, progress)
@@ -283,13 +290,19 @@ def _write_arrived(path: Path, blobs: Mapping[str, str]) -> None:
 
 
 def _wait(datasets: KaggleDatasets, gathered: Gathered, progress: Progress) -> None:
-    """Wait until Kaggle has taken a version in, so that a kernel finds it."""
+    """Wait until Kaggle has taken a version in, so that a kernel finds it.
+
+    A short outage meanwhile is waited for.
+    """
     owner, slug = split_id(gathered.id, "data set")
+    sent = f"The data set {gathered.id} is sent: its page shows whether Kaggle has taken it in."
+    state: str | None = None
     waited = 0.0
     while True:
-        state = datasets.state(owner, slug)
-        if state == READY and _is_there(datasets.files_of(owner, slug), gathered.weights):
-            return
+        with outages_bridged(progress.say, sent):
+            state = datasets.state(owner, slug)
+            if state == READY and _is_there(datasets.files_of(owner, slug), gathered.weights):
+                return
         if state == "failed" or waited >= _LONGEST_WAIT:
             why = "failed to take it in" if state == "failed" else "has not taken it in yet"
             raise ServiceError(

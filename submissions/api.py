@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
-from kaggle_digits.ground.competition import short_name
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, short_name
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.slugs import split_id
@@ -135,7 +135,7 @@ def open_service(
     *,
     local: bool = False,
     truth: Path | None = None,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     share: float = SHARE,
     scoring: bool = True,
     kernel: str | None = None,
@@ -161,7 +161,7 @@ def open_service(
         names.require_beside("--local", {"--truth": truth is not None})
         if scoring and place.data().truth is not None:
             raise ConfigurationError(
-                "The embedded digits are no competition at Kaggle.",
+                f"The {place.data().name} are no competition at Kaggle.",
                 mend="Add --local for the local scoreboard, or give --data with the "
                 "competition's files.",
             )
@@ -224,7 +224,7 @@ def download(
     folder: Path,
     progress: Progress,
     *,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     replace: bool = False,
 ) -> Downloaded:
     """Bring a competition's files into a folder.

@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 
 from kaggle_digits.ground import names
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, competition_option, short_name
 from kaggle_digits.ground.errors import ArtefactError, ServiceError, shorten
 from kaggle_digits.ground.files import write_bytes
-from kaggle_digits.shell.command import Session, command, fresh_option
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.shell.command import Session, command, command_line, fresh_option
 from kaggle_digits.shell.console import Outcome
 from submissions import api, drawing, tables
 from submissions.api import SHARE, Ahead, Planned
 from submissions.asking import write_if_possible
 from submissions.ledger import Record
-from submissions.sending import (
-    Service,
-)
+from submissions.sending import Service
 
 _FILE = click.Path(path_type=Path)
 _INTERVAL = 60.0
@@ -27,7 +27,7 @@ _INTERVAL = 60.0
 Decorator = Callable[[Callable[..., Outcome]], Callable[..., Outcome]]
 _competition: Decorator = click.option(
     "--competition",
-    default="digit-recognizer",
+    default=DIGIT_RECOGNIZER,
     show_default=True,
     help="The competition's short name, or its address.",
 )
@@ -58,7 +58,7 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
 
     Header, ids and their count, labels, doubled lines, encoding and line endings; rows may stand in
     any order. Without FILE it is the one that `blend` wrote. The truth is known for the embedded
-    digits, and elsewhere from --truth.
+    digits and shapes, and elsewhere from --truth.
     """
     _require_file(session, file)
     found = api.check(session.place, file, truth)
@@ -87,7 +87,7 @@ def check(session: Session, *, file: Path | None = None, truth: Path | None = No
 @command("download", short_help="Fetch the competition's files.")
 @_competition
 @fresh_option
-def download(session: Session, *, competition: str = "digit-recognizer") -> Outcome:
+def download(session: Session, *, competition: str = DIGIT_RECOGNIZER) -> Outcome:
     """Fetch the competition's files from Kaggle into data/ (or the folder given as --data).
 
     An interrupted download is gone on from. Nothing is put in place before all of it has been
@@ -137,7 +137,7 @@ def submit(
     kernel_version: int | None = None,
     local: bool = False,
     truth: Path | None = None,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     public_share: float = SHARE,
 ) -> Outcome:
     """Check a submission FILE, tell what it can bring, and send it to Kaggle, once.
@@ -188,7 +188,7 @@ def submissions(
     export: str | None = None,
     offline: bool = False,
     local: bool = False,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
 ) -> Outcome:
     """Show the ledger: what was submitted, from here and elsewhere, and what came of it.
 
@@ -240,7 +240,7 @@ def leaderboard(
     times: int | None = None,
     offline: bool = False,
     local: bool = False,
-    competition: str = "digit-recognizer",
+    competition: str = DIGIT_RECOGNIZER,
     public_share: float = SHARE,
 ) -> Outcome:
     """Read the whole public leaderboard and show our submissions on it, by date.
@@ -288,9 +288,7 @@ def leaderboard(
         drawing=drawing.draw_strips(summary),
         facts=tables.board_facts(summary) or {"submissions": "none yet"},
         written={"plot": str(plot)} if is_drawn else {},
-        next_command=None
-        if summary.standings
-        else session.hint("submit --local" if local else "submit"),
+        next_command=None if summary.standings else session.hint(f"submit{_of(service)}"),
     )
 
 
@@ -301,7 +299,7 @@ def _run_on(session: Session, folder: Path, competition: str) -> str:
     known = read_provenance(session.workspace)
     if known is None or known.path == str(folder.resolve()) or not holds_results(session.workspace):
         return session.hint("run" if known is None or session.data else f"run --data {folder}")
-    return f"kaggle-digits run --data {folder} --workspace {competition}"
+    return command_line("run", Workspace(Path(short_name(competition))), folder)
 
 
 def _require_file(session: Session, file: Path | None) -> None:
@@ -377,9 +375,13 @@ def _sent_outcome(
         outcome.facts["public score"] = tables.score_text(record, ahead.forecast)
     if service.name == "local" and record.private_score is not None:
         outcome.facts["private score"] = record.private_score
-    words = "leaderboard --local" if service.name == "local" else "leaderboard"
-    outcome.next_command = session.hint(words)
+    outcome.next_command = session.hint(f"leaderboard{_of(service)}")
     return outcome
+
+
+def _of(service: Service) -> str:
+    """Return the options that name a service, behind a command's other words."""
+    return " --local" if service.name == "local" else competition_option(service.competition)
 
 
 def _the_same(record: Record) -> str:

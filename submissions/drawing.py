@@ -15,7 +15,7 @@ from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import Chart
 from submissions.forecast import Change, Difference, Forecast
 from submissions.leaderboard import Standing, Summary
-from submissions.noise import limits
+from submissions.noise import Z95, limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,6 @@ _MOST_SECTIONS = 5
 _TITLE = 0.5  # a section's title, in the height of a line of images
 _STRIP = 48
 _CAPTION = 12  # signs above an image
-_Z95 = 1.959964
 NO_SCORE = "No submission has a public score yet."
 
 
@@ -119,7 +118,7 @@ class _Scale:
 
     def band(self, score: float, one: Standing) -> tuple[float, float]:
         """Return where 95 % of the noise around a score lies."""
-        half = _Z95 * (one.gap.sd if one.gap else 0.0)
+        half = Z95 * (one.gap.sd if one.gap else 0.0)
         return max(score - half, self._least), min(score + half, self._most)
 
 
@@ -171,7 +170,7 @@ def draw_strips(summary: Summary) -> list[str]:
     for one in shown:
         values.append(one.record.public or 0.0)
         if one.cv is not None and one.gap is not None:
-            half = _Z95 * one.gap.sd
+            half = Z95 * one.gap.sd
             values += [one.cv[0] - half, one.cv[0] + half]
     low, high = max(least, min(values)), min(most, max(values))
     if high - low < 1e-4:
@@ -187,7 +186,7 @@ def draw_strips(summary: Summary) -> list[str]:
         strip = [" "] * _STRIP
         cv, public = one.cv[0] if one.cv else None, one.record.public or 0.0
         if cv is not None and one.gap is not None:
-            half = _Z95 * one.gap.sd
+            half = Z95 * one.gap.sd
             for place in range(column(cv - half), column(cv + half) + 1):
                 strip[place] = "·"
             strip[column(cv)] = "C"

@@ -13,7 +13,7 @@ from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.code_submissions import WRITTEN, KernelSubmissions
-from kaggle_digits.kaggle_service.kernels import COMPLETE, KaggleKernels
+from kaggle_digits.kaggle_service.kernels import KaggleKernels
 
 _MOST_BYTES = 64_000_000
 _ABOUTS = ("kaggle-digits/submissions/submission.json", "submission.json")
@@ -72,13 +72,10 @@ def bring(service: KernelSubmissions, workspace: Workspace, progress: Progress) 
             f"Version {service.version} of {name} has not ended: {found.state}.",
             mend=f"Submit it when `kaggle-digits kernel status --kernel {name}` says complete.",
         )
-    if found.state != COMPLETE:
-        words = found.state.replace("_", " ")
-        raise ServiceError(
-            f"Version {service.version} of {name} ended with {words}: "
-            f"{found.failure or 'no reason given'}.",
-            mend="Its log is on its page; mend it, and push it again.",
-        )
+    found.require_complete(
+        f"Version {service.version} of {name}",
+        "Its log is on its page; mend it, and push it again.",
+    )
     output = kernels.output(service.owner, service.slug)
     if WRITTEN not in output.files:
         left = ", ".join(sorted(output.files)[:5]) or "nothing"

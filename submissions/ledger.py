@@ -230,14 +230,8 @@ class Ledger:
 
     def add(self, record: Record) -> Record:
         """Write a new submission and return it with its number and time."""
-        made = dataclasses.replace(record, created=record.created or now())
-        names = ", ".join(_FIELDS)
-        marks = ", ".join("?" for _ in _FIELDS)
         with self._change():
-            cursor = self._base.execute(
-                f"INSERT INTO submissions ({names}) VALUES ({marks})", _values(made)
-            )
-        return dataclasses.replace(made, id=cursor.lastrowid or 0)
+            return self._insert(record)
 
     def change(self, record: Record, **fields: Any) -> Record:
         """Change some fields of a submission and return it as it is now."""
@@ -299,13 +293,8 @@ class Ledger:
                         state="pending",
                         message=sent.message,
                         file_name=sent.file_name,
-                        created=now(),
                     )
-                    names, marks = ", ".join(_FIELDS), ", ".join("?" for _ in _FIELDS)
-                    cursor = self._base.execute(
-                        f"INSERT INTO submissions ({names}) VALUES ({marks})", _values(record)
-                    )
-                    record = dataclasses.replace(record, id=cursor.lastrowid or 0)
+                    record = self._insert(record)
                     new += 1
                 elif record in waiting:
                     waiting.remove(record)
@@ -327,6 +316,14 @@ class Ledger:
                     ],
                 )
         return new
+
+    def _insert(self, record: Record) -> Record:
+        made = dataclasses.replace(record, created=record.created or now())
+        names, marks = ", ".join(_FIELDS), ", ".join("?" for _ in _FIELDS)
+        cursor = self._base.execute(
+            f"INSERT INTO submissions ({names}) VALUES ({marks})", _values(made)
+        )
+        return dataclasses.replace(made, id=cursor.lastrowid or 0)
 
     def _select(self, where: str, values: Sequence[Any]) -> list[Record]:
         names = ", ".join(("id", *_FIELDS))

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_Z95 = 1.959964
+Z95 = 1.959964
+"""Standard errors to either side that hold 95 % of a normal distribution."""
+
 _ORDERS = math.factorial(8)  # all of them up to 8 pairs
 _SHUFFLES = 5000
 
@@ -66,7 +68,7 @@ class Gap:
     @property
     def within(self) -> bool:
         """Whether chance explains it: at most 1.96 standard deviations."""
-        return abs(self.value) <= _Z95 * self.sd
+        return abs(self.value) <= Z95 * self.sd
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def predict_by_error(metric: str, value: float, se: float, rows: int, future: in
         rows: Rows behind it, n.
         future: Rows of the score to predict, m.
     """
-    half = _Z95 * se * math.sqrt(1 + rows / future)
+    half = Z95 * se * math.sqrt(1 + rows / future)
     least, most = limits(metric)
     return Band(max(value - half, least), min(value + half, most), future)
 
@@ -198,7 +200,7 @@ def correlate(first: Sequence[float], second: Sequence[float]) -> Correlation | 
     rho = float(stats.spearmanr(first, second).statistic)
     low = high = None
     if len(first) > 3 and abs(rho) < 1 - 1e-12:
-        z, half = math.atanh(rho), _Z95 * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
+        z, half = math.atanh(rho), Z95 * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
         low, high = math.tanh(z - half), math.tanh(z + half)
     # Spearman's is the product of the ranks but for factors that no order changes.
     ranks = stats.rankdata(second) - (len(second) + 1) / 2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaggle_digits.core.place import Place
+from kaggle_digits.ground.competition import competition_option
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.metric import kept_metric, scored
@@ -15,6 +16,7 @@ from submissions.api import SHARE
 from submissions.drawing import NO_SCORE, charts_of
 from submissions.forecast import forecast
 from submissions.ledger import Record
+from submissions.sameness import last_same
 from submissions.scoreboard import LocalScoreboard
 from submissions.sending import read_about
 from submissions.tables import board_facts, board_rows, forecast_facts, forecast_rows
@@ -35,15 +37,18 @@ def leaderboard(subject: Subject) -> Section:
     path = api.blended(subject.workspace)
     records = _records(place)
     parts: list[Part] = []
-    shown = [record for record in records if record.state != "failed"]
-    local = all(record.service == LocalScoreboard.name for record in shown)
-    if not shown:
+    if not records:
         is_embedded = subject.data().truth is not None
         words = "submit --local" if is_embedded else "submit --wait"
         parts.append(subject.missing("Nothing has been submitted from here yet.", words))
     else:
-        competition = shown[-1].competition
-        service = api.open_service(place, local=local, competition=competition, scoring=False)
+        last = records[-1]
+        service = api.open_service(
+            place,
+            local=last.service == LocalScoreboard.name,
+            competition=last.competition,
+            scoring=False,
+        )
         summary = api.leaderboard(place, service, ask=False)
         parts += [Facts(board_facts(summary))] if board_facts(summary) else []
         parts += charts_of(summary) or [Text(NO_SCORE)]
@@ -57,10 +62,17 @@ def leaderboard(subject: Subject) -> Section:
 
 
 def _records(place: Place) -> list[Record]:
+    """Return what arrived, or may have, where the newest did: at Kaggle if any is there."""
     if not (place.workspace.submissions / "ledger.sqlite").exists():
         return []
     with api.open_ledger(place, reading=True) as ledger:
-        return ledger.all()
+        known = [record for record in ledger.all() if record.state != "failed"]
+    sent = [record for record in known if record.service != LocalScoreboard.name] or known
+    return [
+        record
+        for record in sent
+        if (record.service, record.competition) == (sent[-1].service, sent[-1].competition)
+    ]
 
 
 def _state(
@@ -73,25 +85,19 @@ def _state(
     except DataError as error:
         parts.append(Text(error.message, is_warning=True))
         return "not valid", "blend"
-    same = [
-        record
-        for record in records
-        if record.digest == submission.digest or record.file_sha256 == submission.sha256
-    ]
-    if same:
-        last = same[-1]
-        return f"sent, {last.state}" + (
-            f", public score {last.public_score}" if last.public_score else ""
-        ), None
-    earlier = [record for record in records if record.state != "failed"]
+    same = last_same(records, submission)
+    if same is not None:
+        score = f", public score {same.public_score}" if same.public_score else ""
+        return f"sent, {same.state}{score}", None
     about = read_about(path, submission)
-    ahead = forecast(submission, about, earlier, subject.workspace, SHARE, metric or about.metric)
+    ahead = forecast(submission, about, records, subject.workspace, SHARE, metric or about.metric)
     parts.append(Text("The submission that is ready has not been sent. What it can bring:"))
     parts.append(Facts(forecast_facts(ahead)))
     header_and_rows = forecast_rows(ahead)
     if header_and_rows:
         header, *rows = header_and_rows
         parts.append(Table("Against earlier submissions", header, rows))
-    return f"valid, not sent ({len(submission.ids):,} rows)", (
-        "submit --local" if dataset.truth is not None else "submit --wait"
-    )
+    words = "submit --local" if dataset.truth is not None else "submit --wait"
+    if dataset.truth is None and records and records[-1].service != LocalScoreboard.name:
+        words += competition_option(records[-1].competition)
+    return f"valid, not sent ({len(submission.ids):,} rows)", words

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.competition import competition_option
 from kaggle_digits.ground.errors import InUseError, ReadOnlyError
 from kaggle_digits.ground.figures import Figure, accuracy_text
 from kaggle_digits.ground.files import write_bytes
@@ -27,7 +28,13 @@ from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import Limits, Sent
 from kaggle_digits.kaggle_service.code_submissions import WRITTEN
-from kaggle_digits.kaggle_service.transport import CallError, CredentialsError, Patience, clean
+from kaggle_digits.kaggle_service.transport import (
+    CallError,
+    CredentialsError,
+    Patience,
+    clean,
+    outages_bridged,
+)
 from submissions.ledger import Ledger, Record, minute
 from submissions.sameness import find_same
 from submissions.validation import SubmissionFile
@@ -360,22 +367,24 @@ def wait_until_scored(
 ) -> Record:
     """Ask the service, ever less often, until a submission is scored or refused.
 
+    A short outage meanwhile is waited for.
+
     Raises:
         CallError: It takes longer than half an hour, or than a kernel can run, or the service
-            cannot be asked.
+            refuses to tell.
     """
+    listing = f"`kaggle-digits submissions{competition_option(service.competition)}`"
+    sent = f"It is sent, and not lost: {listing} shows its score when it is in."
     pause, waited = 2.0, 0.0
     longest = _SCORING if record.kernel is None else _RERUN
     while True:
-        synchronise(service, ledger, progress)
+        with outages_bridged(progress.say, sent):
+            synchronise(service, ledger, progress)
         record = ledger.get(record.id)
         if record.state not in ("sending", "pending"):
             return record
         if waited >= longest:
-            raise CallError(
-                f"Submission {record.ref} is not scored yet.",
-                mend="It is not lost: `kaggle-digits submissions` shows its score when it is in.",
-            )
+            raise CallError(f"Submission {record.ref} is not scored yet.", mend=sent)
         service.patience.pause(pause * service.patience.wait)
         waited += pause
         pause = min(30.0, pause * 1.5)

@@ -6,15 +6,19 @@ training data; nothing is assumed that those files do not show.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.ground.competition import Competition, SubmissionFormat, decode, read_labels
+from kaggle_digits.ground.competition import (
+    Competition,
+    SubmissionFormat,
+    decode,
+    read_labels,
+    read_rows,
+)
 from kaggle_digits.ground.errors import DataError, shorten
 
 if TYPE_CHECKING:
@@ -125,17 +129,14 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
     if competition.form.values:
         return _of_values(content, name, dataset, remarks)
     expected = competition.form.header
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-        if rows and rows[0] != expected:
-            raise DataError(
-                f"{name} has the header {','.join(rows[0])!r}; expected {','.join(expected)!r}.",
-                mend="Letter case and order count; there must be no index column.",
-            )
-        _, ids = SubmissionFormat.read(content, name)
-        labels = tuple(read_labels(content, name).values())
-    except csv.Error as error:
-        raise DataError(f"{name} is not CSV: {error}.", mend="Write it anew.") from error
+    rows = read_rows(content, name)
+    if rows and rows[0] != expected:
+        raise DataError(
+            f"{name} has the header {','.join(rows[0])!r}; expected {','.join(expected)!r}.",
+            mend="Letter case and order count; there must be no index column.",
+        )
+    _, ids = SubmissionFormat.read(content, name)
+    labels = tuple(read_labels(content, name).values())
     _check_ids(ids, dataset.test_ids, name)
     _check_labels(labels, competition.classes, name)
     if ids != tuple(dataset.test_ids):
@@ -150,10 +151,7 @@ def _of_values(
     content: bytes, name: str, dataset: Dataset, remarks: tuple[str, ...]
 ) -> SubmissionFile:
     competition, ids = dataset.competition, tuple(dataset.test_ids)
-    try:
-        values = competition.read_values(content, name)
-    except csv.Error as error:
-        raise DataError(f"{name} is not CSV: {error}.", mend="Write it anew.") from error
+    values = competition.read_values(content, name)
     _check_ids(tuple(values), ids, name)
     labels = competition.most_probable(values)
     if len(competition.form.values) > 1:

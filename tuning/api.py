@@ -16,6 +16,7 @@ from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
 from kaggle_digits.ground.budgets import parse_budget
+from kaggle_digits.ground.calls import typed
 from kaggle_digits.ground.config import Preset, load_portfolio
 from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.files import require_output
@@ -253,6 +254,15 @@ def _search(
         portfolio=tuple(well_tried),
         metric=scored_by if scored_by in names.RANKING else None,
     )
+    call = typed(
+        "tune",
+        {
+            "preset": preset.name, "seed": seed, "strategy": strategy, "space": space,
+            "no_portfolio": not portfolio, "max_epochs": max_epochs, "folds": folds or None,
+            "race": racers, "diverse": diverse is True, "by_rank": diverse is False,
+            "rare": rare, "metric": scored_by, "class_weights": class_weights,
+        },
+    )  # fmt: skip
     logs = place.workspace.tuning / "tensorboard"
     with succeeding(
         StudyOnDisk(place.workspace),
@@ -280,6 +290,7 @@ def _search(
             wants_diverse=preset.diverse if diverse is None else diverse,
             rare=rare,
             watcher=watch,
+            call=call,
         )
 
 

@@ -52,15 +52,12 @@ def search(subject: Subject) -> Section:
         parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
     header, *rows = table(trials)
     parts.append(Table("Trials", header, rows))
-    asked = f" --metric {settings['metric']}" if "metric" in settings else ""
-    words = (
-        f"tune --strategy {settings.get('strategy')} --max-epochs {settings.get('epochs')}{asked}"
-    )
+    call = study.call()
     return Section(
         parts,
         top={"search": f"{counted(len(done), 'trial')} in {duration(seconds)}"},
         provenance={"seed of the search": str(settings.get("seed"))},
-        repeat=[f"{words} --trials {len(trials)} --seed {settings.get('seed')}"],
+        repeat=[] if call is None else [f"{call} --trials {len(trials)}"],
     )
 
 

@@ -130,6 +130,7 @@ def search(
     wants_diverse: bool = False,
     watcher: Callable[[Trial], None] | None = None,
     rare: str | None = None,
+    call: str | None = None,
 ) -> Found:
     """Go on with the workspace's study until its goals are reached or its time is spent.
 
@@ -145,6 +146,7 @@ def search(
         watcher: Called with every trial that has ended.
         rare: What is to be done with classes too rare to hold out some of; None to refuse them. A
             search trains on them either way.
+        call: The command that asks for it; None for none.
 
     Returns:
         What the study has come to; `best.json` holds its best as well.
@@ -158,7 +160,7 @@ def search(
     """
     require_rows_per_class(dataset, max(2, settings.folds), rare)
     study = StudyOnDisk(workspace)
-    past = study.open(settings.to_json(dataset))
+    past = study.open(settings.to_json(dataset), call)
     splits = splits_of(dataset, settings.scoring)
     shape = dataset.competition
 

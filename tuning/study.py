@@ -147,11 +147,12 @@ class StudyOnDisk:
         self._predictions = self.folder / "predictions"
         self.race = self.folder / "race"
 
-    def open(self, settings: Mapping[str, Any]) -> list[Trial]:
+    def open(self, settings: Mapping[str, Any], call: str | None = None) -> list[Trial]:
         """Take up the study with these settings, or begin it.
 
         Args:
             settings: What decides the trials: data, seed, space, strategy, epochs, rows.
+            call: The command that asks for it, kept for who wants the same; None for none.
 
         Returns:
             The trials in order.
@@ -166,7 +167,8 @@ class StudyOnDisk:
                     f"{path} is not there, but {self.size} trials of its study are.",
                     mend=_PUT_BACK,
                 )
-            write_json(path, {"settings": dict(settings), "versions": versions()})
+            about = {"settings": dict(settings), "versions": versions()}
+            write_json(path, about if call is None else about | {"call": call})
             return []
         old = self.settings()
         if old != dict(settings):
@@ -176,6 +178,8 @@ class StudyOnDisk:
                 mend="Give another --workspace, or start anew with --fresh, which drops this study "
                 "once the new one has a trial.",
             )
+        if call is not None and call != self.call():
+            write_json(path, self._about() | {"call": call})
         return self.trials()
 
     def settings(self) -> dict[str, Any]:
@@ -184,14 +188,30 @@ class StudyOnDisk:
         Raises:
             ArtefactError: There is no study, or its file is broken.
         """
+        return Fields(self._about()).mapping("settings")
+
+    def call(self) -> str | None:
+        """Return the command that asked for it last; None where an earlier version did not say.
+
+        Raises:
+            ArtefactError: There is no study, or its file is broken.
+        """
+        return Fields(self._about()).text_or_none("call")
+
+    def _about(self) -> dict[str, Any]:
         path = self._settings_path
         if not path.exists():
             raise ArtefactError(
                 f"There is no study in {self.folder}.", mend="Call `kaggle-digits tune` first."
             )
-        return read_artefact(
-            path, lambda values: Fields(values).mapping("settings"), "a study's settings", _MEND
-        )
+
+        def build(values: object) -> dict[str, Any]:
+            fields = Fields(values)
+            fields.mapping("settings")
+            fields.text_or_none("call")
+            return fields.all()
+
+        return read_artefact(path, build, "a study's settings", _MEND)
 
     def heading(self) -> str:
         """Return strategy, epochs, seed, and what ranks where it is not log-loss, in words.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.normalisation import find_normalisation, normalise
 from kaggle_digits.ground import seeds
-from kaggle_digits.ground.errors import InUseError
+from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
 from kaggle_digits.ground.names import require_known
 from kaggle_digits.ground.progress import Progress, Silent
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES = 4 * 2**30
-"""What the banks of a workspace may take on disk together; one that needs more stands alone."""
+"""What the banks of a workspace may take on disk together, those in use aside."""
+
+_IN_USE_SECONDS = 3600
+"""How long a bank counts as in use: longer than an epoch takes, each of which says so anew."""
 
 _WAIT_SECONDS = 0.1
 
@@ -264,6 +268,7 @@ class Bank:
         """
         if self._policy is None:
             return self._images
+        self._say_in_use()
         if not self._is_made(index):
             # Another run of this workspace has made room for its own copies.
             self.ensure([index], Silent())
@@ -281,14 +286,12 @@ class Bank:
         Raises:
             ArtefactError: They do not.
         """
-        stamp = self._folder / "bank.json"
-        if stamp.exists():
-            stamp.touch()  # in use: the last to make room for others
+        self._say_in_use()
         if copies:
             wanted = copies * int(np.prod(self._shape))
             make_room(self._folder, wanted)
             require_room(self._folder, wanted, "the augmentation bank")
-            write_json(stamp, self._made_by)
+            write_json(self._stamp, self._made_by)
 
     def ensure(self, copies: Iterable[int], progress: Progress) -> None:
         """Make those of the copies with these numbers that are not there yet, one after another.
@@ -320,6 +323,7 @@ class Bank:
         if self._is_made(index):
             return True
         assert self._policy is not None
+        self._say_in_use()
         try:
             with self._workspace.lock(self._folder / f"making-{index:03d}"):
                 if not self._is_made(index):
@@ -354,6 +358,15 @@ class Bank:
     def _shape(self) -> tuple[int, ...]:
         return (self.size, *self._raw.shape[1:])
 
+    @property
+    def _stamp(self) -> Path:
+        return self._folder / "bank.json"
+
+    def _say_in_use(self) -> None:
+        """Keep the bank from making room for another one's copies."""
+        with suppress(OSError):  # there is none yet, or it can only be read
+            os.utime(self._stamp)
+
     def _path(self, index: int) -> Path:
         return self._folder / f"copy-{index:03d}"
 
@@ -368,21 +381,26 @@ class Bank:
 def make_room(folder: Path, wanted: int) -> None:
     """Drop the banks that were not used for longest, until all of them keep within the limit.
 
+    Those in use stay: other networks are trained on them.
+
     Args:
         folder: The bank that grows; it stays.
         wanted: Bytes it is to grow by.
     """
     used: dict[Path, float] = {}
     for stamp in folder.parent.glob("*/bank.json"):
-        used[stamp.parent] = stamp.stat().st_mtime
+        with suppress(OSError):  # another process has dropped it
+            used[stamp.parent] = stamp.stat().st_mtime
     sizes = {bank: folder_bytes(bank) for bank in used}
     total = sum(sizes.values()) + wanted
+    idle_since = time.time() - _IN_USE_SECONDS
     for bank in sorted(used, key=lambda bank: used[bank]):
-        if total <= MOST_BYTES:
+        if total <= MOST_BYTES or used[bank] > idle_since:
             return
         if bank != folder:
             total -= sizes[bank]
-            remove(bank)
+            with suppress(ArtefactError):  # another process may drop it too
+                remove(bank)
 
 
 def augment(images: np.ndarray, policy: AnyPolicy, seed: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground import seeds
+from kaggle_digits.ground.competition import as_number
 from kaggle_digits.ground.errors import ConfigurationError, shorten
 from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.names import METRICS, require_known
@@ -31,7 +32,7 @@ def require_possible(name: str, classes: Sequence[str]) -> None:
         ConfigurationError: It is unknown, or wants classes in an order, which numbers have.
     """
     require_known("metric", name, METRICS)
-    if name == "qwk" and not all(_is_number(label) for label in classes):
+    if name == "qwk" and any(as_number(label) is None for label in classes):
         raise ConfigurationError(
             f"--metric qwk was given for the classes {shorten(classes)}; expected numbers, whose "
             "order it counts.",
@@ -235,10 +236,10 @@ def _kappa(labels: np.ndarray, named: np.ndarray, classes: int) -> float:
 
 
 def _macro_f1(labels: np.ndarray, named: np.ndarray, classes: int) -> float:
-    """Return the mean F1 of the classes that are there, as `sklearn.metrics.f1_score`."""
+    """Return the mean F1 of the classes there or named, as `sklearn.metrics.f1_score`."""
     right = np.bincount(labels[labels == named], minlength=classes)
     there, told = (np.bincount(one, minlength=classes) for one in (labels, named))
-    some = there > 0
+    some = there + told > 0
     return float(np.mean(2 * right[some] / (there[some] + told[some])))
 
 
@@ -261,11 +262,3 @@ def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     ones = ones[some].astype(np.float64)
     above = (ranks * is_one[:, some]).sum(axis=0) - ones * (ones + 1) / 2
     return float(np.mean(above / (ones * (len(labels) - ones))))
-
-
-def _is_number(label: str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True

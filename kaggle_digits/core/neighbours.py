@@ -46,17 +46,20 @@ class References:
     ) -> np.ndarray:
         """Return each image's distance to the nearest reference of each class it is asked for.
 
+        A class without a reference is as far as the farthest that was found.
+
         Args:
             images: uint8 [n, height, width] or [n, height, width, 3].
             asked: int64 [n, k], classes.
-            allowed: int64, the references that may be looked at; of each class one or more.
+            allowed: int64, the references that may be looked at.
             task: Told of every image and class.
 
         Returns:
             float64 [n, k], 0.001 or more.
         """
         upright = normalise(luminance(images), "deslant")
-        flat, made = _blurred(upright), np.empty(asked.shape)
+        # Below 0 where nothing was found.
+        flat, made = _blurred(upright), np.full(asked.shape, -1.0)
 
         def look(rows: np.ndarray, known: np.ndarray, which: np.ndarray) -> int:
             places = np.nonzero(asked[which] == self._labels[rows[0]])[1]
@@ -72,10 +75,13 @@ class References:
             for label in np.unique(asked):
                 rows = allowed[self._labels[allowed] == label]
                 known, who = self._flat[rows], np.flatnonzero((asked == label).any(axis=1))
+                if not len(rows):
+                    task.advance(len(who))
+                    continue
                 parts = np.array_split(who, -(-len(who) // _AT_A_TIME))
                 for done in threads.map(partial(look, rows, known), parts):
                     task.advance(done)
-        return np.maximum(made, _SMALLEST)
+        return np.maximum(np.where(made < 0, made.max(axis=1, keepdims=True), made), _SMALLEST)
 
 
 def distortions(image: np.ndarray, others: np.ndarray) -> np.ndarray:

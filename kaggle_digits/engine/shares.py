@@ -95,20 +95,22 @@ def suited(rows: int, workers: int | None, threads: int | None) -> tuple[int, in
 
     Args:
         rows: Of the training data.
-        workers: As many as were asked for; None for what suits the machine.
-        threads: Likewise.
+        workers: As many as were asked for; None for what suits the machine, and no more than there
+            are cores for.
+        threads: As many as were asked for; None for what suits the machine.
     """
     if workers and threads:
         return workers, threads
     cores = len(hardware.available_cores())
-    if threads:
-        return max(cores // threads, 1), threads
     devices = len(available_devices())
     if not workers:
         # A TPU belongs to one process.
         has_tpu = not devices and hardware.is_accelerated()
         workers = 1 if has_tpu else usual_workers(rows, cores, devices)
-    return workers, usual_threads(rows, cores, devices)
+        if threads and not has_tpu:
+            room = max(cores // threads, 1)
+            workers = min(workers, room) if devices else room
+    return workers, threads or usual_threads(rows, cores, devices)
 
 
 def available_devices() -> list[str]:

@@ -22,17 +22,18 @@ from kaggle_digits.core.data import Dataset, cache
 from kaggle_digits.core.data.reading import Parsed
 from kaggle_digits.core.place import Place
 from kaggle_digits.front.images import ArrayError, Scaling, as_images
-from kaggle_digits.front.loading import seconds
+from kaggle_digits.front.loading import shape_of
 from kaggle_digits.ground import names
+from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.ground.competition import Competition, SubmissionFormat
 from kaggle_digits.ground.config import TrainingConfig, load_presets
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.progress import Progress, Silent
-from kaggle_digits.ground.shapes import ImageShape
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
+from kaggle_digits.shell import chain
 from kaggle_digits.shell.console import Console
-from tuning import api as tuning
 
 if TYPE_CHECKING:
     import keras
@@ -52,7 +53,9 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         configuration: What is trained: a `TrainingConfig`, a dictionary of its fields, or several
-            of them; `"search"` to search first; None for the default configuration.
+            of them; `"search"` to search first, or to train the first bundled configuration where
+            the time budget is too short for a search (less than 3 min 20 s); None for the default
+            configuration.
         folds: Stratified folds; fewer where a class has fewer rows.
         epochs: Passes over the training part; None for the preset's.
         seeds: Trainings of each configuration.
@@ -60,9 +63,11 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         time_budget: Seconds, or a text such as `20m`, for search and training; None for no limit.
         preset: `quick`, `medium` or `best`: how much is searched and trained, where nothing else is
             said.
-        image_shape: Height and width of flat rows, of colour with a 3 after them; None for square
-            ones. Rows that fill no square are laid into the next larger one, line by line.
-        random_state: Fixes all that is drawn.
+        image_shape: Height and width of flat rows, as (4, 16) or "4x16", of colour (32, 32, 3), or
+            (3, 32, 32) for one plane after another; None for square ones. Rows that fill no square
+            are laid into the next larger one, line by line.
+        random_state: Fixes all that is drawn. With a workspace, None is 0: a fit of new draws would
+            have nothing to go on with.
         workspace: A folder to keep members in, so that a fit that was interrupted goes on; None
             for a temporary one.
         workers: Networks trained at a time; None for what suits machine and data.
@@ -101,7 +106,7 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         trials: int | None = None,
         time_budget: str | float | None = None,
         preset: str = "quick",
-        image_shape: tuple[int, int] | tuple[int, int, int] | None = None,
+        image_shape: str | tuple[int, int] | tuple[int, int, int] | None = None,
         random_state: int | np.random.RandomState | None = None,
         workspace: str | Path | None = None,
         workers: int | None = None,
@@ -196,20 +201,25 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
     def _train(self, place: Place, folds: int) -> None:
-        preset, budget = load_presets()[self.preset], seconds(self.time_budget)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        configs = _configurations(self.configuration)
+        preset = load_presets()[self.preset]
+        until = Deadline(None if self.time_budget is None else parse_budget(self.time_budget))
+        state = self.random_state
+        if state is None and self.workspace is not None:
+            state = 0
+        seed = int(check_random_state(state).randint(2**31 - 1))
+        configs: Sequence[TrainingConfig] | None = _configurations(self.configuration)
         if configs is None:
-            spent = None if budget is None else 0.3 * budget
-            budget = None if budget is None else 0.7 * budget
-            found = tuning.tune(
-                place, preset, seed, trials=self.trials, time_budget=spent, race=0,
-                workers=self.workers,
-            )  # fmt: skip
-            configs = [one.config for one in found.best[: preset.top_k]]
+            found = chain.search(
+                place, preset, seed, until, trials=self.trials, race=0, workers=self.workers
+            )
+            if found is None:
+                configs = chain.without_ranking(place)
+            else:
+                configs = [one.config for one in found.best[: preset.top_k]]
         trained = ensembles.cross_validate(
             place, preset, seed, config=configs, folds=folds, epochs=self.epochs,
-            seeds=self.seeds, keep_weights=True, time_budget=budget, workers=self.workers,
+            seeds=self.seeds, keep_weights=True, time_budget=self.time_budget,
+            deadline=None if until.seconds is None else until, workers=self.workers,
         )  # fmt: skip
         blended = ensembles.blend(place)
         store = MemberStore(place.workspace)
@@ -237,7 +247,7 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return _validate(self, X=X, reset=False), None
 
     def _as_images(self, values: np.ndarray) -> np.ndarray:
-        shape = None if self.image_shape is None else ImageShape(*self.image_shape)
+        shape = shape_of(self.image_shape)
         pixels = values.shape[1]
         if values.ndim == 2 and shape is None and math.isqrt(pixels) ** 2 != pixels:
             return values

@@ -100,11 +100,14 @@ class Loaded(Shown):
         } | ({} if self.dataset.fixes is None else {"labels": self.dataset.fixes.counts()})
 
     def pictures(self) -> list[Picture]:
-        """Return the first image of each class."""
-        first = [(self.labels == place).argmax() for place in range(len(self.classes))]
+        """Return the first image of each class that has one, corrections made."""
+        import numpy as np
+
+        kept = self.dataset.kept
+        there, first = np.unique(self.labels[kept], return_index=True)
         return [
-            Picture(self.images[row], name)
-            for row, name in list(zip(first, self.classes, strict=True))[:_PICTURES]
+            Picture(self.images[row], self.classes[place])
+            for place, row in list(zip(there, kept[first], strict=True))[:_PICTURES]
         ]
 
 
@@ -176,7 +179,7 @@ def load(
     told: Progress | None = progress if not isinstance(progress, bool) else None
     if progress is False:
         told = Silent()
-    shape = _shape(image_shape)
+    shape = shape_of(image_shape)
     with _working(place, told) as (telling, _):
         path: Path | None
         if data is None or isinstance(data, str | Path):
@@ -232,6 +235,17 @@ def seconds(time_budget: str | float | None) -> float | None:
 def path_of(given: str | Path | None) -> Path | None:
     """Return a path that may be given as text."""
     return None if given is None else Path(given)
+
+
+def shape_of(given: str | tuple[int, int] | tuple[int, int, int] | None) -> ImageShape | None:
+    """Return the shape of images, which may be given as text or as its numbers.
+
+    Raises:
+        ConfigurationError: It is none, or has another number of planes.
+    """
+    if given is None:
+        return None
+    return ImageShape.parse(given if isinstance(given, str) else "x".join(map(str, given)))
 
 
 @contextmanager
@@ -304,12 +318,6 @@ class _Theirs:
 
     def task(self, label: str, total: int, unit: str = "") -> Any:
         return self._told.task(label, total, unit)
-
-
-def _shape(given: str | tuple[int, int] | tuple[int, int, int] | None) -> ImageShape | None:
-    if given is None:
-        return None
-    return ImageShape.parse(given if isinstance(given, str) else "x".join(map(str, given)))
 
 
 def _size(given: int | tuple[int, int] | None) -> tuple[int, int] | None:

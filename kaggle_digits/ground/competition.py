@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -57,10 +59,9 @@ class SubmissionFormat:
             The form, and the ids in the file's order.
 
         Raises:
-            DataError: It is empty, not text, not of two columns, or its ids are doubled or empty.
+            DataError: It is empty, no CSV, not of two columns, or its ids are doubled or empty.
         """
-        text = decode(content, name)
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+        text, rows = decode(content, name), read_rows(content, name)
         if len(rows) < 2:
             raise DataError(f"{name} is empty; expected a header and one line for each test image.")
         for number, row in enumerate(rows, start=1):
@@ -104,6 +105,9 @@ class SubmissionFormat:
             text = text.removesuffix(self.newline)
         return text.encode("utf-8-sig" if self.byte_order_mark else "utf-8")
 
+
+DIGIT_RECOGNIZER = "digit-recognizer"
+"""The short name of the competition that is meant where none is named."""
 
 _ADDED: dict[str, int | bool] = {"planes": 1, "planar": False, "fitted": False}
 
@@ -205,10 +209,10 @@ class Competition:
         """Read a submission of probabilities: each id's, of the form's columns in their order.
 
         Raises:
-            DataError: The header is another one, a line has another number of fields, a value is
-                no probability, or ids are doubled or empty.
+            DataError: It is no CSV, the header is another one, a line has another number of fields,
+                a value is no probability, or ids are doubled or empty.
         """
-        rows = [row for row in csv.reader(io.StringIO(decode(content, name), newline="")) if row]
+        rows = read_rows(content, name)
         if not rows or rows[0] != self.form.header:
             given = ",".join(rows[0]) if rows else ""
             raise DataError(
@@ -295,6 +299,15 @@ def short_name(given: str) -> str:
     return name
 
 
+def competition_option(name: str) -> str:
+    """Return what names a competition in a command line, behind its other words.
+
+    Args:
+        name: Its short name; nothing is said of the usual one.
+    """
+    return "" if name == DIGIT_RECOGNIZER else f" --competition {shlex.quote(name)}"
+
+
 def read_labels(content: bytes, name: str) -> dict[str, str]:
     """Read a file of two columns, id and label (a submission, or the truth), in its order.
 
@@ -306,8 +319,29 @@ def read_labels(content: bytes, name: str) -> dict[str, str]:
         DataError: As `SubmissionFormat.read`.
     """
     _, ids = SubmissionFormat.read(content, name)
-    rows = [row for row in csv.reader(io.StringIO(decode(content, name), newline="")) if row]
+    rows = read_rows(content, name)
     return dict(zip(ids, (row[1] for row in rows[1:]), strict=True))
+
+
+def read_rows(content: bytes, name: str, separator: str = ",") -> list[list[str]]:
+    """Return the fields of each line of a CSV file that is not empty.
+
+    Args:
+        content: The file's bytes.
+        name: How messages name the file.
+        separator: What stands between fields.
+
+    Raises:
+        DataError: It is not UTF-8, or no CSV.
+    """
+    lines = io.StringIO(decode(content, name), newline="")
+    try:
+        return [row for row in csv.reader(lines, delimiter=separator) if row]
+    except csv.Error as error:
+        raise DataError(
+            f"{name} cannot be read: {error}.",
+            mend='Look for a quotation mark (") that is not closed.',
+        ) from error
 
 
 def require_distinct_ids(ids: Iterable[str], name: str) -> None:
@@ -332,11 +366,25 @@ def require_distinct_ids(ids: Iterable[str], name: str) -> None:
 
 
 def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct labels in order: by value where all are whole numbers, else as text."""
+    """Return the distinct labels in order: by value where all are finite numbers, else as text."""
     distinct = set(labels)
     if all(is_whole_number(label) for label in distinct):
-        return tuple(sorted(distinct, key=int))
-    return tuple(sorted(distinct))
+        # As whole numbers: a float would not tell those of many digits apart.
+        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
+    numbers = {label: number for label in distinct if (number := as_number(label)) is not None}
+    if len(numbers) < len(distinct):
+        return tuple(sorted(distinct))
+    return tuple(sorted(distinct, key=lambda label: (numbers[label], label)))
+
+
+def as_number(text: str) -> float | None:
+    """Return the number that a label is; None for a word, and for what is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    # Python alone takes `1_0` for a number.
+    return value if math.isfinite(value) and "_" not in text else None
 
 
 def is_whole_number(text: str) -> bool:

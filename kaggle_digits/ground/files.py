@@ -27,6 +27,8 @@ HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "unnamed"
 
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TEMPORARY = ".part-"
+_FORMER = ".former"
+_TRIES = 100
 _OLD_SECONDS = 86_400.0
 """No file takes a day to write: a temporary of another host is left over by then."""
 
@@ -77,36 +79,40 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def require_output(path: Path, option: str) -> None:
+def require_output(path: Path, option: str, name: str | None = None) -> None:
     """Refuse a place that a user gives for a file and that cannot take one; nothing is made.
 
     Args:
         path: The place. Links are followed; devices and pipes are fine.
         option: The option it was given by, as messages name it.
+        name: The file's name where the place is that of its folder; None where it is the file's.
 
     Raises:
         ConfigurationError: It is a folder, a stream of this process, or its folder cannot be
             written.
     """
+    place = path if name is None else path / name
     why = None
-    if path.is_dir():
+    if place.is_dir():
         why = "which is a folder; expected a file"
-    elif any(_is_stream(path, number) for number in range(3)):
+    elif any(_is_stream(place, number) for number in range(3)):
         why = "which is one of this command's own streams; expected a file or a pipe"
-    elif path.exists() and not path.is_file():
-        why = None if os.access(path, os.W_OK) else "which cannot be written"
-    elif path.is_symlink() and os.path.islink(os.path.realpath(path)):
+    elif place.exists() and not place.is_file():
+        why = None if os.access(place, os.W_OK) else "which cannot be written"
+    elif place.is_symlink() and os.path.islink(os.path.realpath(place)):
         why = "a link that leads to itself"
     else:
-        folder = Path(os.path.realpath(path)).parent
-        there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        folder = Path(os.path.realpath(place)).parent
+        there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
         if not there.is_dir():
             why = f"but {there} is no folder"
         elif not os.access(there, os.W_OK | os.X_OK):
             why = f"but the folder {there} cannot be written"
     if why is not None:
+        inside = "" if name is None else f", where {name} is to be written"
         raise ConfigurationError(
-            f"{option} was given as {path}, {why}.", mend="Give the path of a file."
+            f"{option} was given as {path}{inside}, {why}.",
+            mend=f"Give the path of a {'file' if name is None else 'folder'}.",
         )
 
 
@@ -119,13 +125,15 @@ def write_json(path: Path, value: object) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it takes its name only when the block ends without an error.
 
-    A folder that already has the name is replaced.
+    A folder that already has the name is replaced: it is moved beside first and removed last, so
+    that a kill loses neither (`sweep` puts it back where the new one did not take its place).
 
     Raises:
         ArtefactError: The disk is full or the place cannot be written.
     """
     make_folder(path.parent)
     temporary = _temporary(path)
+    former = temporary.with_name(temporary.name + _FORMER)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -134,24 +142,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
             with open(entry, "rb+") as handle:
                 os.fsync(handle.fileno())
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, former)
         os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _settle(former)
         raise disk_error(error, path) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        _settle(former)
         raise
+    _settle(former)
 
 
 def folder_bytes(path: Path) -> int:
     """Return the bytes of all files in a folder; files that vanish meanwhile count nothing."""
     total = 0
-    for file in path.rglob("*"):
-        try:
-            total += file.lstat().st_size if not file.is_dir() else 0
-        except OSError:
-            continue
+    for place, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 
@@ -163,16 +173,20 @@ def remove(path: Path) -> None:
     Raises:
         ArtefactError: It cannot be removed.
     """
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ArtefactError(
-            f"{path} cannot be removed: {error.strerror or error}.",
-            mend="Check the folder's permissions.",
-        ) from error
+    for left in reversed(range(_TRIES)):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and left:
+                continue  # another process removes it, too: once more, for what is left
+            raise ArtefactError(
+                f"{path} cannot be removed: {error.strerror or error}.",
+                mend="Check the folder's permissions.",
+            ) from error
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:
@@ -196,17 +210,44 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
+def is_temporary(path: Path) -> bool:
+    """Say whether a writer is at work on it, or left it: it is not what its name begins with."""
+    return _TEMPORARY in path.name
+
+
 def sweep(folder: Path) -> None:
-    """Remove temporaries whose writer no longer runs; those of other hosts once they are old."""
-    for leftover in list(folder.rglob(f"*{_TEMPORARY}*")):
-        host, _, writer = leftover.name.rpartition(_TEMPORARY)[2].rpartition("-")
+    """Remove what writers that no longer run have left; of other hosts, once it is old.
+
+    What such a writer had moved beside to replace it goes back where nothing took its place.
+    """
+    leftovers = [
+        Path(place, name)
+        # A folder that vanishes meanwhile is passed over.
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if is_temporary(Path(name))
+    ]
+    for leftover in leftovers:
+        mark = leftover.name.rpartition(_TEMPORARY)[2]
+        host, _, writer = mark.removesuffix(_FORMER).rpartition("-")
         if not writer.isdigit():
             continue
-        if host == HOST:
-            if not is_running(int(writer)):
-                remove(leftover)
-        elif _age(leftover) > _OLD_SECONDS:
+        if is_running(int(writer)) if host == HOST else _age(leftover) <= _OLD_SECONDS:
+            continue
+        if mark.endswith(_FORMER):
+            _settle(leftover)
+        else:
             remove(leftover)
+
+
+def _settle(former: Path) -> None:
+    """Put back what was moved beside, or remove it where something has its name again."""
+    path = former.with_name(former.name.rpartition(_TEMPORARY)[0])
+    if not path.exists():
+        with suppress(OSError):  # another process does it, too
+            os.replace(former, path)
+    elif former.exists():
+        remove(former)
 
 
 def disk_error(error: OSError, path: Path) -> ArtefactError:

@@ -162,7 +162,7 @@ class KaggleDatasets(KaggleClient):
     def _made(self, answer: Any) -> Made:
         if answer.error or str(answer.status).lower() != "ok":
             said = clean(answer.error or answer.status or "no reason given", self._secrets)
-            raise CallError(f"Kaggle refused the data set: {said}")
+            raise CallError(f"Kaggle refused the data set: {said}", status=200)
         return Made(url=clean(answer.url, self._secrets))
 
     def _dataset_call(self, what: str, call: Callable[[Any], _T]) -> _T:

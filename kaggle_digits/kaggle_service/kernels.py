@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kaggle_digits.ground.errors import shorten
+from kaggle_digits.ground.errors import ServiceError, shorten
 from kaggle_digits.kaggle_service.adapter import make_adapter
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import (
@@ -64,6 +64,21 @@ class RunState:
     def is_over(self) -> bool:
         """Whether the run has ended, well or not."""
         return self.state not in RUNNING
+
+    def require_complete(self, what: str, mend: str) -> None:
+        """Refuse a run that ended otherwise than well.
+
+        Args:
+            what: Whose run, as the message begins.
+            mend: What the user can do.
+
+        Raises:
+            ServiceError: With Kaggle's reason.
+        """
+        if self.is_over and self.state != COMPLETE:
+            words = self.state.replace("_", " ")
+            why = self.failure or "no reason given"
+            raise ServiceError(f"{what} ended with {words}: {why}.", mend=mend)
 
 
 @dataclass(frozen=True, slots=True)

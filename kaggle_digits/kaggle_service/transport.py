@@ -136,6 +136,28 @@ def repeat_read(call: Callable[[], _T], patience: Patience) -> _T:
     raise AssertionError("unreachable")
 
 
+@contextmanager
+def outages_bridged(say: Callable[[str], None], done: str) -> Iterator[None]:
+    """Go on after a failure that passes, in a loop that waits and asks again.
+
+    Args:
+        say: Told of the failure.
+        done: What was done before the waiting began, and how to go on: the mend of any other
+            failure, since to call the command again would do it a second time.
+
+    Raises:
+        CallError: The failure does not pass by itself.
+    """
+    try:
+        yield
+    except CallError as error:
+        if not error.transient:
+            own = error.mend if isinstance(error, CredentialsError) else None
+            error.mend = "\n  ".join(filter(None, (own, done)))
+            raise
+        say(f"{error.message} Asking again.")
+
+
 def clean(text: str, secrets: tuple[str, ...] = ()) -> str:
     """Return untrusted text as one short printable line without secrets or signed addresses."""
     for secret in secrets:

@@ -57,6 +57,7 @@ def build_account(values: object) -> dict[str, Any]:
     fields.whole("rows", least=1)
     require_figures(fields, "oof_")
     fields.number_or_none("temperature")
+    fields.text_or_none("call")
     if "labels" in fields:
         labels = fields.within("labels")
         for name in ("corrected", "left_out", "rows"):

@@ -23,7 +23,7 @@ from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.aside import Contents, put_aside
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.figures import require_figures
-from kaggle_digits.ground.files import whole_folder, write_bytes, write_json
+from kaggle_digits.ground.files import is_temporary, whole_folder, write_bytes, write_json
 from kaggle_digits.ground.stamps import versions
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.plan import MemberKey, MemberPlan, plan_path, read_plan, write_plan
@@ -213,6 +213,8 @@ class MemberStore:
         """
         keys = []
         for path in sorted(self.folder.glob(f"*/{_ABOUT}")):
+            if is_temporary(path.parent):
+                continue
             key, _ = read_artefact(path, _build_member, "a member's record", _MEND)
             if key.name != path.parent.name:
                 raise ArtefactError(

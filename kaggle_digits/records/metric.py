@@ -88,6 +88,16 @@ def keep_metric(workspace: Workspace, metric: str | None) -> None:
         write_json(metric_path(workspace), {"metric": metric})
 
 
+def adopt_metric(workspace: Workspace, metric: str | None) -> None:
+    """Keep what came from elsewhere was made for, where nothing was said here yet.
+
+    Raises:
+        ArtefactError: It cannot be written, or what the workspace keeps is broken.
+    """
+    if metric in METRICS and kept_metric(workspace) is None:
+        keep_metric(workspace, metric)
+
+
 def scored(dataset: Dataset, metric: str | None) -> Dataset:
     """Return the data with a submission's form that suits what it is scored by.
 

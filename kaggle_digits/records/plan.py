@@ -18,8 +18,6 @@ from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.stamps import digest
 from kaggle_digits.ground.workspace import Workspace
 
-_TEXTS = ("data", "folds", "bank", "pseudo")
-
 
 @dataclass(frozen=True, slots=True)
 class FoldSet:
@@ -180,6 +178,9 @@ class MemberPlan:
         for name in ("epochs", "copies", "seeds", "kept"):
             settings.whole(name, 0)
         settings.flag("ended", False)
+        calls = settings.items("calls") if "calls" in settings else []
+        if not all(isinstance(one, str | None) for one in calls):
+            raise FormError("settings.calls holds what is no command")
         keys = tuple(MemberKey.from_json(key) for key in fields.items("members"))
         if settings.whole("kept", 0) > len(keys):
             raise FormError("settings.kept is more than there are members")

@@ -16,6 +16,7 @@ from typing import Any, Self
 from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.competition import Competition
 from kaggle_digits.ground.errors import ArtefactError, shorten
+from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.stamps import digest as digest_of
 from kaggle_digits.ground.sums import Sums
@@ -69,6 +70,12 @@ class Weights:
             for name, members in named.items()
         }
 
+    @property
+    def metric(self) -> str | None:
+        """What the blend was made for, one of `names.METRICS`; None where nobody said."""
+        told: Mapping[str, Any] | None = self.account.get("metric")
+        return None if told is None else str(told["name"])
+
     def to_json(self) -> dict[str, Any]:
         """Return the value as a dictionary that JSON can hold."""
         return {
@@ -95,6 +102,8 @@ class Weights:
         account = build_account(fields.mapping("blend"))
         if not isinstance(account.get("sets"), dict):
             raise FormError("its blend has no sets")
+        if account.get("metric") is not None:
+            Figure.from_json(Fields(account["metric"], "metric"))
         members, files = {}, {}
         for name, entry in fields.mapping("members").items():
             one = Fields(entry, name)

@@ -168,7 +168,7 @@ def run(
     # What the members will refuse is refused before a search, which may take the place of another.
     if dataset.given_folds is None:
         require_rows_per_class(dataset, folds or preset.folds, rare)
-    tuned = _search(
+    tuned = search(
         place,
         preset,
         seed,
@@ -187,7 +187,7 @@ def run(
         keep_other=True,
         started=started,
     )
-    instead = () if tuned else _without_ranking(place)
+    instead = () if tuned else without_ranking(place)
     place.progress.say("cv-train: training members")
     ending, asks = _ENDING + _ENDING_PER_IMAGE * images, None
     if _NEIGHBOURS_PER_IMAGE * images <= _NEIGHBOURS_SHARE * until.left:
@@ -225,10 +225,19 @@ def run(
     )
 
 
-def _search(
-    place: Place, preset: Preset, seed: int, time: Deadline, **options: Any
-) -> Tuned | None:
-    """Search in its share of the time; None if there is too little for a trial."""
+def search(place: Place, preset: Preset, seed: int, time: Deadline, **options: Any) -> Tuned | None:
+    """Search in its share of the time; None if there is too little for a trial.
+
+    Args:
+        place: Gives data and workspace.
+        preset: How much is searched, where nothing else is said.
+        seed: Fixes the search.
+        time: What search and members have together.
+        **options: Others of `tune`.
+
+    Raises:
+        KaggleDigitsError: What `tune` raises, but that the time was over.
+    """
     part = None
     if time.seconds is not None:
         part = time.part(time.left * _SEARCH_SHARE)
@@ -244,7 +253,7 @@ def _search(
         return None
 
 
-def _without_ranking(place: Place) -> tuple[TrainingConfig, ...]:
+def without_ranking(place: Place) -> tuple[TrainingConfig, ...]:
     """Return what is trained if no search has ranked anything: the first bundled configuration."""
     if ranking_path(place.workspace).exists():
         place.progress.say("tune: the best of an earlier search is trained")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ensembles import api, report
+from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from kaggle_digits.core.data import Dataset, load
 from kaggle_digits.core.folds import fold_count, make_folds
 from kaggle_digits.core.metrics import figure
+from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import error_of_groups, score
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError, DataError
+from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.shell.report.parts import Subject
 
 
 def with_columns(made, **columns: list[str]) -> Path:
@@ -169,3 +177,33 @@ def test_a_metrics_error_is_that_of_groups(metric, times) -> None:
     if metric in ("accuracy", "log-loss"):
         judged = score(told, labels, groups)
         assert one.se == getattr(judged, f"{metric.replace('-', '_')}_se")
+
+
+def test_members_blend_and_report_are_judged_by_groups(writers, workspace, training) -> None:
+    dataset = load(writers, workspace, wanted=Wanted(groups="writer"))
+    assert dataset.groups is not None
+    configs = [TrainingConfig(augmentation="none", depth=depth) for depth in (1, 2)]
+    settings = CrossValidationSettings(folds=5, epochs=1, copies=1, seed=0)
+    keys = cross_validate(configs, dataset, workspace, settings, Silent()).keys
+    store, folds = MemberStore(workspace), make_folds(dataset, 5, 0, workspace)
+    for key in keys:
+        rows = folds.held_out_rows(key.fold)
+        given = store.held_out(key, len(rows), 3), dataset.labels[rows]
+        wanted = score(*given, dataset.groups[rows])
+        assert store.record(key)["score"] == asdict(wanted) != asdict(score(*given))
+    place = Place(workspace, lambda: dataset, Silent())
+    blended = api.blend(place, neighbours=False, compare=True)
+    accuracy, error = blended.oof_accuracy, blended.oof_accuracy_se
+    assert error == score(blended.oof, dataset.labels, dataset.groups).accuracy_se
+    assert blended.compared is not None
+    assert blended.compared.values["methods"][0]["honest"]["accuracy_se"] == error
+    section = report.members(Subject(workspace, lambda: dataset, str))
+    low, high = max(accuracy - 1.96 * error, 0), min(accuracy + 1.96 * error, 1)
+    assert section.top["OOF accuracy"] == f"{accuracy:.5f} (95 %: {low:.5f} to {high:.5f})"
+
+
+def test_rows_of_one_group_do_not_tell_how_far_groups_lie_apart(writers, workspace) -> None:
+    dataset = load(writers, workspace, wanted=Wanted(groups="writer"))
+    found = dataset.groups_of(np.arange(1, 5))
+    assert found is not None and found.tolist() == [0, 0, 1, 1]
+    assert dataset.groups_of(np.arange(3)) is None

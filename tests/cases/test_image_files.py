@@ -362,6 +362,25 @@ def test_a_shape_of_columns_and_a_size_of_files_are_told_apart(tmp_path, read, m
         read(made.folder, size=(5, 5))
 
 
+@pytest.mark.parametrize("form", ["classes", "places"])
+def test_numbers_beside_image_files_that_are_no_pixels(tmp_path, read, form) -> None:
+    """A column for each of sixty classes, or one of a mask's places and lengths."""
+    images = drawn(180)
+    folder = competition(tmp_path / "data", images)
+    table(folder / "test.csv", "id", *(f"b{row}" for row in range(60)))
+    if form == "classes":
+        lines = [",".join("01"[row % 60 == place] for place in range(60)) for row in range(120)]
+        head = ",".join(f"c{place}" for place in range(60))
+    else:
+        places = " ".join(str(1000 + place) for place in range(60))
+        head, lines = "label,mask", [f"{NAMES[row % 3]},{places}" for row in range(120)]
+    rows = (f"a{row},{line}" for row, line in enumerate(lines))
+    table(folder / "train.csv", f"id,{head}", *rows)
+    dataset, _ = read(folder)
+    np.testing.assert_array_equal(dataset.images, images[:120])
+    assert len(dataset.competition.classes) == (60 if form == "classes" else 3)
+
+
 def test_a_zip_that_is_cut_and_one_that_points_outside(tmp_path, read) -> None:
     folder = competition(tmp_path / "data", drawn(30))
     whole = zipped(folder, tmp_path / "whole.zip").read_bytes()

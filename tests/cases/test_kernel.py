@@ -22,7 +22,7 @@ from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell import cli
-from kernel import verification
+from kernel import api, verification
 from kernel.bundle import read_sources, render
 from kernel.machine import find_inputs
 from kernel.metadata import Kernel
@@ -145,6 +145,20 @@ def test_what_comes_next_is_on_the_same_data_and_workspace(
     words = ["kernel", "build", "--data", pictures.name, "--workspace", "w", "--groups", "site"]
     cli.cli.main(words, standalone_mode=False)
     wanted = "next: kaggle-digits kernel verify --data pictures --workspace w"
+    assert wanted in capfd.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("name", ["digit-recognizer", "kannada-mnist"])
+def test_a_kernel_is_submitted_to_its_own_competition(
+    tmp_path: Path, monkeypatch: Any, capfd: Any, name: str
+) -> None:
+    """What comes next was `submit --kernel`, which goes to digit-recognizer."""
+    made = api.Pushed("me/digits", "address", 1, "complete", "c" * 16, name, predicts=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "push", lambda *_, **__: made)
+    cli.cli.main(["kernel", "push", "--wait", "--workspace", "w"], standalone_mode=False)
+    own = "" if name == "digit-recognizer" else f" --competition {name}"
+    wanted = f"next: kaggle-digits submit --kernel me/digits{own} --workspace w"
     assert wanted in capfd.readouterr().out.splitlines()
 
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
+from kaggle_digits.core import inference
 from kaggle_digits.core.data import load
 from kaggle_digits.ground.competition import Competition, SubmissionFormat
 from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.files import write_bytes, write_json
+from kaggle_digits.ground.sums import Sums
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.blend import read_account
+from kaggle_digits.records.members import MemberStore
+from kaggle_digits.records.metric import kept_metric
+from kaggle_digits.records.weights import Weights, write_weights
 from kaggle_digits.shell import cli
+from kernel.bundle import read_script
 from submissions.validation import validate
 
 IDS = [str(number) for number in range(1, 13)]
@@ -178,3 +188,56 @@ def test_from_training_to_sending(make, tmp_path, capfd, columns) -> None:
     (tmp_path / "w" / "metric.json").unlink()
     # The class is cut out of the expected one, of two classes as of more.
     assert call("blend", "--metric", "qwk")["thresholds"]
+
+
+def gather(workspace: Workspace, folder: Path) -> Weights:
+    """Lay a blend's networks out as `kernel weights` does; each is its member's name."""
+    dataset = load(None, workspace)
+    keys = {key.name: key for key in MemberStore(workspace).read_plan()[1]}
+    for name in keys:
+        write_bytes(folder / f"{name}.keras", name.encode())
+    files = {name: Sums.of(name.encode()) for name in keys}
+    account = read_account(workspace, dataset.digest)
+    weights = Weights(dataset.competition, account, keys, files)
+    write_weights(folder, weights)
+    write_json(folder / "dataset-metadata.json", {"id": "me/digits-weights"})
+    return weights
+
+
+def test_carried_networks_write_the_blends_own_probabilities(
+    make, workspace, training, call, tmp_path, monkeypatch
+) -> None:
+    """They wrote labels, which such a metric says little of, and a kernel submitted them."""
+    made = make(classes=("0", "1"), height=8, width=8)
+    made.sample(IDS, ("id", "label"))
+    (tmp_path / "c.toml").write_text('filters = 8\naugmentation = "none"\n')
+    data = ["--data", made.folder]
+    home = [*data, "--workspace", workspace.root]
+    for words in (
+        ["cv-train", "--config", tmp_path / "c.toml", "--folds", 2, "--epochs", 1, "--workers", 1],
+        ["blend", "--metric", "auc", "--no-neighbours"],
+    ):
+        code, _, err = call(*words, *home)
+        assert code == 0, err
+    weights = gather(workspace, tmp_path / "networks")
+    assert weights.metric == "auc"
+    members = workspace.ensembles / "members"
+    monkeypatch.setattr(inference, "load", lambda path: path.stem)
+    monkeypatch.setattr(inference, "predict", lambda name, *_: np.load(members / name / "test.npy"))
+    output, there = tmp_path / "s.csv", Workspace(tmp_path / "there")
+    away = [*data, "--workspace", there.root]
+    carried = ["--weights", tmp_path / "networks"]
+    code, _, err = call("predict", *carried, "--output", output, *away)
+    assert code == 0, err
+    content = output.read_bytes()
+    assert content == (workspace.submissions / "submission.csv").read_bytes()
+    said = {row["label"] for row in csv.DictReader(content.decode().splitlines())}
+    assert not said <= {"0", "1"}
+    # The next command of a kernel's script: it knows what such a submission looks like.
+    assert kept_metric(there) == "auc"
+    code, out, err = call("check", output, *away)
+    assert code == 0 and "valid, 12 rows" in out, err
+    dist = tmp_path / "dist"
+    assert call("kernel", "build", "--predict-only", *carried, "--dir", dist, *away)[0] == 0
+    (script,) = dist.glob("*.py")
+    assert read_script(script.read_bytes(), "it").plan.metric == "auc"

@@ -93,14 +93,42 @@ def test_three_planes_that_are_one_grey_image_are_read_when_told_so(make, worksp
     assert load(made.folder, workspace, wanted=wanted).images.shape == (30, 3, 16)
 
 
-def test_one_column_of_pixels_takes_a_shape(make, workspace) -> None:
-    made = make(height=2, width=8)
+def in_one_column(made) -> None:
+    """Write the pixels of a row into one field."""
     for name, first in (("train.csv", 1), ("test.csv", 0)):
         head, *rows = made.rows_of(name)
         lines = [[*row[:first], " ".join(row[first:])] for row in rows]
         made.write(name, [[*head[:first], "pixels"], *lines])
+
+
+def test_one_column_of_pixels_takes_a_shape(make, workspace) -> None:
+    made = make(height=2, width=8)
+    in_one_column(made)
     dataset = load(made.folder, workspace, wanted=Wanted(shape=ImageShape(2, 8)))
     np.testing.assert_array_equal(dataset.images, made.images.reshape(30, 2, 8))
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "one column"])
+def test_a_picture_beside_pixels_that_make_no_square_is_no_training_image(
+    make, workspace, tmp_path, form
+) -> None:
+    made = make(height=28, width=30)
+    if form == "one column":
+        in_one_column(made)
+    (made.folder / "preview.png").write_bytes(b"a picture")
+    path = made.zipped(tmp_path / "data.zip") if form == "zip" else made.folder
+    dataset = load(path, workspace, wanted=Wanted(shape=ImageShape(28, 30)))
+    np.testing.assert_array_equal(dataset.images, made.images.reshape(30, 28, 30))
+
+
+def test_a_lost_pixel_is_named_beside_a_picture_too(make, workspace) -> None:
+    made = make(height=28, width=28)
+    for name, gone in (("train.csv", 6), ("test.csv", 5)):
+        width = len(made.rows_of(name)[0])
+        made.move_columns(name, [column for column in range(width) if column != gone])
+    (made.folder / "preview.png").write_bytes(b"a picture")
+    with pytest.raises(DataError, match="missing pixel columns pixel5; expected all 784"):
+        load(made.folder, workspace)
 
 
 def test_the_shape_is_kept_with_the_workspaces_data(make, workspace) -> None:

@@ -159,9 +159,11 @@ def test_download_says_to_run_elsewhere_in_a_workspace_of_other_data(
     monkeypatch.setattr(api, "KaggleClient", lambda competition: None)
     monkeypatch.setattr(api, "fetch", lambda *given, **more: Downloaded({"a.csv": 1}, True))
 
-    def next_line() -> str:
+    def next_line(*words: str) -> str:
         with pytest.raises(SystemExit) as ended:
-            cli.cli(["download", "--workspace", str(workspace.root)], prog_name="kaggle-digits")
+            cli.cli(
+                ["download", "--workspace", str(workspace.root), *words], prog_name="kaggle-digits"
+            )
         assert not ended.value.code
         out, err = capfd.readouterr()
         return next(line for line in (out + err).splitlines() if "next: " in line)
@@ -171,3 +173,7 @@ def test_download_says_to_run_elsewhere_in_a_workspace_of_other_data(
     assert next_line().endswith(f"kaggle-digits run --data data --workspace {workspace.root}")
     works(workspace)
     assert next_line().endswith("kaggle-digits run --data data --workspace digit-recognizer")
+    # An address is no folder, and a folder's name may hold blanks.
+    address = "https://www.kaggle.com/competitions/kannada-mnist/overview"
+    told = next_line("--competition", address, "--data", "my data")
+    assert told.endswith("kaggle-digits run --data 'my data' --workspace kannada-mnist")

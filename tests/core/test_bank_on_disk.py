@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from kaggle_digits.core.batches import Batches
 from kaggle_digits.core.data import load
 from kaggle_digits.core.jobs import TrainingJob
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
+from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.shell.cli import cli
 
@@ -27,22 +30,59 @@ def used(workspace) -> list[str]:
     return sorted(path.name.rpartition("-")[0] for path in (workspace.cache / "bank").iterdir())
 
 
+def age(bank: Bank, hours: int) -> None:
+    """Let a bank be unused for so long."""
+    then = time.time() - 3600 * hours
+    os.utime(bank._folder / "bank.json", (then, then))
+
+
 def test_the_longest_unused_bank_makes_room(dataset, workspace, monkeypatch):
     one = dataset.images.nbytes
     monkeypatch.setattr(augmentation, "MOST_BYTES", 5 * one)
     banks = {name: Bank(dataset, name, 0, workspace) for name in ("light", "standard", "strong")}
-    for age, name in ((300, "light"), (200, "standard")):
+    for hours, name in ((3, "light"), (2, "standard")):
         banks[name].ensure(range(2), Silent())
-        stamp = banks[name]._folder / "bank.json"
-        old = stamp.stat().st_mtime - age
-        os.utime(stamp, (old, old))
+        age(banks[name], hours)
     wanted = np.array(banks["standard"].copy(1))
+    age(banks["standard"], 2)
     banks["light"].ensure(range(2), Silent())  # nothing to make, but it is the last used one now
     banks["strong"].ensure(range(2), Silent())
     assert used(workspace) == ["light", "strong"]
     assert np.array_equal(banks["standard"].copy(1), wanted), "a dropped copy is made again, alike"
+    age(banks["light"], 3)
+    age(banks["standard"], 2)
     banks["strong"].ensure(range(20), Silent())
     assert used(workspace) == ["strong"], "one that needs more than the limit stands alone"
+
+
+def test_a_bank_that_networks_are_trained_on_stays(dataset, workspace, monkeypatch):
+    """Copies for the next networks are made while the last ones walk through these."""
+    monkeypatch.setattr(augmentation, "MOST_BYTES", dataset.images.nbytes)
+    under_way, other = (Bank(dataset, name, 0, workspace) for name in ("light", "strong"))
+    under_way.ensure(range(2), Silent())
+    age(under_way, 2)
+    under_way.copy(0)  # an epoch begins
+    other.ensure(range(2), Silent())
+    assert under_way.missing(range(2)) == other.missing(range(2)) == []
+    age(under_way, 2)
+    other.ensure(range(3), Silent())
+    assert used(workspace) == ["strong"]
+
+
+def test_a_bank_that_another_process_is_dropping_is_no_error(dataset, workspace, monkeypatch):
+    monkeypatch.setattr(augmentation, "MOST_BYTES", dataset.images.nbytes)
+    old, new = (Bank(dataset, name, 0, workspace) for name in ("light", "strong"))
+    old.ensure(range(1), Silent())
+    age(old, 2)
+    asked = []
+
+    def gone(path: Path) -> None:
+        asked.append(path)
+        raise ArtefactError(f"{path} cannot be removed: No such file or directory.")
+
+    monkeypatch.setattr(augmentation, "remove", gone)
+    new.ensure(range(1), Silent())
+    assert asked == [old._folder] and new.missing(range(1)) == []
 
 
 def test_a_bank_of_some_rows_holds_these_alone_and_says_where_they_stand(dataset, workspace):

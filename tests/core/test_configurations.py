@@ -13,7 +13,15 @@ import pytest
 from kaggle_digits.ground import files as files_module
 from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
-from kaggle_digits.ground.files import HOST, require_room, whole_folder, write_bytes
+from kaggle_digits.ground.files import (
+    HOST,
+    folder_bytes,
+    remove,
+    require_room,
+    sweep,
+    whole_folder,
+    write_bytes,
+)
 from kaggle_digits.ground.stamps import differences
 
 
@@ -92,6 +100,74 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (folder / "one").write_text("1")
         assert not (tmp_path / "folder").exists()
     assert (tmp_path / "folder" / "one").read_text() == "1"
+
+
+def test_a_folder_that_replaces_another_loses_neither(tmp_path, monkeypatch):
+    path, replace = tmp_path / "folder", os.replace
+
+    def fill(text):
+        with whole_folder(path) as folder:
+            (folder / "one").write_text(text)
+
+    def broken(old, new):
+        if not str(old).endswith(".former") and new == path:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    fill("old")
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(KeyboardInterrupt):
+        fill("new")
+    monkeypatch.undo()
+    assert (path / "one").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    # Killed in between, by a process that no longer runs.
+    former = tmp_path / f"folder.part-{HOST}-{2**30}.former"
+    path.rename(former)
+    sweep(tmp_path)
+    assert (path / "one").read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    # Killed before the former one was removed.
+    former.mkdir()
+    fill("new")
+    sweep(tmp_path)
+    assert (path / "one").read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_vanishes_while_it_is_walked_is_passed_over(tmp_path, monkeypatch):
+    for name in ("gone", "here"):
+        (tmp_path / name).mkdir()
+    left = tmp_path / "here" / f"a.npy.part-{HOST}-{2**30}"  # no process has such a number
+    left.write_bytes(b"12345")
+    scandir = os.scandir
+
+    def meanwhile(path):
+        if os.fspath(path).endswith("gone"):
+            os.rmdir(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", meanwhile)
+    assert folder_bytes(tmp_path) == 5
+    (tmp_path / "gone").mkdir()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "here"] and not left.exists()
+
+
+def test_what_another_process_removes_meanwhile_is_removed_to_its_end(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / name).write_bytes(b"1")
+    rmtree, tries = files_module.shutil.rmtree, []
+
+    def meanwhile(path):
+        tries.append(path)
+        if len(tries) == 1:
+            (folder / "one").unlink()
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(folder / "one"))
+        rmtree(path)
+
+    monkeypatch.setattr(files_module.shutil, "rmtree", meanwhile)
+    remove(folder)
+    assert len(tries) == 2 and list(tmp_path.iterdir()) == []
 
 
 def test_room_is_asked_for_before_the_work(tmp_path, monkeypatch):

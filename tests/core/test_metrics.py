@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from kaggle_digits.core.metrics import (
     require_possible,
 )
 from kaggle_digits.core.predictions import score, softmax64
+from kaggle_digits.ground.competition import sort_classes
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.ground.names import METRICS
@@ -53,6 +55,16 @@ def test_the_values_are_those_of_scikit_learn(classes) -> None:
     assert set(wanted) == set(METRICS)
     for name, value in wanted.items():
         assert measure(name, probabilities, labels) == pytest.approx(value, abs=1e-9), name
+
+
+def test_macro_f1_counts_a_class_that_is_named_and_not_there() -> None:
+    labels, named = np.array([0, 0, 1, 1, 1, 0]), np.array([0, 2, 1, 1, 0, 0])
+    probabilities = np.eye(4)[named]
+    wanted = metrics.f1_score(labels, named, average="macro")
+    assert measure("macro-f1", probabilities, labels) == pytest.approx(wanted, abs=1e-12)
+    assert wanted == pytest.approx((4 / 6 + 4 / 5 + 0) / 3)
+    # One that is neither there nor named counts for nothing.
+    assert measure("macro-f1", np.eye(4)[labels], labels) == 1
 
 
 def test_the_noise_is_what_other_rows_bring() -> None:
@@ -136,8 +148,26 @@ def test_a_blend_is_chosen_by_kappa_as_thresholds_make_it() -> None:
 def test_what_a_metric_wants_of_classes() -> None:
     for name in METRICS:
         require_possible(name, ("0", "1", "2"))
-    with pytest.raises(ConfigurationError, match="qwk was given for the classes cat, dog"):
-        require_possible("qwk", ("cat", "dog"))
+    require_possible("qwk", ("-1.5", "2.0", "10.0"))
+    for classes in (("cat", "dog"), ("1", "nan"), ("1", "inf")):
+        says = f"qwk was given for the classes {', '.join(classes)}"
+        with pytest.raises(ConfigurationError, match=says):
+            require_possible("qwk", classes)
     with pytest.raises(ConfigurationError, match="metric was given as 'f1'"):
         require_possible("f1", ("0", "1"))
     assert [name for name in METRICS if not higher_is_better(name)] == ["log-loss"]
+
+
+def test_kappa_counts_the_order_of_numbers_however_they_are_written() -> None:
+    random = np.random.default_rng(0)
+    truth, named = random.integers(1, 11, (2, 200))
+
+    def kappa(write: Callable[[int], str]) -> float:
+        classes = sort_classes(map(write, range(1, 11)))
+        labels, answers = (
+            np.array([classes.index(write(n)) for n in one]) for one in (truth, named)
+        )
+        return measure("qwk", np.eye(10)[answers], labels)
+
+    wanted = metrics.cohen_kappa_score(truth, named, weights="quadratic")
+    assert kappa(str) == kappa("{}.0".format) == pytest.approx(wanted)

@@ -1,7 +1,8 @@
-"""Pixels as columns in Parquet: the same data, checks and messages as from the CSV of them."""
+"""Tables in Parquet: the same data, checks and messages as from the CSV of them."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -206,26 +207,53 @@ def test_a_few_rows_at_a_time_are_made_into_text(tmp_path: Path) -> None:
     assert len(rows) == ROWS and rows[-1].startswith(f'"c{(ROWS - 1) % 3}",'.encode())
 
 
-def test_image_files_named_by_a_parquet_table(
-    read: Callable[[Path], Dataset], tmp_path: Path
-) -> None:
+def pictured(folder: Path, form: str) -> Path:
+    """Write images as files, and the tables that name them in one form."""
     import cv2
 
-    digests = set()
-    for form in ("csv", "parquet"):
-        folder = tmp_path / form
-        for part in ("train", "test"):
-            (folder / part).mkdir(parents=True)
-            for number in range(8):
-                image = np.full((6, 6), 20 * number, np.uint8)
-                cv2.imwrite(str(folder / part / f"{part}{number}.png"), image)
-        table = pd.DataFrame({
-            "id": [f"train{number}" for number in range(8)],
-            "label": [f"c{number % 2}" for number in range(8)],
-        })  # fmt: skip
-        if form == "csv":
-            table.to_csv(folder / "train.csv", index=False)
+    for part in ("train", "test"):
+        (folder / part).mkdir(parents=True)
+        for number in range(8):
+            image = np.full((6, 6), 20 * number, np.uint8)
+            cv2.imwrite(str(folder / part / f"{part}{number}.png"), image)
+    labels = [f"c{number % 2}" for number in range(8)]
+    backwards = [f"test{number}" for number in reversed(range(8))]
+    tables = {
+        "train": {"id": [f"train{number}" for number in range(8)], "label": labels},
+        "test": {"id": backwards},
+        "sample_submission": {"id": backwards, "label": ["c0"] * 8},
+    }
+    for name, columns in tables.items():
+        table = pd.DataFrame(columns)
+        if form == "parquet":
+            table.to_parquet(folder / f"{name}.parquet", index=False)
         else:
-            table.to_parquet(folder / "train.parquet", index=False)
-        digests.add(read(folder).digest)
-    assert len(digests) == 1
+            table.to_csv(folder / f"{name}.{form}", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "csv.zip", "parquet"])
+def test_image_files_named_by_tables_of_every_form(
+    read: Callable[[Path], Dataset], tmp_path: Path, form: str
+) -> None:
+    wanted = read(pictured(tmp_path / "plain", "csv"))
+    folder = pictured(tmp_path / "given", form)
+    packed = shutil.make_archive(str(tmp_path / "all"), "zip", folder)
+    for place in (folder, Path(packed)):
+        found = read(place)
+        assert found.digest == wanted.digest and found.competition == wanted.competition
+        assert found.test_ids == tuple(f"test{number}" for number in reversed(range(8)))
+    # Without a sample, the ids are those of the test table.
+    (folder / f"sample_submission.{form}").unlink()
+    assert read(folder).test_ids == wanted.test_ids
+
+
+@pytest.mark.parametrize("form", ["csv.gz", "csv.zip", "parquet"])
+def test_a_damaged_table_of_image_files_is_named(
+    read: Callable[[Path], Dataset], tmp_path: Path, form: str
+) -> None:
+    folder = pictured(tmp_path / "given", form)
+    path = folder / f"sample_submission.{form}"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=rf"sample_submission\.{form} (cannot be read|is damaged)"):
+        read(folder)

@@ -17,6 +17,7 @@ import click
 import pytest
 from docs_reading import PAGES, ROOT, anchors, command_lines, fenced, links
 
+from ensembles import report
 from kaggle_digits.ground import names
 from kaggle_digits.ground.config import PRECISION_VARIABLE, TrainingConfig
 from kaggle_digits.shell.cli import COMMANDS, load_command
@@ -193,6 +194,12 @@ def test_names_stand_in_their_pages() -> None:
     ):
         text = (DOCS / page).read_text("utf-8")
         assert [name for name in known if f"`{name}`" not in text] == [], page
+
+
+def test_the_report_compares_as_many_probabilities_as_its_page_says() -> None:
+    text = " ".join((DOCS / "report.md").read_text("utf-8").split())
+    (said,) = re.findall(r"With more than ([\d.]+) million probabilities of members", text)
+    assert float(said) * 1e6 == report._QUICK
 
 
 def test_every_field_of_a_configuration_stands_in_its_page() -> None:

@@ -13,7 +13,7 @@ import pytest
 from docs_reading import ROOT, fenced
 
 from kaggle_digits.core.data.fixes import Fix, Fixes
-from kaggle_digits.core.data.provenance import Provenance
+from kaggle_digits.core.data.provenance import DRAWN, Provenance
 from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.shell import cli as cli_module
 
@@ -52,6 +52,14 @@ def section(heading: str) -> str:
     pattern = rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)"
     (found,) = re.findall(pattern, WORKSPACE, re.MULTILINE | re.DOTALL)
     return str(found)
+
+
+def test_what_follows_the_tutorial_is_done_in_a_workspace_of_its_own() -> None:
+    """The tutorial's own has the embedded digits, and goes on with them."""
+    lines = [line for block in fenced(TUTORIAL, "") for line in block.splitlines()]
+    later = [line for line in lines if line.startswith("kaggle-digits ")]
+    assert later[0] == "kaggle-digits download" and len(later) >= 4
+    assert [line for line in later[1:] if "--workspace digit-recognizer" not in line] == []
 
 
 def test_every_line_of_the_tutorial_works_and_leaves_a_submission(folder: Path) -> None:
@@ -102,6 +110,7 @@ def test_every_field_that_data_json_can_have_stands_in_the_page() -> None:
     names = {*values, *values["reading"], *values["labels"]}
     text = section("data.json")
     assert len(asked) == 4 and [name for name in sorted(names) if f"`{name}`" not in text] == []
+    assert f"`{DRAWN}` for the embedded shapes" in text
 
 
 def test_every_column_of_the_ledger_stands_in_the_page(folder: Path) -> None:

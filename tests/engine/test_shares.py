@@ -48,6 +48,30 @@ def test_a_tpu_has_one_worker(monkeypatch):
     monkeypatch.setattr(shares.hardware, "available_cores", lambda: list(range(96)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert shares.suited(42_000, None, None)[0] == 1
+    assert shares.suited(42_000, None, 1) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "devices", "threads", "wanted"),
+    [
+        (42_000, 16, "0", 1, (4, 1)),
+        (42_000, 16, "0", 8, (2, 8)),
+        (42_000, 16, "0,1", 1, (4, 1)),
+        (42_000, 2, "", 1, (2, 1)),
+        (42_000, 8, "", 2, (4, 2)),
+        (42_000, 2, "", 4, (1, 4)),
+        (42_000, 96, "", 2, (48, 2)),
+        (1_000, 16, "", 1, (16, 1)),
+        (1_000, 16, "0", 1, (1, 1)),
+    ],
+)
+def test_threads_alone_share_out_the_cores_and_leave_what_suits_a_gpu(
+    rows, cores, devices, threads, wanted, monkeypatch
+):
+    monkeypatch.setattr(shares.hardware, "is_accelerated", lambda: False)
+    monkeypatch.setattr(shares.hardware, "available_cores", lambda: list(range(cores)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+    assert shares.suited(rows, None, threads) == wanted
 
 
 def test_each_process_has_a_gpu_of_its_own(make, workspace, monkeypatch):

@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 from ensembles.diversity import diversity, to_others
-from ensembles.evaluation import RowResults, choose, compare, evaluate, row_results
+from ensembles.evaluation import (
+    Evaluation,
+    Judged,
+    RowResults,
+    choose,
+    compare,
+    evaluate,
+    row_results,
+)
 from ensembles.fitting import member_temperatures
 from ensembles.methods import METHODS
 from ensembles.rules import EvenedRule
+from ensembles.tables import against_mean
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.predictions import score
 
@@ -213,6 +222,14 @@ def test_auto_takes_what_is_better_beyond_noise_and_the_simplest_of_it(seed):
     assert choose(evaluations, labels).method.name == "weighted"
 
 
+def judged_as(name: str, joined: np.ndarray, labels: np.ndarray) -> Evaluation:
+    """Return a method's evaluation whose out-of-fold rows are these."""
+    evaluation = evaluate(METHODS[name], joined[None], labels, folds_of(len(labels)))
+    rule, judged = evaluation.plain.rule, score(joined, labels)
+    planted = Judged(rule, joined, judged, judged)
+    return Evaluation(METHODS[name], planted, planted, 1.0, 0.0)
+
+
 def test_auto_looks_at_right_rows_too():
     """Equal in log-loss, but clearly fewer rows right: not as good."""
     labels = np.zeros(400, dtype=np.int64)
@@ -221,15 +238,21 @@ def test_auto_looks_at_right_rows_too():
     found = compare(row_results(worse, labels), row_results(better, labels))
     assert found.log_loss > 0 and found.log_loss_low < 0 and found.images_high < 0
 
-    def planted(name: str, joined: np.ndarray):
-        evaluation = evaluate(METHODS[name], joined[None], labels, folds_of(400))
-        judged = type(evaluation.plain)(
-            evaluation.plain.rule, joined, score(joined, labels), score(joined, labels)
-        )
-        return type(evaluation)(METHODS[name], judged, judged, 1.0, 0.0)
+    def chosen(mean: np.ndarray, vote: np.ndarray) -> str:
+        named = [judged_as("mean", mean, labels), judged_as("vote", vote, labels)]
+        return choose(named, labels).method.name
 
-    assert choose([planted("mean", worse), planted("vote", better)], labels).method.name == "vote"
-    assert choose([planted("mean", better), planted("vote", better)], labels).method.name == "mean"
+    assert chosen(worse, better) == "vote"
+    assert chosen(better, better) == "mean"
+
+
+def test_auto_takes_nothing_for_what_one_group_alone_gains():
+    labels, rows = np.zeros(400, dtype=np.int64), np.arange(400)
+    sure = np.tile([0.9, 0.1], (400, 1))
+    wrong = np.where(rows[:, None] < 40, [0.4, 0.6], sure)
+    named = [judged_as("mean", wrong, labels), judged_as("vote", sure, labels)]
+    assert choose(named, labels).method.name == "vote"
+    assert choose(named, labels, np.where(rows < 40, 0, rows)).method.name == "mean"
 
 
 def pool_and_fresh(seed: int, rows: int = 600, fresh: int = 3000):
@@ -343,6 +366,29 @@ def test_the_intervals_hold_the_truth_95_times_in_100(share):
     assert 0.925 <= held_loss / 600 <= 0.975
 
 
+def test_the_intervals_are_those_of_groups_where_rows_err_together(random):
+    """Ten equal rows each: what 2,000 rows say, in ten times as many."""
+    first, second = random.random(2000) < 0.9, random.random(2000) < 0.85
+    losses = random.normal(-0.1, 1, 2000)
+
+    def results(times: int) -> tuple[RowResults, RowResults]:
+        repeated = [np.repeat(one, times) for one in (first, losses, second, np.zeros(2000))]
+        return RowResults(*repeated[:2]), RowResults(*repeated[2:])
+
+    single, alone = compare(*results(1)), compare(*results(10))
+    together = compare(*results(10), np.repeat(np.arange(2000), 10))
+    assert (together.images, together.log_loss) == (alone.images, alone.log_loss)
+    for name, times in (("images", 10), ("log_loss", 1)):
+        widths = [
+            getattr(one, f"{name}_high") - getattr(one, f"{name}_low")
+            for one in (single, alone, together)
+        ]
+        assert widths[2] == pytest.approx(widths[1] * np.sqrt(10), rel=0.01)
+        assert widths[2] == pytest.approx(widths[0] * times, rel=0.01)
+        middle = (getattr(together, f"{name}_high") + getattr(together, f"{name}_low")) / 2
+        assert middle == pytest.approx(getattr(together, name))
+
+
 def test_leave_one_out_names_who_helps_and_who_harms(random):
     logits, labels = truth(random, 2000)
     pool = noisy(random, logits, [1.0, 1.0, 1.0, 1.0])
@@ -370,3 +416,21 @@ def test_agreement_overlap_and_what_all_miss():
     assert alone.contributions[0].effect is None and to_others(alone.agreement) is None
     right = diversity(["a", "b"], np.eye(CLASSES)[np.stack([labels, labels])], labels)
     assert right.overlap.tolist() == [[0, 0], [0, 0]] and len(right.missed_by_all) == 0
+
+
+def test_what_members_and_methods_bring_is_judged_by_groups(random):
+    logits, labels = truth(random, 400)
+    pool, labels = np.repeat(noisy(random, logits, [1.0, 2.0]), 10, axis=1), np.repeat(labels, 10)
+    groups = np.repeat(np.arange(400), 10)
+    alone = diversity(["a", "b"], pool, labels).contributions[0]
+    found = diversity(["a", "b"], pool, labels, groups).contributions[0]
+    assert found.score == score(pool[0], labels, groups) and found.score != alone.score
+    ways = [evaluate(METHODS[name], pool, labels, folds_of(4000)) for name in ("mean", "geometric")]
+    rows, together = (against_mean(ways, labels, of, temperature=False)[1] for of in (None, groups))
+    for one, other in ((alone.effect, found.effect), (rows, together)):
+        width, wider = (each.log_loss_high - each.log_loss_low for each in (one, other))
+        assert other.log_loss == one.log_loss and 3 < wider / width < 3.4
+    judged = ways[0].in_groups(labels, groups)
+    assert judged.calibrated.honest == score(judged.calibrated.oof, labels, groups)
+    assert judged.plain.honest == score(ways[0].plain.oof, labels, groups)
+    assert judged.plain.fitted == ways[0].plain.fitted

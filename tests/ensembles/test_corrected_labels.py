@@ -7,17 +7,22 @@ import csv
 import html
 import json
 import re
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ensembles.image_report import _as_csv
+from ensembles.image_report import _as_csv, _command
 from ensembles.suspects import suspects
 from kaggle_digits.core.data import load
+from kaggle_digits.core.data.provenance import DRAWN, Provenance
+from kaggle_digits.ground.files import write_json
+from kaggle_digits.ground.wanted import Wanted
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.shell import cli
+from kaggle_digits.shell.report.parts import Subject
 from tuning.scoring import ScoringSettings, Splits
 
 LEFT_OUT, CORRECTED = 5, 7
@@ -152,6 +157,44 @@ def test_the_reports_list_of_labels_that_look_wrong_mends_them(
     assert {int(line["row"]): line["take"] for line in lines} == {
         row: str(row % 3) for row in (LEFT_OUT, CORRECTED)
     }
+
+
+def test_the_reports_command_reads_and_scores_the_data_as_they_are_here(
+    call, planted, workspace, competition, tmp_path
+):
+    planted.sharpness = 1e-3
+    head, *rows = competition.rows_of("train.csv")
+    rows = [[*row, f"w{number // 2}"] for number, row in enumerate(rows)]
+    competition.write("train.csv", [[*head, "the writer"], *rows])
+    config = tmp_path / "one.toml"
+    config.write_text("depth = 1\n")
+    words = ["--config", config, "--folds", 3, "--epochs", 1, "--workers", 1]
+    for command in (
+        ["cv-train", *words, "--groups", "the writer"],
+        ["blend", "--metric", "macro-f1"],
+        ["report"],
+    ):
+        code, _, err = call(*command)
+        assert code == 0, err
+    page = html.unescape((workspace.root / "report.html").read_text("utf-8"))
+    data = shlex.quote(str(competition.folder.resolve()))
+    assert (
+        f">kaggle-digits run --data {data} --groups 'the writer' --metric macro-f1 "
+        "--labels labels-that-look-wrong.csv --workspace corrected<" in page
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "data"), [(None, ""), (DRAWN, " --data shapes"), ("/my data", " --data '/my data'")]
+)
+def test_the_command_names_data_of_every_kind(workspace, path, data):
+    wanted = Wanted(size=(48, 64), skip_broken=True)
+    known = Provenance(path, "0" * 16, None, wanted.to_json())
+    write_json(workspace.data_record, known.to_json())
+    assert _command(Subject(workspace, pytest.fail, str)) == (
+        f"kaggle-digits run{data} --image-size 48x64 --skip-broken "
+        "--labels labels-that-look-wrong.csv --workspace corrected"
+    )
 
 
 def _listed(root, competition) -> str:

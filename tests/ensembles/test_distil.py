@@ -16,6 +16,8 @@ from sklearn.metrics import f1_score
 from ensembles import api, distilling, student
 from ensembles.cross_validation import CrossValidationSettings, cross_validate
 from ensembles.distilling import Course, Distillation, find_teachers
+from ensembles.evaluation import compare, row_results
+from ensembles.stored import read_blend
 from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.metrics import fit_thresholds
@@ -206,6 +208,81 @@ def test_without_a_blend_there_is_nothing_to_learn(place) -> None:
     with pytest.raises(ArtefactError, match="has no blend yet") as error:
         api.distil(place, load_presets()["quick"], 0)
     assert "kaggle-digits blend" in str(error.value.mend)
+
+
+def test_a_blend_of_other_rows_is_refused_before_anything_is_trained(
+    make, workspace, planted
+) -> None:
+    """Rows of a class too rare for four folds are in no fold then, and in one of three."""
+    made = make(classes=("0", "1"), rows=40)
+    for line in (2, 12, 22):
+        made.set("train.csv", line, 0, "2")
+    dataset = load(made.folder, workspace)
+    place = Place(workspace, lambda: dataset, Silent())
+    settings = dataclasses.replace(SETTINGS, folds=4, rare="keep-in-train")
+    cross_validate(CONFIGS, dataset, workspace, settings, Silent())
+    api.blend(place, neighbours=False)
+    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
+    with pytest.raises(ArtefactError, match="judged on 37 of the 40 training rows") as error:
+        api.distil(place, load_presets()["quick"], 0)
+    assert "kaggle-digits blend" in str(error.value.mend) and not students(planted)
+    api.blend(place, neighbours=False)
+    teachers = find_teachers(
+        keys, MemberStore(workspace), dataset, make_folds(dataset, 3, 0, workspace)
+    )
+    assert student.remarks(teachers, read_blend(workspace, dataset), keys) == []
+
+
+def test_a_blend_judged_on_every_row_has_those_that_it_knows_nothing_of(
+    dataset, workspace, planted, place
+) -> None:
+    """The same probability for every class may also be what it says."""
+    cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent())
+    api.blend(place, neighbours=False)
+    path = workspace.ensembles / "blend" / "oof.npy"
+    oof = np.load(path)
+    oof[4] = 1 / 3
+    np.save(path, oof)
+    found = read_blend(workspace, dataset)
+    assert found.rows.tolist() == list(range(30)) and np.array_equal(found.oof, oof)
+
+
+def test_that_members_were_planned_since_the_blend_is_said(
+    dataset, workspace, planted, place
+) -> None:
+    cross_validate(CONFIGS[:1], dataset, workspace, SETTINGS, Silent())
+    api.blend(place, neighbours=False)
+    keys = cross_validate(CONFIGS[1:], dataset, workspace, SETTINGS, Silent()).keys
+    store, folds = MemberStore(workspace), make_folds(dataset, 3, 0, workspace)
+    teachers = find_teachers(keys, store, dataset, folds)
+    assert student.remarks(teachers, read_blend(workspace, dataset), keys) == [
+        "the plan has changed since the blend: 3 teachers not in it, 3 members of it no longer "
+        "planned and not teaching"
+    ]
+
+
+def test_beside_the_blend_rows_of_a_group_err_together(dataset, workspace, planted) -> None:
+    dataset = dataclasses.replace(dataset, groups=np.arange(30) // 3)
+    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
+    api.blend(Place(workspace, lambda: dataset, Silent()), neighbours=False)
+    folds, blend = make_folds(dataset, 3, 0, workspace), read_blend(workspace, dataset)
+    teachers = find_teachers(keys, MemberStore(workspace), dataset, folds)
+    oof = np.tile(np.float32([0.5, 0.3, 0.2]), (30, 1))
+    found = student._beside(workspace, dataset, teachers, blend, oof, blend.test)
+    results = [row_results(one, dataset.labels) for one in (oof, blend.oof)]
+    assert found["against_blend"] == dataclasses.asdict(compare(*results, dataset.groups))
+    assert found["against_blend"] != dataclasses.asdict(compare(*results))
+
+
+def test_members_of_other_folds_alone_cannot_teach(dataset, workspace, planted) -> None:
+    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
+    store, folds = MemberStore(workspace), make_folds(dataset, 5, 0, workspace)
+    with pytest.raises(ArtefactError, match="no set of the plan's own 5 folds is whole") as error:
+        find_teachers(keys, store, dataset, folds)
+    assert "cv-train" in str(error.value.mend)
+    other = dataclasses.replace(dataset, digest="0" * 16)
+    with pytest.raises(ArtefactError, match="was made from other data"):
+        find_teachers(keys, store, other, folds)
 
 
 # --- real networks

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ensembles import api
+from kaggle_digits.core.data import load
 from kaggle_digits.core.place import Place
 from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.config import TrainingConfig, load_presets
@@ -44,6 +45,7 @@ def test_members_and_a_blend_are_values_and_nothing_is_printed(
     assert (blended.oof_accuracy, blended.oof_accuracy_se) == (found.accuracy, found.accuracy_se)
     assert (blended.oof_log_loss, blended.oof_log_loss_se) == (found.log_loss, found.log_loss_se)
     assert blended.members == done.names and blended.method == "mean"
+    assert blended.about["call"] == "blend --method mean"
     text = blended.submission.read_text().splitlines()
     assert text[1:] == [",".join(map(str, row)) for row in blended.frame.values.tolist()]
     assert np.array_equal(np.load(blended.predictions / "test.npy"),
@@ -54,6 +56,19 @@ def test_members_and_a_blend_are_values_and_nothing_is_printed(
     for value in (done, listed, blended):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(value, dataclasses.fields(value)[0].name, None)
+
+
+def test_what_is_added_leaves_the_rare_classes_of_the_plan_where_they_are(
+    make: Any, workspace: Any, planted: Any
+) -> None:
+    made = make(classes=("0", "1"), rows=40)
+    made.set("train.csv", 2, 0, "2")
+    data = load(made.folder, workspace)
+    place = Place(workspace, lambda: data, Silent())
+    first = train(place, rare="keep-in-train")
+    added = api.cross_validate(place, QUICK, 0, add=True, seeds=2, workers=1)
+    assert set(first.keys) < set(added.keys) and added.trained == 3
+    assert {key.folds for key in added.keys} == {key.folds for key in first.keys}
 
 
 def test_the_same_configuration_as_a_value_and_as_a_file_is_the_same_member(

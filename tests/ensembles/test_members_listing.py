@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.files import HOST
 from kaggle_digits.records.members import MODEL, MemberStore, require_same
 from kaggle_digits.shell import cli
 
@@ -118,6 +119,13 @@ def test_members_outside_the_plan_are_listed_on_request(call, train) -> None:
     values = listed(call, "--all")
     assert [one["planned"] for one in values["members"]] == [True] * 3 + [False] * 3
     assert "trained, not planned" in call("members", "--all")[1]
+
+
+def test_what_a_kill_left_of_a_member_is_none(call, train, store) -> None:
+    train("a")
+    path = store.path(store.read_plan()[1][0])
+    shutil.copytree(path, path.with_name(f"{path.name}.part-{HOST}-{2**30}.former"))
+    assert len(listed(call, "--all")["members"]) == 3
 
 
 def test_cv_train_says_what_was_there_and_what_was_trained(call, train, tmp_path) -> None:

@@ -135,6 +135,21 @@ def test_the_nearest_of_each_class_is_found_among_those_allowed(random) -> None:
     assert other_order[0].tolist() == found[0, ::-1].tolist()
 
 
+def test_a_class_without_a_reference_is_as_far_as_the_farthest(random) -> None:
+    labels = np.arange(60) % 3
+    images = drawn(random, labels)
+    known = References(images, labels)
+    asked = np.array([[0, 1, 2], [2, 0, 1]])
+    some = np.flatnonzero(labels[:30] != 2)
+    with Silent().task("", 2, "") as task:
+        whole = known.distances(images[[40, 41]], asked, np.arange(30), task)
+        found = known.distances(images[[40, 41]], asked, some, task)
+        nothing = known.distances(images[[40, 41]], asked, some[:0], task)
+    assert found[0].tolist() == [*whole[0, :2], whole[0, :2].max()]
+    assert found[1].tolist() == [whole[1, 1:].max(), *whole[1, 1:]]
+    assert (nothing == distances._SMALLEST).all()
+
+
 # --- what is made of it
 
 
@@ -198,6 +213,45 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     useless = dataclasses.replace(found.effect, log_loss_high=0.001)
     unchanged = dataclasses.replace(read, effect=useless)
     assert asked_again(blend.test, unchanged, dataset, Silent()) is blend.test
+
+
+def test_a_class_that_no_member_was_trained_on_is_not_looked_at(
+    make, workspace, random, monkeypatch
+) -> None:
+    monkeypatch.setattr(neighbours.Asked, "helps", True)
+    dataset, truth = competition(make, workspace, random)
+    labels = np.arange(ROWS) // 2 % 2
+    labels[[0, 10]] = 2
+    dataset = dataclasses.replace(dataset, images=drawn(random, labels), labels=labels)
+    folds = make_folds(dataset, 3, 0, workspace, "drop")
+    judged = folds.judged_rows
+    blend = unsure_blend(random, labels[judged], truth)
+    made, found = with_neighbours(blend, dataset, folds, Silent(), judged)
+    assert found.without == ("2",) and found.test_rows == 24
+    account = json.loads(json.dumps({"neighbours": found.to_json()}))
+    read = neighbours.Asked.of(account)
+    assert read == found
+    assert np.array_equal(asked_again(blend.test, read, dataset, Silent()), made.test)
+    # An account of before does not tell: all images are looked at.
+    del account["neighbours"]["without"]
+    before = neighbours.Asked.of(account)
+    assert before is not None and before.without == ()
+    assert not np.array_equal(asked_again(blend.test, before, dataset, Silent()), made.test)
+
+
+def test_a_gain_in_one_group_alone_shows_nothing(make, workspace, random) -> None:
+    dataset, truth = competition(make, workspace, random)
+    folds = make_folds(dataset, 3, 0, workspace)
+    blend = unsure_blend(random, dataset.labels, truth)
+    assert with_neighbours(blend, dataset, folds, Silent())[1].helps
+    # All that are asked about are of one writer, the others of one each.
+    asked = [rows[least_sure(blend.oof[rows])] for rows in map(folds.held_out_rows, range(3))]
+    groups = np.arange(ROWS)
+    groups[np.concatenate(asked)] = ROWS
+    written = dataclasses.replace(dataset, groups=groups)
+    made, found = with_neighbours(blend, written, folds, Silent())
+    assert made is blend and not found.helps and found.effect is not None
+    assert found.effect.log_loss < 0 < found.effect.log_loss_high
 
 
 def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypatch) -> None:

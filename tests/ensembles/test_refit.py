@@ -18,7 +18,7 @@ from ensembles.stored import read_blend
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground.artefacts import FormError
-from kaggle_digits.ground.config import TrainingConfig
+from kaggle_digits.ground.config import TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.files import remove
 from kaggle_digits.ground.progress import Silent
@@ -137,14 +137,39 @@ def test_what_is_added_later_leaves_them_in_the_plan(dataset, workspace, planted
     assert [key.repeat for key in keys if key.fold is None] == [0, 0, 1, 1]
 
 
-def test_the_report_names_them_among_the_commands_that_make_all_of_it_again(
+def test_each_set_of_a_budget_has_its_own_and_none_is_trained_anew(
     dataset, workspace, planted
 ) -> None:
-    train(dataset, workspace, 2)
-    settings = dataclasses.replace(SETTINGS, add=True, seeds=2)
-    cross_validate((A,), dataset, workspace, settings, Silent())
-    section = report.training(Subject(workspace, lambda: dataset, str))
-    assert section.repeat == ["cv-train --folds 3 --epochs 4 --seeds 2 --refit 2 --seed 0"]
+    for epochs, seeds in ((4, 1), (2, 2)):
+        settings = dataclasses.replace(
+            SETTINGS, epochs=epochs, copies=epochs, seeds=seeds, add=True
+        )
+        cross_validate((A,), dataset, workspace, settings, Silent())
+    plan, before = MemberStore(workspace).read_plan()
+    settings = dataclasses.replace(SETTINGS, refit=1, add=True)
+    settings = settings.following({**plan, "epochs": 24, "seeds": 1}, None, None, None)
+    keys = cross_validate((A,), dataset, workspace, settings, Silent()).keys
+    assert set(keys) - set(before) == {key for key in keys if key.fold is None}
+    added = [(key.epochs, key.repeat) for key in keys if key.fold is None]
+    assert sorted(added) == [(2, 0), (2, 1), (4, 0)]
+
+
+def test_the_report_names_the_calls_that_make_all_of_it_again(
+    dataset, workspace, planted, tmp_path
+) -> None:
+    place = Place(workspace, lambda: dataset, Silent())
+    quick, file = load_presets()["quick"], tmp_path / "a b.json"
+    file.write_text(json.dumps(A.to_json()))
+    given = {"folds": 3, "epochs": 4, "config": [file]}
+    for more in ({"refit": 2}, {"add": True, "seeds": 2}, {"add": True, "seeds": 2}):
+        api.cross_validate(place, quick, 0, **given, **more)  # type: ignore[arg-type]
+    subject = Subject(workspace, lambda: dataset, str)
+    first = f"cv-train --preset quick --seed 0 --config '{file}' --folds 3 --epochs 4 --refit 2"
+    second = first.replace("--refit 2", "--seeds 2 --add")
+    assert report.training(subject).repeat == [first, second], "called again, it goes on"
+    api.cross_validate(place, quick, 0, folds=3, epochs=4, config=[A])
+    section = report.training(subject)
+    assert section.repeat == [] and "that no command repeats" in section.provenance["members"]
 
 
 def test_a_budget_beside_one_that_is_missing_tells_of_those_that_are_there(

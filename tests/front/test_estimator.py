@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 import kaggle_digits as kd
 from kaggle_digits.core.predictions import score
+from kaggle_digits.ground.config import load_portfolio, load_presets
+from kaggle_digits.ground.deadline import OutOfTimeError
+from kaggle_digits.ground.durations import duration
+from kaggle_digits.shell import chain
 
 SMALL = {"filters": 8, "depth": 1, "augmentation": "none", "batch_size": 16}
 X, Y = load_digits(return_X_y=True)
@@ -132,7 +137,7 @@ def test_the_same_random_state_is_the_same_ensemble_and_a_kept_workspace_is_gone
 @pytest.mark.slow
 def test_a_search_comes_first_where_it_is_asked_for() -> None:
     images, labels = some()
-    model = make(trials=2).set_params(configuration="search")
+    model = make(trials=2, epochs=12).set_params(configuration="search")
     assert model.fit(images, labels).score(images, labels) > 0.5
 
 
@@ -144,6 +149,10 @@ def test_a_search_comes_first_where_it_is_asked_for() -> None:
         ({"folds": 1}, "folds was given as 1"),
         ({"preset": "huge"}, "preset was given as 'huge'"),
         ({"time_budget": "soon"}, "expected a time like"),
+        ({"time_budget": 20}, "given as 20 s; expected 40s or more"),
+        ({"image_shape": "wide"}, "given as .wide."),
+        ({"image_shape": (8,)}, "given as .8.; expected height x width"),
+        ({"image_shape": (4, 8, 2)}, "given as .4x8x2., 2 planes"),
     ],
 )
 def test_wrong_parameters_are_refused(given: dict[str, Any], says: str) -> None:
@@ -163,3 +172,79 @@ def test_arrays_that_cannot_be_used_are_refused() -> None:
             make().fit(x, y)
     with pytest.raises(NotFittedError):
         make().predict(images)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), "3x4x5"])
+def test_flat_rows_of_one_plane_after_another_are_the_images_of_interleaved_ones(
+    shape: Any,
+) -> None:
+    images = np.arange(120).reshape(2, 4, 5, 3)
+    planar = np.moveaxis(images, -1, 1).reshape(2, -1)
+    assert np.array_equal(make(image_shape=shape)._as_images(planar), images)
+    beside = make(image_shape=(4, 5, 3))
+    assert np.array_equal(beside._as_images(images.reshape(2, -1)), images)
+
+
+class Enough(Exception):
+    """Ends a fit once members are asked for."""
+
+
+class Asked:
+    """In the place of search and members: keeps what each is asked for, and trains nothing."""
+
+    def __init__(self) -> None:
+        self.searches: list[dict[str, Any]] = []
+        self.members: list[dict[str, Any]] = []
+        self.best = [kd.TrainingConfig(depth=depth) for depth in (2, 3)]
+        self.is_in_time = True
+
+    def tune(self, place: Any, preset: Any, seed: int, **given: Any) -> Any:
+        self.searches.append(given | {"seed": seed})
+        if not self.is_in_time:
+            raise OutOfTimeError("The time was over before the work was done.")
+        return SimpleNamespace(best=[SimpleNamespace(config=config) for config in self.best])
+
+    def cross_validate(self, place: Any, preset: Any, seed: int, **given: Any) -> Any:
+        self.members.append(given | {"seed": seed})
+        raise Enough
+
+    def fit(self, **given: Any) -> None:
+        with pytest.raises(Enough):
+            kd.DigitsClassifier("search", **{"folds": 2} | given).fit(*some(30))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    made = Asked()
+    monkeypatch.setattr("tuning.api.tune", made.tune)
+    monkeypatch.setattr("ensembles.api.cross_validate", made.cross_validate)
+    return made
+
+
+def test_a_search_has_its_share_of_the_time_and_members_what_is_left(asked: Asked) -> None:
+    asked.fit(time_budget="10m")
+    (search,), (members,) = asked.searches, asked.members
+    assert search["deadline"].seconds == pytest.approx(90, abs=5) and "time_budget" not in search
+    assert members["config"] == asked.best[: load_presets()["quick"].top_k]
+    assert (members["time_budget"], members["deadline"].seconds) == ("10m", 600)
+    asked.fit()
+    assert asked.searches[1]["deadline"] is asked.members[1]["deadline"] is None
+
+
+def test_without_a_trial_the_first_bundled_configuration_is_trained(asked: Asked) -> None:
+    asked.is_in_time = False
+    asked.fit(time_budget="10m")
+    asked.fit(time_budget=120)  # too short for a search
+    assert len(asked.searches) == 1
+    assert [one["config"] for one in asked.members] == [(load_portfolio()[0],)] * 2
+    assert asked.members[1]["deadline"].seconds == 120
+    least = duration(chain._LEAST_SEARCH / chain._SEARCH_SHARE)
+    assert f"(less than {least})" in str(kd.DigitsClassifier.__doc__)
+
+
+def test_a_kept_workspace_has_one_seed_where_none_is_given(asked: Asked, tmp_path: Path) -> None:
+    for given in ({}, {}, {"random_state": 0}, {"random_state": 1}):
+        asked.fit(workspace=tmp_path / "w", **given)
+    seeds = [one["seed"] for one in asked.searches]
+    assert seeds == [one["seed"] for one in asked.members]
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3]

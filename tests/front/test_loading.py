@@ -106,6 +106,18 @@ def test_arrays_in_colour_are_a_competition_in_colour(tmp_path: Path) -> None:
     assert "5×4 pixels in colour" in repr(given) and "<img" in given._repr_html_()
 
 
+def test_a_class_that_corrections_emptied_has_no_picture(made: Any, tmp_path: Path) -> None:
+    fixes = ["row,take", "0,exclude", *(f"{row},0" for row in range(2, 30, 3))]
+    (tmp_path / "fixes.csv").write_text("\n".join(fixes) + "\n")
+    given = kd.load(
+        made.folder, workspace=tmp_path / "w", labels=tmp_path / "fixes.csv", progress=False
+    )
+    shown = given.pictures()
+    assert [one.caption for one in shown] == ["0", "1"]
+    # Row 0 is left out, and row 2 has its class by now.
+    assert [one.image.ravel().tolist() for one in shown] == made.images[[2, 1]].tolist()
+
+
 def test_the_range_is_said_to_who_listens(
     made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,7 @@ def test_the_example_of_the_readme_runs(
     out, err = capsys.readouterr()
     assert re.match(r"0\.\d{4} ± 0\.\d{4}\nChecked\n", out) and "local accuracy" in out
     assert "cv-train: 2/2 members" in err and "Traceback" not in err
-    assert len(kd.leaderboard(kd.load(progress=False), local=True).frame) == 1
+    assert len(kd.leaderboard(kd.load(workspace="first", progress=False), local=True).frame) == 1
 
 
 def test_a_users_script_passes_a_strict_type_checker(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -19,8 +20,8 @@ from typing import Any
 import pytest
 
 from kaggle_digits import __version__
-from kaggle_digits.ground import slugs
-from kaggle_digits.ground.config import TrainingConfig, load_presets
+from kaggle_digits.ground import names, slugs
+from kaggle_digits.ground.config import PRECISION_VARIABLE, TrainingConfig, load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, write_ranking
@@ -343,6 +344,43 @@ def test_what_the_competition_is_scored_by_goes_with_the_script(call: Call, tmp_
     assert code == 0, err
     (script,) = (tmp_path / "k").glob("*.py")
     assert read_script(script.read_bytes(), "it").plan.metric == "auc"
+
+
+def test_the_precision_that_is_asked_for_goes_with_the_script(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kernel build --precision float32` was taken, and computed in what suits the machine."""
+    monkeypatch.setenv(PRECISION_VARIABLE, names.AUTO)  # the command line sets it
+    words = ("build", "--owner", "tester", "--dir", tmp_path / "d", "--precision", "float32")
+    assert call(*words)[0] == 0
+    content = (tmp_path / "d" / "kaggle_digits_kernel.py").read_bytes()
+    plan = read_script(content, "it").plan
+    assert plan.precision == "float32" and b"CPU or GPU in float32; no internet" in content
+    given = plan.for_script()
+    told = [given["examine"], *given["rehearsal"], *given["commands"]]
+    assert {words[0] for words in told} == {"kernel", "tune", "cv-train", "blend", "check"}
+    for words in told:
+        asked = words[words.index("--precision") + 1] if "--precision" in words else None
+        assert asked == (None if words[0] == "check" else "float32"), words
+    predicting = dataclasses.replace(plan, weights="me/weights").commands()
+    assert predicting[0][0] == "predict" and predicting[0][-2:] == ["--precision", "float32"]
+    given = dataclasses.replace(plan, ranked=(Ranked(TrainingConfig(), 0, 0.1, 0.9),)).rehearsal()
+    assert given[1][0] == "cv-train" and given[1][-2:] == ["--precision", "float32"]
+    with pytest.raises(ConfigurationError, match="precision was given as 'float8'"):
+        dataclasses.replace(plan, precision="float8")
+
+
+def test_a_folder_that_is_a_file_is_named_as_it_was_given(call: Call, tmp_path: Path) -> None:
+    """It spoke of notes.txt/kaggle_digits_kernel.py, and asked for the path of a file."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    code, values, _ = call("build", "--dir", notes)
+    assert code == 2 and values["mend"] == "Give the path of a folder."
+    assert values["error"] == (
+        f"--dir was given as {notes}, where kaggle_digits_kernel.py is to be written, but "
+        f"{notes.resolve()} is no folder."
+    )
+    assert notes.read_text() == "mine"
 
 
 def test_a_workspaces_own_corrections_are_carried(call: Call, made: Any, tmp_path: Path) -> None:

@@ -18,12 +18,16 @@ from kaggle_digits.core.data import load
 from kaggle_digits.core.folds import make_folds
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.stamps import digest
+from kaggle_digits.ground.sums import Sums
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import Member, MemberStore
+from kaggle_digits.records.metric import keep_metric, kept_metric
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli
 from kaggle_digits.shell.console import Outcome
-from kernel import commands
+from kernel import api, commands
+from kernel.bundle import code_digest
+from kernel.manifest import Manifest
 
 ABOUT = "kaggle-digits/kernel.json"
 Fetch = Callable[..., tuple[int, dict[str, Any], str]]
@@ -229,6 +233,35 @@ def test_a_submission_for_other_images_is_refused(fetch: Fetch, server: Any) -> 
         assert code == 3 and says in values["error"]
 
 
+@pytest.mark.parametrize("kept", [None, "macro-f1"])
+def test_a_submission_of_probabilities_comes_home_with_what_it_was_made_for(
+    call: Any, server: Any, make: Any, tmp_path: Path, kept: str | None
+) -> None:
+    """Where labels stand in the sample, it was held against them, and no such run came home."""
+    made = make(classes=("0", "1"))
+    made.sample([str(number) for number in range(1, 13)])
+    content = b"ImageId,Label\n" + b"".join(b"%d,0.25\n" % number for number in range(1, 13))
+    about = Manifest(
+        code=code_digest(api.read_sources()),
+        data=None,
+        finished=True,
+        files={},
+        submission=Sums.of(content),
+        facts={"plan": {"competition": "pets", "metric": "auc"}},
+    )
+    server.files = {"submission.csv": content, ABOUT: about.to_bytes()}
+    home = Workspace(tmp_path / "w")
+    keep_metric(home, kept)
+    words = ["--kernel", "tester/pets", "--workspace", home.root, "--data", made.folder]
+    code, values, err = call("fetch", *words)
+    assert code == 0, err
+    assert Path(values["submission"]).read_bytes() == content and values["competition"] == "pets"
+    assert kept_metric(home) == (kept or "auc")
+    change_about(server, lambda about: about["plan"].update(metric=""))
+    code, values, _ = call("fetch", *words)
+    assert code == 3 and "the label '0.25', which is no class" in values["error"]
+
+
 def array_bytes(array: Any, **options: Any) -> bytes:
     out = io.BytesIO()
     np.save(out, array, **options)
@@ -374,16 +407,18 @@ def test_what_was_fetched_can_be_submitted_at_once(
 ) -> None:
     seen = []
 
-    def submit(session: Any, *, file: Path) -> Outcome:
-        seen.append(file)
+    def submit(session: Any, *, file: Path, competition: str) -> Outcome:
+        seen.append((file, competition))
         return Outcome({"ref": 5})
 
     stand_in = SimpleNamespace(body=submit)
     monkeypatch.setattr(commands, "load_command", {"submit": stand_in}.__getitem__)
     server.files = ran.output()
     words = ["--kernel", "tester/kaggle-digits", "--data", ran.data, "--workspace", tmp_path / "w"]
+    change_about(server, lambda about: about["plan"].update(competition="kannada-mnist"))
     assert call("fetch", "--submit", *words)[:2] == (0, {"ref": 5})
-    (file,) = seen
+    ((file, competition),) = seen
+    assert competition == "kannada-mnist"  # it went to digit-recognizer, whatever the kernel's
     assert file.read_bytes() == server.files["submission.csv"]
     change_about(server, lambda about: about.update(submission=None))
     code, values, _ = call("fetch", "--submit", *words)

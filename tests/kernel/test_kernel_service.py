@@ -31,6 +31,7 @@ def test_a_push_sends_the_script_as_it_is(call: Call, server: Any, built: Path) 
     code, values, _ = call("push", "--dir", built)
     assert code == 0
     assert (values["version"], values["kernel"]) == (1, "tester/kaggle-digits")
+    assert values["competition"] == "digit-recognizer"
     (sent,) = server.saved
     assert sent["text"].encode() == (built / "kaggle_digits_kernel.py").read_bytes()
     assert sent["slug"] == "tester/kaggle-digits" and sent["newTitle"] == "Kaggle Digits"
@@ -125,6 +126,33 @@ def test_waiting_ends_with_the_run(call: Call, server: Any, built: Path) -> None
     assert (code, values["state"]) == (0, "complete")
     assert server.requests.count("GetKernelSessionStatus") == 4
     assert err.count("running") == 1 and "queued" in err
+
+
+def test_an_outage_while_a_run_is_waited_for_does_not_end_the_waiting(
+    call: Call, server: Any, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said to call the command again, which pushes a second time."""
+    monkeypatch.setenv("KAGGLE_DIGITS_WAIT", "0.001")
+    server.states = ["RUNNING", "COMPLETE"]
+    server.failures["GetKernelSessionStatus"] = 6  # one more than a question is repeated
+    code, values, err = call("push", "--wait", "--dir", built)
+    assert (code, values["state"]) == (0, "complete"), err
+    assert err.count("now (503). Asking again.") == 1
+    assert server.requests.count("SaveKernel") == 1
+    assert server.requests.count("GetKernelSessionStatus") == 8
+
+
+@pytest.mark.parametrize(("status", "told"), [(403, "owner is this account"), (400, "")])
+def test_what_is_saved_is_said_where_its_run_cannot_be_waited_for(
+    call: Call, server: Any, built: Path, status: int, told: str
+) -> None:
+    server.broken["GetKernelSessionStatus"] = status
+    code, values, _ = call("push", "--wait", "--dir", built)
+    assert code == 1 and f"({status})" in values["error"]
+    assert told in values["mend"] and values["mend"].endswith(
+        "Version 1 of tester/kaggle-digits is saved: `kaggle-digits kernel status --kernel "
+        "tester/kaggle-digits` tells how its run is."
+    )
 
 
 @pytest.mark.parametrize("state", ["ERROR", "CANCEL_ACKNOWLEDGED"])

@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.kaggle_service.transport import CallError, Patience
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.records.weights import Weights, checked_networks, read_weights
 from kaggle_digits.shell import cli
@@ -125,10 +127,58 @@ def test_what_kaggle_refuses_is_an_error(
     assert code != 0 and "the title is in use" in values["error"]
     code, values, _ = call(*words, "--owner", "tester", "--slug", "short")
     assert code == 2 and "6 to 50" in values["error"]
+    asked = len(server.requests)
+    given = ("--slug", "digits-weights", "--title", "x" * 51)
+    code, values, _ = call(*words, "--owner", "tester", *given)
+    assert code == 2 and "51 characters" in values["error"] and len(server.requests) == asked
+    (tmp_path / "file").write_text("mine")
+    code, values, _ = call("weights", *home.shared, "--dir", tmp_path / "file")
+    assert code == 2 and f"--dir was given as {tmp_path / 'file'}, where" in values["error"]
     (tmp_path / "weights" / "notes.txt").write_text("mine")
     code, values, _ = call(*words, "--owner", "tester")
     assert code == 2 and "other files are: notes.txt" in values["error"]
     assert (tmp_path / "weights" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("status", "again"), [(429, 0), (403, 0), (503, 0), (400, 5)])
+def test_what_has_arrived_is_forgotten_only_where_kaggle_refuses_it(
+    home: Home, call: Call, server: Any, tmp_path: Path, status: int, again: int
+) -> None:
+    """A connection that broke at the last step cost the whole upload."""
+    words = ("weights", *home.shared, "--owner", "tester", "--dir", tmp_path / "weights")
+    server.broken["CreateDataset"] = status
+    code, values, _ = call(*words)
+    assert code == 1 and str(status) in values["error"]
+    server.broken.clear()
+    code, values, err = call(*words)
+    assert code == 0 and len(values["sent"]) == again, err
+
+
+def test_an_outage_while_kaggle_takes_a_data_set_in_is_waited_for(tmp_path: Path) -> None:
+    class Datasets:
+        patience = Patience(pause=lambda seconds: None)
+        answers: list[Any] = []
+
+        def state(self, owner: str, slug: str) -> str:
+            answer = self.answers.pop(0)
+            if isinstance(answer, CallError):
+                raise answer
+            return str(answer)
+
+        def files_of(self, owner: str, slug: str) -> dict[str, int]:
+            return {"w.json": 1}
+
+    held = SimpleNamespace(name="w.json", sizes={"w.json": 1})
+    gathered = weights_module.Gathered(tmp_path, held, "me/digits-weights", "Digits Weights")
+    datasets, told = Datasets(), []
+    progress = SimpleNamespace(say=told.append)
+    datasets.answers = [CallError("No answer.", transient=True), "ready"]
+    weights_module._wait(datasets, gathered, progress)
+    assert told[0] == "No answer. Asking again." and datasets.answers == []
+    datasets.answers = [CallError("Refused.", mend="Call the command again.")]
+    with pytest.raises(CallError, match="Refused") as error:
+        weights_module._wait(datasets, gathered, progress)
+    assert str(error.value.mend).startswith("The data set me/digits-weights is sent: its page")
 
 
 def test_only_members_with_weight_are_chosen_and_all_need_their_networks() -> None:

@@ -67,11 +67,10 @@ def test_what_the_server_received_runs_and_its_members_blend_with_ours(
     server.files = outputs(tmp_path / "kaggle" / "working")
     capfd.readouterr()
     code, values, _ = call("fetch", "--data", data, "--workspace", home, "--dir", tmp_path / "d")
-    # Two, and two more with pseudo-labels.
-    assert code == 0 and len(values["added"]) == 4, values
+    assert code == 0 and len(values["added"]) == 2, values
     assert ours("blend", *shared) == 0
     made = json.loads((home / "submissions" / "submission.json").read_text())
-    assert len(made["members"]) == 6 and set(values["added"]) < set(made["members"])
+    assert len(made["members"]) == 4 and set(values["added"]) < set(made["members"])
 
 
 def test_a_run_ended_by_its_budget_is_gone_on_from_to_the_same_blend(

@@ -113,7 +113,8 @@ def _add_members(filled: Filled) -> None:
 
 def _add_trials(workspace: Workspace) -> None:
     study = StudyOnDisk(workspace)
-    study.open({"strategy": "random", "epochs": 3, "seed": 0})
+    settings = {"strategy": "random", "epochs": 3, "seed": 0}
+    study.open(settings, "tune --preset quick --seed 0 --strategy random")
     for number in range(10):
         config = TrainingConfig(family=FAMILIES[number % 3], dropout=number / 20)
         study.put(

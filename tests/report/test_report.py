@@ -15,6 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kaggle_digits.core.data import load
+from kaggle_digits.core.data.fixes import Fix
+from kaggle_digits.ground.files import write_json
+from kaggle_digits.ground.wanted import Wanted
+from kaggle_digits.ground.workspace import Workspace
+
 HEADINGS = [
     "At a glance", "Search", "Training", "Members and blend", "Errors", "Labels that look wrong",
     "Data", "Leaderboard", "Provenance",
@@ -96,7 +102,12 @@ def test_all_sections_are_filled_and_the_page_is_in_the_workspace(report, filled
         "Labels that look wrong": ["as CSV", "blend hesitates"],
         "Data": ["Classes", "Image statistics", "Augmented images: standard"],
         "Leaderboard": ["Scores by date", "CV against public", "rank correlation", "What it can"],
-        "Provenance": ["data digest", "hardware", "kaggle-digits tune --strategy random"],
+        "Provenance": [
+            "data digest",
+            "hardware",
+            "kaggle-digits blend --method mean",
+            "kaggle-digits tune --preset quick --seed 0 --strategy random --trials 10",
+        ],
     }
     for heading, texts in says.items():
         for text in texts:
@@ -174,6 +185,22 @@ def test_a_broken_artefact_costs_its_sections_only(place, broken, says, call, fi
             assert says in seen.sections[heading]
 
 
+def test_commands_that_an_earlier_version_did_not_keep_are_not_made_up(report, filled):
+    for name, change in (
+        ("tuning/study.json", lambda told: told.pop("call")),
+        ("ensembles/blend/blend.json", lambda told: told.pop("call")),
+        ("ensembles/plan.json", lambda told: told["settings"].pop("calls", None)),
+    ):
+        path = filled.workspace.root / name
+        told = json.loads(path.read_text("utf-8"))
+        change(told)
+        path.write_text(json.dumps(told), "utf-8")
+    said = report()[0].sections["Provenance"]
+    assert "No command is known that makes these results again." in said
+    path.write_text(json.dumps(told | {"settings": told["settings"] | {"calls": 5}}), "utf-8")
+    assert "settings.calls is 5" in report()[0].sections["Training"]
+
+
 def test_a_broken_member_leaves_the_errors(call, filled):
     member = next((filled.workspace.ensembles / "members").glob("*/held_out.npy"))
     member.write_bytes(b"no array")
@@ -199,8 +226,6 @@ def test_a_fault_of_ours_costs_one_section_and_goes_to_the_log(call, filled, mon
 
 
 def test_an_empty_workspace_says_which_commands_fill_it(call, make, workspace):
-    from kaggle_digits.core.data import load
-
     folder = make().folder
     load(folder, workspace)
     code, out, err = call("report", "--data", folder, "--workspace", workspace.root)
@@ -257,29 +282,52 @@ def test_run_makes_the_report_at_its_end(call, filled, monkeypatch):
     assert page.exists() and re.search(rf"^report +{re.escape(str(page))}$", out, re.MULTILINE)
 
 
-def test_another_competition_with_many_classes_has_a_table_of_pairs(call, make, workspace):
-    from kaggle_digits.core.data import load
-    from kaggle_digits.ground.files import write_json
-
-    classes = [f"c{number}" for number in range(50)]
-    folder = make(height=8, width=8, rows=300, test_rows=50, classes=classes).folder
-    dataset = load(folder, workspace)
+def blended(workspace, dataset, oof: np.ndarray) -> None:
+    """Put a blend into a workspace that says this of the training rows."""
     place = workspace.ensembles / "blend"
     place.mkdir(parents=True)
-    oof = np.full((300, 50), 0.01 / 49, dtype=np.float32)
-    oof[np.arange(300), (dataset.labels + (np.arange(300) < 5)) % 50] = 0.99
     np.save(place / "oof.npy", oof)
-    np.save(place / "test.npy", oof[:50])
-    account = {"data_digest": dataset.digest, "method": "mean", "members": ["a"], "rows": 300}
+    np.save(place / "test.npy", oof[: len(dataset.test_ids)])
+    account = {"data_digest": dataset.digest, "method": "mean", "members": ["a"], "rows": len(oof)}
     figures = {
         f"oof_{name}": 0.1 for name in ("accuracy", "accuracy_se", "log_loss", "log_loss_se")
     }
     write_json(place / "blend.json", account | figures)
+
+
+def test_another_competition_with_many_classes_has_a_table_of_pairs(call, make, workspace):
+    classes = [f"c{number}" for number in range(50)]
+    folder = make(height=8, width=8, rows=300, test_rows=50, classes=classes).folder
+    dataset = load(folder, workspace)
+    oof = np.full((300, 50), 0.01 / 49, dtype=np.float32)
+    oof[np.arange(300), (dataset.labels + (np.arange(300) < 5)) % 50] = 0.99
+    blended(workspace, dataset, oof)
     code, _, err = call("report", "--data", folder, "--workspace", workspace.root)
     assert code == 0 and "could not be made" not in err, err
     seen = Seen((workspace.root / "report.html").read_text("utf-8"))
     assert "Classes confused most often" in seen.sections["Errors"]
     assert "5 of 300 images" in seen.sections["Errors"]
+
+
+def test_without_broken_images_rows_are_those_that_were_read(call, pictures, workspace, tmp_path):
+    """The page, its list, and what `--labels` makes of the list."""
+    (pictures / "train" / "4.png").write_bytes(b"no image")
+    dataset = load(pictures, workspace, wanted=Wanted(skip_broken=True))
+    oof = np.full((11, 2), 0.01, np.float32)
+    oof[np.arange(11), dataset.labels] = 0.99
+    oof[5] = [0.001, 0.999] if dataset.labels[5] == 0 else [0.999, 0.001]
+    blended(workspace, dataset, oof)
+    code, _, err = call("report", "--data", pictures, "--workspace", workspace.root)
+    assert code == 0 and "could not be made" not in err, err
+    seen = Seen((workspace.root / "report.html").read_text("utf-8"))
+    told = seen.sections["Labels that look wrong"]
+    assert "row of the images read" in told and "place in the images read, from 0" in told
+    assert "row of train.csv" not in told and "--skip-broken --labels" in told
+    path = tmp_path / "fixes.csv"
+    path.write_text(downloaded(seen))
+    other = Workspace(tmp_path / "other")
+    fixed = load(pictures, other, wanted=Wanted(skip_broken=True), labels=path)
+    assert fixed.fixes.changes == (Fix(5, str(dataset.labels[5]), str(1 - dataset.labels[5])),)
 
 
 def test_the_python_api_gives_a_value_that_shows_itself(filled, tmp_path):

@@ -60,7 +60,10 @@ def test_what_is_not_there_or_does_not_go_together_is_an_error(
 ) -> None:
     with pytest.raises(ArtefactError, match="is not there"):
         api.check(place)
-    with pytest.raises(ConfigurationError, match="no competition at Kaggle"):
-        api.open_service(place)
+    for name in ("embedded digits", "embedded shapes"):
+        data = dataclasses.replace(place.data(), name=name)
+        own = dataclasses.replace(place, data=lambda data=data: data)
+        with pytest.raises(ConfigurationError, match=f"The {name} are no competition at Kaggle"):
+            api.open_service(own)
     with pytest.raises(ConfigurationError, match="without --local"):
         api.open_service(place, truth=tmp_path / "t.csv")

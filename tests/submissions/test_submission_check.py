@@ -194,3 +194,19 @@ def test_a_truth_that_lacks_ids_or_has_strange_labels_is_refused(
     truth.write_bytes(csv_of(dataset).replace(b"\r\n1,", b"\r\n1,x"))
     with pytest.raises(DataError, match="label 'x"):
         check.body(session_on(dataset), file=path, truth=truth)
+
+
+def test_a_quote_that_is_never_closed_is_told_with_the_file(
+    session_on: Callable[..., Any], dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """In --truth it was an internal error."""
+    path, truth = tmp_path / "mine.csv", tmp_path / "truth.csv"
+    path.write_bytes(csv_of(dataset))
+    # So much that the field is longer than any may be.
+    broken = csv_of(dataset).replace(b"\r\n1,", b'\r\n1,"', 1) + b"999,1\r\n" * 30_000
+    truth.write_bytes(broken)
+    with pytest.raises(DataError, match=r"truth\.csv cannot be read: field larger") as told:
+        check.body(session_on(dataset), file=path, truth=truth)
+    assert told.value.mend == 'Look for a quotation mark (") that is not closed.'
+    with pytest.raises(DataError, match=r"mine\.csv cannot be read: field larger"):
+        validate(broken, "mine.csv", dataset)

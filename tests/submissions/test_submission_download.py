@@ -13,14 +13,18 @@ import zipfile
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kaggle_digits.core.data.provenance import Provenance
 from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
+from submissions.commands import _run_on
 from submissions.download import download
 
 QUICK = Patience(timeout=1.5, tries=3, pause=lambda seconds: None)
@@ -240,3 +244,12 @@ def test_a_place_that_cannot_be_written_is_said(client: KaggleClient, tmp_path: 
     (tmp_path / "data").write_text("a file in the way")
     with pytest.raises(ArtefactError):
         download(client, tmp_path / "data", Silent(), replace=False)
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folders_name(workspace: Any) -> None:
+    write_json(workspace.data_record, Provenance(None, "0" * 16, None).to_json())
+    (workspace.tuning / "trials").mkdir(parents=True)
+    session = SimpleNamespace(workspace=workspace, data=Path("my data"))
+    assert _run_on(session, session.data, "digit-recognizer") == (
+        "kaggle-digits run --data 'my data' --workspace digit-recognizer"
+    )

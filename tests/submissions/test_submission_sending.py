@@ -337,6 +337,37 @@ def test_waiting_asks_ever_less_often_and_gives_up(desk: Desk, file: SubmissionF
     assert slept[-1] == 30 and 1800 <= sum(slept) < 1840
 
 
+def test_an_outage_while_a_score_is_waited_for_does_not_end_the_waiting(
+    desk: Desk, file: SubmissionFile, standing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said to call the command again, as if nothing had been sent."""
+    record, _ = desk.submit(file)
+    desk.server.order("ListSubmissions", *[standing.Fault("status", status=503)] * 3)
+    told: list[str] = []
+    progress = Silent()
+    monkeypatch.setattr(progress, "say", told.append)
+    with desk.ledger() as ledger:
+        done = wait_until_scored(desk.service, ledger, record, progress)
+    assert (done.state, done.public_score) == ("complete", "0.90000")
+    assert told == ["Kaggle could not serve the list of submissions now (503). Asking again."]
+    assert desk.server.count("CreateSubmission") == 1
+
+
+def test_what_was_sent_is_said_where_its_score_cannot_be_waited_for(
+    desk: Desk, file: SubmissionFile, standing: Any
+) -> None:
+    record, _ = desk.submit(file)
+    desk.service.competition = "kannada-mnist"
+    later = standing.Fault("status", status=429, headers={"Retry-After": "9999"})
+    desk.server.order("ListSubmissions", later)
+    with desk.ledger() as ledger, pytest.raises(CallError, match="a wait of 9999 s") as error:
+        wait_until_scored(desk.service, ledger, record, Silent())
+    assert error.value.mend == (
+        "It is sent, and not lost: `kaggle-digits submissions --competition kannada-mnist` shows "
+        "its score when it is in."
+    )
+
+
 def test_the_account_of_a_blend_counts_for_its_own_bytes_only(
     file: SubmissionFile, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.shell import cli as cli_module
+from kaggle_digits.shell import report
 from tuning import board, plotting, showing
 from tuning.importance import importances
 from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
@@ -51,6 +53,16 @@ def test_the_table_has_a_row_for_each_trial(trials):
     assert len(rows) == 62 and all(len(row) == len(header) for row in rows)
     assert rows[0][2] == f"{trials[0].log_loss:.4f} ± 0.0010"
     assert rows[60][1] == "failed" and "memory, all of it" in rows[60][-1]
+
+
+def test_times_are_numbers_that_the_reports_page_sorts_by(trials):
+    header, *rows = showing.table([replace(trials[0], seconds=s) for s in (40.0, 185.0, 612.4)])
+    place = header.index("seconds")
+    cells = [row[place] for row in rows]
+    assert cells == ["40.0", "185.0", "612.4"]
+    script = Path(report.__file__).with_name("templates") / "page.js"
+    number = re.search(r"=> /(.*)/\.test\(cell", script.read_text("utf-8"))[1]
+    assert all(re.search(number, cell) for cell in cells) and not re.search(number, "3:05")
 
 
 def test_values_name_what_differs_from_the_default():

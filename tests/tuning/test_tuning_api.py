@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from kaggle_digits.core.place import Place
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, InUseError
 from kaggle_digits.ground.progress import Silent
-from tuning import api
+from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.records.ranking import ranking_path
+from kaggle_digits.shell.cli import cli
+from kaggle_digits.shell.report.parts import Subject
+from tuning import api, report
+from tuning.study import StudyOnDisk
 
 QUICK = load_presets()["quick"]
 
@@ -43,6 +49,30 @@ def test_a_search_returns_values_and_prints_nothing(
     for value in (tuned, study):
         with pytest.raises(dataclasses.FrozenInstanceError):
             value.trials = ()  # type: ignore[misc]
+
+
+def test_the_call_that_makes_a_search_again_is_kept_and_told_by_the_report(
+    place: Place, formula: Any, make: Any, tmp_path: Path, capfd: Any
+) -> None:
+    medium, given = load_presets()["medium"], {"strategy": "random", "portfolio": False}
+    api.tune(place, medium, 3, trials=3, race=0, **given)
+    api.tune(place, medium, 3, trials=4, max_epochs=2, fresh=True, diverse=False, **given)
+    study = StudyOnDisk(place.workspace)
+    subject = Subject(place.workspace, place.data, str)
+    (call,) = report.search(subject).repeat
+    assert call == (
+        "tune --preset medium --seed 3 --strategy random --no-portfolio --max-epochs 2 --race 1 "
+        "--by-rank --trials 4"
+    )
+    data = make(height=8, width=8, rows=60).folder
+    other = Workspace(tmp_path / "again")
+    words = [*shlex.split(call), "--data", str(data), "--workspace", str(other.root)]
+    cli.main(words, standalone_mode=False)
+    assert StudyOnDisk(other).settings() == study.settings()
+    assert ranking_path(other).read_bytes() == ranking_path(place.workspace).read_bytes()
+    # A later call for the same study is the one that is kept.
+    api.tune(place, medium, 3, trials=4, max_epochs=2, race=0, **given)
+    assert "--by-rank" not in str(study.call()) and "--race 0" in str(study.call())
 
 
 def test_it_goes_on_and_starts_anew(place: Place, formula: Any) -> None:

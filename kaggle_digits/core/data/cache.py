@@ -38,7 +38,7 @@ from kaggle_digits.ground.workspace import Workspace
 _VERSION = 1
 """Of the files here; another one makes every entry anew."""
 
-_READER = 2
+_READER = 3
 """Of the way files are read; another one reads them once more."""
 
 _LARGE = 256 << 20

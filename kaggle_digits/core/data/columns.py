@@ -189,7 +189,7 @@ def arrange(
             or label or id cannot be told.
         ConfigurationError: The images are not of the shape that was asked for.
     """
-    packed = _packed_column(train)
+    packed = packed_column(train)
     if packed is not None:
         grid = _packed_grid(train, test, packed, train_name, test_name, shape)
     else:
@@ -294,7 +294,7 @@ def packed_grid(header: Header, name: str, shape: ImageShape | None) -> PixelGri
         DataError: The pixels make no square.
         ConfigurationError: They are not of the shape that was asked for.
     """
-    column = _packed_column(header)
+    column = packed_column(header)
     if column is None:
         return None
     count = len(header.first[header.columns.index(column)].split())
@@ -342,7 +342,8 @@ def _count_fields(line: str, separator: str) -> int:
         return 0
 
 
-def _packed_column(header: Header) -> str | None:
+def packed_column(header: Header) -> str | None:
+    """Return the one column whose fields seem to hold an image each; None where there is none."""
     if len(header.first) != len(header.columns):
         return None
     found = [
@@ -458,6 +459,7 @@ def _is_id_name(name: str, known: frozenset[str]) -> bool:
 
 
 def _is_number(text: str) -> bool:
+    """Say whether a pixel could be meant; `nan` too, which is named by its line later."""
     try:
         float(text)
     except ValueError:

@@ -99,8 +99,12 @@ class Dataset:
         return self.groups if self.groups is not None else self.given_folds
 
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return the groups of these rows, int64 [rows]; None for no groups."""
-        return None if self.groups is None else self.groups[rows]
+        """Return the groups of these rows, int64 [rows]; None where they tell nothing.
+
+        Without groups, or where all rows are of one: how far groups lie apart is not to be seen.
+        """
+        groups = None if self.groups is None else self.groups[rows]
+        return None if groups is None or len(np.unique(groups)) < 2 else groups
 
     @property
     def given_labels(self) -> np.ndarray:

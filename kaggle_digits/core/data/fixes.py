@@ -1,9 +1,10 @@
 """Corrections of training labels: rows that take another label, or are left out.
 
-A file of them is a CSV table with the columns `row` (of train.csv, the first image is row 0) and
-`take`: the label to take, `exclude` for a row that is to be left out, or nothing for one that stays
-as it is. Where there is a column `label`, it must be what train.csv says of the row. Other columns
-are for people. The report's list of labels that look wrong is such a file.
+A file of them is a CSV table with the columns `row` (of train.csv, the first image is row 0; where
+broken image files are left out, of the others) and `take`: the label to take, `exclude` for a row
+that is to be left out, or nothing for one that stays as it is. Where there is a column `label`, it
+must be what train.csv says of the row. Other columns are for people. The report's list of labels
+that look wrong is such a file.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +84,9 @@ def read_image_competition(
         )
     with source.open() as files:
         tables = tables_of(files)
-        sample = _read_sample(files, tables.get("sample"))
+        sample: Sample | None = None
+        if name := tables.get("sample"):
+            sample = read_sample(files.table(name), PurePosixPath(name).name)
         train = _train(files, tables.get("train"), sample, wanted)
         form, ids, test = _test(files, tables.get("test"), sample, train)
         for line in train.remarks:
@@ -129,16 +130,6 @@ def read_image_competition(
         test_ids=ids,
         **fold_arrays(wanted, others),
     )
-
-
-def _read_sample(files: ImageFiles, name: str | None) -> Sample | None:
-    if name is None:
-        return None
-    short = PurePosixPath(name).name
-    try:
-        return read_sample(files.table(name), short)
-    except csv.Error as error:
-        raise DataError(f"{short} cannot be read: {error}.") from error
 
 
 def _train(files: ImageFiles, table: str | None, sample: Sample | None, wanted: Wanted) -> Labelled:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from kaggle_digits.core.data import parquet
 from kaggle_digits.core.data.columns import (
     LABEL_NAMES,
     is_text,
@@ -18,11 +17,11 @@ from kaggle_digits.core.data.columns import (
     text_of,
 )
 from kaggle_digits.core.data.image_source import ImageFiles
+from kaggle_digits.core.data.labels import is_missing
 from kaggle_digits.ground.errors import DataError, shorten
 from kaggle_digits.ground.filenames import USUAL, Role, is_image, role_of
 
 _LOOKED_AT = 50
-_NO_LABEL = frozenset({"", "nan", "na", "null"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,15 +100,11 @@ def read_label_table(files: ImageFiles, name: str) -> LabelTable:
     """Read a table of texts.
 
     Raises:
-        DataError: It is empty, not text, or a line has another number of fields than the header.
+        DataError: It cannot be read, is empty or not text, or a line has another number of fields
+            than the header.
     """
     short = PurePosixPath(name).name
     content = files.table(name)
-    if short.lower().endswith(parquet.SUFFIX):
-        with parquet.as_csv(io.BytesIO(content), short) as stream:
-            content = stream.read()
-    elif not short.lower().endswith((".csv", ".tsv")):
-        raise DataError(f"{short} is packed.", mend="Unpack it.")
     header = read_header(io.BytesIO(content), short)
     columns: list[list[str]] = [[] for _ in header.columns]
     line = 1
@@ -212,7 +207,7 @@ def labelled_by_table(
     label_column, labels, remarks = _labels(table, others, hint)
     ids = table.columns[id_column]
     for line, label in enumerate(labels, start=2):
-        if label.lower() in _NO_LABEL:
+        if is_missing(label):
             raise DataError(
                 f"{table.name} line {line} has no label: column {label_column!r} holds {label!r}; "
                 "expected a class.",

@@ -7,6 +7,7 @@ that goes when the reading ends.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -19,9 +20,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
-from kaggle_digits.core.data.columns import packed_grid, read_header
-from kaggle_digits.core.data.pixels import find_grid
-from kaggle_digits.core.data.source import DAMAGE, Stamp, find, require_inside, stamp_of, truncated
+from kaggle_digits.core.data.columns import Header, packed_column, packed_grid, read_header
+from kaggle_digits.core.data.pixels import count_numbered, find_grid
+from kaggle_digits.core.data.source import (
+    DAMAGE,
+    Stamp,
+    find,
+    require_inside,
+    stamp_of,
+    truncated,
+    unpacked,
+)
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.filenames import is_image, is_table
 
@@ -29,7 +38,10 @@ UNREADABLE = (*DAMAGE, OSError, EOFError, NotImplementedError, RuntimeError, Val
 """What reading a file raises where it, or the zip it lies in, is damaged or has a password."""
 
 _LEAST_PIXELS = 16
-"""Pixel columns from which on a table holds the images itself."""
+"""Pixel columns from which on a table holds the images itself, where they make a square."""
+
+_SURELY_PIXELS = 50
+"""The same where they make none: a table of labels has not so many columns of classes."""
 
 _NAME = attrgetter("name")
 _USUAL_ENDS = frozenset({".png", ".jpg", ".PNG", ".JPG"})
@@ -51,7 +63,7 @@ class ImageFiles:
     Args:
         images: Names of the image files, with `/` between folders; those of zips with the zip's
             name in front.
-        tables: Names of the CSV files.
+        tables: Names of the tables, packed ones and Parquet files too.
         read: Returns a file's bytes; from several threads at once, too. Raises one of `UNREADABLE`
             where that cannot be done.
     """
@@ -61,13 +73,15 @@ class ImageFiles:
     read: Callable[[str], bytes]
 
     def table(self, name: str) -> bytes:
-        """Return a table's bytes.
+        """Return a table as CSV: unpacked, and from Parquet, where its name says so.
 
         Raises:
             DataError: It cannot be read.
+            ConfigurationError: It is a Parquet file, and nothing is installed that reads it.
         """
         try:
-            return self.read(name)
+            with unpacked(io.BytesIO(self.read(name)), name) as stream:
+                return stream.read()
         except UNREADABLE as error:
             raise DataError(
                 f"{name} cannot be read: {error}.", mend="Download it again, or unpack it."
@@ -218,8 +232,22 @@ def _has_pixels(path: Path) -> bool:
         with suppress(DataError):
             if packed_grid(header, "train", None) is not None:
                 return True
-        return len(find_grid(header.columns, "train").names) >= _LEAST_PIXELS
+            return len(find_grid(header.columns, "train").names) >= _LEAST_PIXELS
+        # 28 by 30 are no square, nor are those of which one is missing: their reader says so.
+        # A table of labels has no such columns in test.
+        with source.open("test") as stream:
+            other = read_header(stream, source.name("test"))
+        return min(map(_count_pixels, (header, other))) >= _SURELY_PIXELS
     return False
+
+
+def _count_pixels(header: Header) -> int:
+    """Return how many numbers of an image a row seems to hold, whatever shape they make."""
+    column = packed_column(header)
+    words = [] if column is None else header.first[header.columns.index(column)].split()
+    # Places and lengths, of boxes and masks, go beyond what a pixel can be.
+    packed = len(words) if all(0 <= float(word) <= 255 for word in words) else 0
+    return max(packed, count_numbered(header.columns))
 
 
 class _Folder:

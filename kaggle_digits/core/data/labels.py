@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from kaggle_digits.ground.competition import as_number
+
 _DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?", re.ASCII)
 _BREAKS = frozenset("\u2028\u2029")
-
-
-def as_number(text: str) -> float | None:
-    """Return the number that a label is; None for a word."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+_MISSING = frozenset({"", "nan", "na", "null"})
 
 
 def class_of(label: str, classes: Iterable[str]) -> str | None:
@@ -28,6 +21,11 @@ def class_of(label: str, classes: Iterable[str]) -> str | None:
     value = as_number(label)
     alike = [name for name in known if value is not None and as_number(name) == value]
     return alike[0] if len(alike) == 1 else None
+
+
+def is_missing(text: str) -> bool:
+    """Say whether a field of the label column holds none: nothing, or what is written for that."""
+    return text.strip().lower() in _MISSING
 
 
 def is_writable(text: str) -> bool:

@@ -69,21 +69,45 @@ def find_grid(header: tuple[str, ...], file: str, shape: ImageShape | None = Non
         DataError: There are none, some are missing or doubled, or they make no rectangle.
         ConfigurationError: They are not of the shape that was asked for.
     """
-    members: dict[Family, dict[str, tuple[int, ...]]] = {}
-    for name in header:
-        for family, numbers in _families(name):
-            members.setdefault(family, {})[name] = numbers
+    members = _members(header)
     if not members:
         raise DataError(
             f"{file} has no pixel columns; expected names that end in a number, such as pixel0, "
             f"found {shorten(header, 3)}."
         )
+    families = _largest(members)
+    if len(families) == COLOUR:
+        return _in_colour(families, members, file, shape)
+    (family,) = families
+    return _one_group(family, members[family], file, shape)
+
+
+def count_numbered(header: tuple[str, ...]) -> int:
+    """Return how many columns `find_grid` would take for pixels, whether they make an image or not.
+
+    Args:
+        header: Names that occur once each.
+    """
+    members = _members(header)
+    return sum(len(members[family]) for family in _largest(members)) if members else 0
+
+
+def _members(header: tuple[str, ...]) -> dict[Family, dict[str, tuple[int, ...]]]:
+    """Return the groups of names alike but for numbers: the numbers of each name."""
+    members: dict[Family, dict[str, tuple[int, ...]]] = {}
+    for name in header:
+        for family, numbers in _families(name):
+            members.setdefault(family, {})[name] = numbers
+    return members
+
+
+def _largest(members: Mapping[Family, Mapping[str, tuple[int, ...]]]) -> tuple[Family, ...]:
+    """Return the group that is the pixels; in colour three of them."""
     colours = _colour_families(members)
     if colours is not None:
-        return _in_colour(colours, members, file, shape)
+        return colours
     # On a draw the reading with one number wins: `v2_0`, `v2_1` count pixels, not rows.
-    family = max(members, key=lambda key: (len(members[key]), -len(key)))
-    return _one_group(family, members[family], file, shape)
+    return (max(members, key=lambda key: (len(members[key]), -len(key))),)
 
 
 def _one_group(

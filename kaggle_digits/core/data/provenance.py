@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from kaggle_digits.core import drawn_shapes
 from kaggle_digits.core.data.fixes import Fixes, corrected_digest
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.errors import ArtefactError, DataError
@@ -78,6 +79,12 @@ class Provenance:
         """What was asked for of the way they are read."""
         shape = None if self.image_shape is None else ImageShape.parse(self.image_shape)
         return replace(Wanted.from_json(self.reading), shape=shape)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options by which another workspace reads the same files in the same way."""
+        path = drawn_shapes.NAME if self.path == DRAWN else self.path
+        return (*(() if path is None else ("--data", path)), *self.wanted.words)
 
     def where(self) -> Path | None:
         """Return where the files are; None for the embedded data.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kaggle_digits.core.data.columns import Arrangement, Layout, arrange, read_header
-from kaggle_digits.core.data.labels import as_number, in_sample_form, is_writable
+from kaggle_digits.core.data.labels import in_sample_form, is_writable
 from kaggle_digits.core.data.sample import Sample, read_sample, with_classes
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.core.data.table import ImageTable, line_of, read_table
 from kaggle_digits.ground.competition import (
     Competition,
     SubmissionFormat,
+    as_number,
     is_whole_number,
     require_distinct_ids,
     sort_classes,
@@ -181,10 +181,7 @@ def _read_sample(source: Source) -> Sample | None:
         return None
     with source.open("sample") as stream:
         content = stream.read()
-    try:
-        return read_sample(content, source.name("sample"))
-    except csv.Error as error:
-        raise DataError(f"{source.name('sample')} cannot be read: {error}.") from error
+    return read_sample(content, source.name("sample"))
 
 
 def _choose_ids(

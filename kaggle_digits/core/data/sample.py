@@ -9,8 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kaggle_digits.core.data.columns import separator_of
-from kaggle_digits.core.data.labels import as_number, class_of
-from kaggle_digits.ground.competition import SubmissionFormat, decode, read_labels
+from kaggle_digits.core.data.labels import class_of
+from kaggle_digits.ground.competition import (
+    SubmissionFormat,
+    as_number,
+    decode,
+    read_labels,
+    read_rows,
+)
 from kaggle_digits.ground.errors import DataError, shorten
 
 
@@ -41,7 +47,7 @@ def read_sample(content: bytes, name: str) -> Sample:
         name: How messages name the file.
 
     Raises:
-        DataError: As `SubmissionFormat.read`.
+        DataError: As `SubmissionFormat.read`; or it is no CSV.
     """
     content = _with_commas(content, name)
     columns = _value_columns(content, name)
@@ -61,14 +67,10 @@ def _with_commas(content: bytes, name: str) -> bytes:
         return content
     newline = "\r\n" if "\r\n" in text else "\n"
     out = io.StringIO(newline="")
-    rows = _rows(text, separator)
+    rows = read_rows(content, name, separator)
     csv.writer(out, lineterminator=newline).writerows(rows)
     written = out.getvalue() if text.endswith("\n") else out.getvalue().removesuffix(newline)
     return _encoded(written, content)
-
-
-def _rows(text: str, separator: str = ",") -> list[list[str]]:
-    return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
 
 
 def _encoded(text: str, content: bytes) -> bytes:
@@ -130,7 +132,7 @@ def _as_order(label: str) -> tuple[int, float, str]:
 
 def _value_columns(content: bytes, name: str) -> tuple[str, ...]:
     """Return the columns of probabilities that a sample has; none where it has labels."""
-    rows = _rows(decode(content, name))
+    rows = read_rows(content, name)
     if len(rows) < 2 or len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows):
         return ()
     values = [as_number(field) for row in rows[1:] for field in row[1:]]
@@ -145,7 +147,7 @@ def _value_columns(content: bytes, name: str) -> tuple[str, ...]:
 
 def _form_of(content: bytes, name: str) -> tuple[SubmissionFormat, tuple[str, ...]]:
     """Return the form and the ids of a sample with several columns of values."""
-    rows = _rows(decode(content, name))
+    rows = read_rows(content, name)
     narrow = io.StringIO(newline="")
     newline = "\r\n" if b"\r\n" in content else "\n"
     csv.writer(narrow, lineterminator=newline).writerows([row[0], "label"] for row in rows)

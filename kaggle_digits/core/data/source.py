@@ -162,13 +162,18 @@ def _open_packed(folder: Path, name: str) -> Iterator[IO[bytes]]:
         except OSError as error:
             raise _unreadable(path, error) from error
         return
-    with _named_damage(folder, name), open(path, "rb") as packed, _unpack(packed, name) as stream:
+    with _named_damage(folder, name), open(path, "rb") as packed, unpacked(packed, name) as stream:
         yield stream
 
 
 @contextmanager
-def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
-    """Give a file as it is, or unpacked, and Parquet as CSV, where its name says so."""
+def unpacked(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """Give a file as it is, or unpacked, and Parquet as CSV, where its name says so.
+
+    Raises:
+        DataError: A zip holds other than one table, or points outside; or it is no Parquet file.
+        ConfigurationError: It is a Parquet file, and nothing is installed that reads it.
+    """
     if name.lower().endswith(".gz"):
         with gzip.open(stream) as inside:
             yield cast(IO[bytes], inside)
@@ -183,7 +188,7 @@ def _unpack(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
                 require_inside(entry, name)
             entry = _one_table(archive.infolist(), name)
             _require_open(entry, name)
-            with archive.open(entry) as packed, _unpack(packed, entry.filename) as table:
+            with archive.open(entry) as packed, unpacked(packed, entry.filename) as table:
                 yield table
     elif name.lower().endswith(parquet.SUFFIX):
         with parquet.as_csv(stream, PurePosixPath(name).name) as table:
@@ -243,7 +248,7 @@ def _find_in_zip(path: Path) -> Source:
             try:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 stream = stack.enter_context(archive.open(name))
-                stream = stack.enter_context(_unpack(stream, name))
+                stream = stack.enter_context(unpacked(stream, name))
             except ValueError as error:
                 # A cut zip can give its members places before its start.
                 raise zipfile.BadZipFile(str(error)) from error

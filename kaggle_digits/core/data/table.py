@@ -11,6 +11,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from kaggle_digits.core.data.columns import Layout, is_text, text_of
+from kaggle_digits.core.data.labels import is_missing
 from kaggle_digits.core.data.source import Source
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.filenames import Role
@@ -27,7 +28,6 @@ _ROUNDED = 0.02
 """What a multiple of 1/255 written with four digits can be off by, in steps of 1/255."""
 
 _NO_VALUE = frozenset({"", "nan", "na", "n/a", "null", "none"})
-_NO_LABEL = frozenset({"", "nan", "na", "null"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +137,7 @@ def _read_fast(stream: IO[bytes], layout: Layout) -> ImageTable:
     labels = None
     if layout.label is not None:
         labels = [label.strip() for label in columns[layout.label]]
-        if any(label.lower() in _NO_LABEL for label in labels):
+        if any(map(is_missing, labels)):
             raise _Unfit("a label is missing")
     return ImageTable(
         images=gathered.images(),
@@ -270,7 +270,7 @@ def _raise_first_fault(stream: IO[bytes], name: str, layout: Layout, is_unit: bo
                 f"{name} line {line} has {len(row)} fields; expected {count}, as in its header.",
                 mend="Download the file again, or mend or remove the line.",
             )
-        if layout.label is not None and row[layout.label].strip().lower() in _NO_LABEL:
+        if layout.label is not None and is_missing(row[layout.label]):
             raise DataError(
                 f"{name} line {line} has no label: column {layout.columns[layout.label]!r} holds "
                 f"{row[layout.label]!r}; expected a class.",

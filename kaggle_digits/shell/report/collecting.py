@@ -154,7 +154,11 @@ def _provenance(subject: Subject, sections: Sequence[Section]) -> Section:
         [
             Facts(facts),
             Table("Versions that made this page", ("package", "version"), now),
-            Text("The commands that make these results again:" if repeat else "No results yet."),
+            Text(
+                "The commands that make these results again:"
+                if repeat
+                else "No command is known that makes these results again."
+            ),
             *repeat,
         ]
     )

@@ -63,6 +63,21 @@ def test_a_full_address_reaches_kaggle_and_the_ledger_as_the_short_name(
     assert shown.values["asked"] is True
 
 
+def test_what_comes_next_is_on_the_same_competition(
+    server: Any, session_on: Callable[..., Any], dataset: Any, tmp_path: Path,
+    csv_of: Callable[..., bytes],
+) -> None:  # fmt: skip
+    """It was a command without --competition, which asks digit-recognizer."""
+    server.competition = "kannada-mnist"
+    session = session_on(untruthful(dataset))
+    (tmp_path / "s.csv").write_bytes(csv_of(dataset))
+    empty = leaderboard.body(session, competition="c/kannada-mnist")
+    wanted = f"--competition kannada-mnist --workspace {session.workspace.root}"
+    assert empty.next_command == f"kaggle-digits submit {wanted}"
+    sent = submit.body(session, file=tmp_path / "s.csv", competition="c/kannada-mnist")
+    assert sent.next_command == f"kaggle-digits leaderboard {wanted}"
+
+
 def untruthful(dataset: Any) -> Any:
     """The same data without its truth, as Kaggle's are."""
     fields = {name: getattr(dataset, name) for name in dataset.__slots__}
