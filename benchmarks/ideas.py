@@ -25,6 +25,7 @@ import os
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,7 @@ def show(sets: Sets, names: list[str], seeds: int, most: int) -> None:
     found = {(name, seed): sets.whole(name, seed) for name in sets.configs for seed in range(seeds)}
     whole = {which: made for which, made in found.items() if made is not None}
     plain = [seed for seed in range(seeds) if (CONTROL, seed) in whole]
+    seconds = cache(sets.seconds)
     print(
         "| mean of | seeds | seconds | errors | log-loss "
         "| control: errors | log-loss | difference |\n|---|---|---|---|---|---|---|---|"
@@ -252,7 +254,7 @@ def show(sets: Sets, names: list[str], seeds: int, most: int) -> None:
             made = judge(
                 [np.mean([whole[name, n] for name in chosen], axis=0) for n in here], sets.labels
             )
-            spent = [sum(sets.seconds(name, n) for name in chosen) for n in here]
+            spent = [sum(seconds(name, n) for name in chosen) for n in here]
             cells = [" + ".join(chosen), str(len(here)), _spread(spent, 0), *_cells(made)]
             cells += [""] * 3
             if size <= len(plain) and chosen != (CONTROL,):

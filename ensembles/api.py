@@ -24,7 +24,6 @@ from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.files import require_output, write_bytes
 from kaggle_digits.ground.progress import Silent, counted
-from kaggle_digits.records.plan import plan_path, read_plan
 from kaggle_digits.records.ranking import ranking_path
 
 
@@ -132,10 +131,8 @@ def cross_validate(
         if time_budget is not None:
             require_budget(time_budget, rows + len(dataset.test_images))
             deadline = deadline or Deadline(budget, started)
-        own: str | None = None
-        if add and store.has_plan():
-            before = read_plan(plan_path(workspace))
-            own = planned_folds(before.settings, dataset, workspace).digest
+        before = store.read_plan()[0] if add and store.has_plan() else None
+        own = None if before is None else planned_folds(before, dataset, workspace).digest
         configs = choose(
             store,
             ranking_path(workspace),
@@ -175,9 +172,9 @@ def cross_validate(
             refit=refit or 0,
             call=typed("cv-train", options) if in_files else None,
         )
-        if add and store.has_plan():
+        if before is not None:
             # What is not asked for is as in the plan, so that what is added fits to it.
-            settings = settings.following(store.read_plan()[0], folds, epochs, seeds)
+            settings = settings.following(before, folds, epochs, seeds)
         with store.put_aside(place.progress.say) if fresh else nullcontext() as settle:
             done = train(
                 configs, dataset, workspace, settings, place.progress,
@@ -259,7 +256,6 @@ def blend(
             account,
             chosen_of,
             evaluate_methods,
-            in_groups,
             make_blend,
             scored_by,
             submission_path,
@@ -307,6 +303,7 @@ def blend(
         told = progress if len(judged) > 1 else Silent()
         evaluations = evaluate_methods(judged, pool, labels, folds, told)
         groups = dataset.groups_of(pool.rows)
+        evaluations = [one.in_groups(labels, groups) for one in evaluations]
         judge = judge_of(metric, labels, folds.of_row[pool.rows], groups)
         chosen = chosen_of(method, evaluations, labels, judge, groups)
         made = make_blend(chosen, pool, temperature=temperature)
@@ -319,8 +316,6 @@ def blend(
             made = better if near.helps else made
             if near.effect is not None or neighbours:
                 asked, verdict = {"neighbours": near.to_json()}, near.verdict()
-        if groups is not None:
-            made = in_groups(made, labels, groups)
         if metric is not None:
             made = scored_by(metric, made, labels, folds.of_row[pool.rows], groups)
         call = {"neighbours": neighbours, "no_neighbours": neighbours is False, "extra": extras}

@@ -138,17 +138,6 @@ def make_blend(chosen: Evaluation, pool: Pool, *, temperature: bool = False) -> 
     )
 
 
-def in_groups(blend: Blend, labels: np.ndarray, groups: np.ndarray) -> Blend:
-    """Return a blend whose standard errors are those of groups, whose rows err together.
-
-    Args:
-        blend: What is judged.
-        labels: int64 [rows], of its rows.
-        groups: int64 [rows], what they have in common.
-    """
-    return replace(blend, honest=score(blend.oof, labels, groups))
-
-
 def scored_by(
     metric: str,
     blend: Blend,

@@ -77,6 +77,8 @@ class Evaluation:
 
     def in_groups(self, labels: np.ndarray, groups: np.ndarray | None) -> Evaluation:
         """Return it with honest standard errors that are those of groups; of rows for None."""
+        if groups is None:
+            return self
         plain, calibrated = (
             replace(one, honest=score(one.oof, labels, groups))
             for one in (self.plain, self.calibrated)

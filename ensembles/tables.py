@@ -60,7 +60,6 @@ def compared(
         groups: int64 [rows], what rows have in common that err together; None for nothing.
     """
     temperature = blend.temperature is not None
-    evaluations = [entry.in_groups(labels, groups) for entry in evaluations]
     differences = against_mean(evaluations, labels, groups, temperature=temperature)
     scored = by_metric(judge, evaluations, temperature=temperature)
     own = [] if judge is None else [judge(one).figure for one in pool.oof]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER
 from kaggle_digits.ground.errors import (
     ArtefactError,
     ConfigurationError,
@@ -131,7 +132,7 @@ def fetch(
         added=came.added,
         known=came.known,
         planned=came.planned,
-        competition=about.planned("competition"),
+        competition=about.planned("competition") or DIGIT_RECOGNIZER,
     )
 
 

@@ -38,8 +38,7 @@ def leaderboard(subject: Subject) -> Section:
     records = _records(place)
     parts: list[Part] = []
     if not records:
-        is_embedded = subject.data().truth is not None
-        words = "submit --local" if is_embedded else "submit --wait"
+        words = _submit_words(subject, records)
         parts.append(subject.missing("Nothing has been submitted from here yet.", words))
     else:
         last = records[-1]
@@ -97,7 +96,13 @@ def _state(
     if header_and_rows:
         header, *rows = header_and_rows
         parts.append(Table("Against earlier submissions", header, rows))
-    words = "submit --local" if dataset.truth is not None else "submit --wait"
-    if dataset.truth is None and records and records[-1].service != LocalScoreboard.name:
-        words += competition_option(records[-1].competition)
-    return f"valid, not sent ({len(submission.ids):,} rows)", words
+    return f"valid, not sent ({len(submission.ids):,} rows)", _submit_words(subject, records)
+
+
+def _submit_words(subject: Subject, records: Sequence[Record]) -> str:
+    """Return what submits: here where the truth is known, else where the last one went."""
+    if subject.data().truth is not None:
+        return "submit --local"
+    if records and records[-1].service != LocalScoreboard.name:
+        return f"submit --wait{competition_option(records[-1].competition)}"
+    return "submit --wait"

@@ -135,12 +135,11 @@ def validate(content: bytes, name: str, dataset: Dataset) -> SubmissionFile:
             f"{name} has the header {','.join(rows[0])!r}; expected {','.join(expected)!r}.",
             mend="Letter case and order count; there must be no index column.",
         )
-    _, ids = SubmissionFormat.read(content, name)
-    labels = tuple(read_labels(content, name).values())
+    label_of = read_labels(content, name)
+    ids, labels = tuple(label_of), tuple(label_of.values())
     _check_ids(ids, dataset.test_ids, name)
     _check_labels(labels, competition.classes, name)
     if ids != tuple(dataset.test_ids):
-        label_of = dict(zip(ids, labels, strict=True))
         ids = tuple(dataset.test_ids)
         labels = tuple(label_of[key] for key in ids)
         remarks += (_OTHER_ORDER,)

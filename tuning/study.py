@@ -170,7 +170,8 @@ class StudyOnDisk:
             about = {"settings": dict(settings), "versions": versions()}
             write_json(path, about if call is None else about | {"call": call})
             return []
-        old = self.settings()
+        stored = self._about()
+        old = stored["settings"]
         if old != dict(settings):
             raise ArtefactError(
                 f"The study in {self.folder} was made with other settings "
@@ -178,8 +179,8 @@ class StudyOnDisk:
                 mend="Give another --workspace, or start anew with --fresh, which drops this study "
                 "once the new one has a trial.",
             )
-        if call is not None and call != self.call():
-            write_json(path, self._about() | {"call": call})
+        if call is not None and call != stored.get("call"):
+            write_json(path, stored | {"call": call})
         return self.trials()
 
     def settings(self) -> dict[str, Any]:

@@ -146,13 +146,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        _settle(former)
         raise disk_error(error, path) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        _settle(former)
         raise
-    _settle(former)
+    finally:
+        _settle(former)
 
 
 def folder_bytes(path: Path) -> int:
@@ -225,7 +224,7 @@ def sweep(folder: Path) -> None:
         # A folder that vanishes meanwhile is passed over.
         for place, folders, files in os.walk(folder)
         for name in (*folders, *files)
-        if is_temporary(Path(name))
+        if _TEMPORARY in name
     ]
     for leftover in leftovers:
         mark = leftover.name.rpartition(_TEMPORARY)[2]

@@ -420,9 +420,11 @@ def test_what_was_fetched_can_be_submitted_at_once(
     ((file, competition),) = seen
     assert competition == "kannada-mnist"  # it went to digit-recognizer, whatever the kernel's
     assert file.read_bytes() == server.files["submission.csv"]
+    change_about(server, lambda about: about["plan"].pop("competition"))
+    assert call("fetch", "--submit", *words)[0] == 0 and seen[1][1] == "digit-recognizer"
     change_about(server, lambda about: about.update(submission=None))
     code, values, _ = call("fetch", "--submit", *words)
-    assert code == 4 and "left no submission" in values["error"] and len(seen) == 1
+    assert code == 4 and "left no submission" in values["error"] and len(seen) == 2
 
 
 def test_a_kernel_that_trained_no_member_gives_none(
