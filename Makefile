@@ -33,7 +33,7 @@ check: $(INSTALLED)  ## lint, types, architecture
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-docs: $(INSTALLED)  ## docs/commands.md anew, and the pages as a site in build/site
+docs: $(INSTALLED)  ## docs/commands.md and docs/python-api.md anew, and the pages as a site in build/site
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m mkdocs build --strict --quiet
 

@@ -6,6 +6,7 @@ second run has; classes, size and colour must be the same.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.names import AUTO, require_apart
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.sums import Sums
+from kaggle_digits.records.blend import is_account
 from kaggle_digits.records.metric import adopt_metric, scored
 from kaggle_digits.records.weights import Weights, checked_networks, read_weights
 from kaggle_digits.shell.display import Shown
@@ -102,6 +104,7 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     """
     require_backend()
     require_output(output, "--output")
+    _require_account(output)
     weights = read_weights(folder)
     networks = checked_networks(folder, weights)
     dataset = scored(place.data(), weights.metric)
@@ -119,6 +122,33 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     return Carried(
         output, len(dataset.test_ids), probabilities, len(networks), weights.digest, weights.account
     )
+
+
+def _require_account(output: Path) -> None:
+    """Refuse an output beside which a file of the user's own would give way to the account.
+
+    Raises:
+        ConfigurationError: There is one, or the output would be the account itself.
+    """
+    beside = output.with_suffix(".json")
+    if beside == output:
+        raise ConfigurationError(
+            f"--output was given as {output}; expected a name that does not end in .json, where "
+            "its account goes.",
+            mend=f"Give --output {output.with_suffix('.csv')}.",
+        )
+    if not beside.exists():
+        return
+    try:
+        own = is_account(json.loads(beside.read_bytes()))
+    except (OSError, ValueError):
+        own = False
+    if not own:
+        raise ConfigurationError(
+            f"--output was given as {output}, but {beside}, where its account goes, is another "
+            "file.",
+            mend="Move it away, or give another --output.",
+        )
 
 
 def _join(

@@ -179,7 +179,7 @@ def members(session: Session, *, everything: bool = False) -> Outcome:
         },
         rows=found.table(),
         facts=dict(found.facts()),
-        next_command=session.hint("blend" if trained == len(found.listed) else "cv-train"),
+        next_command=session.hint("blend" if trained == len(found.listed) else found.going_on),
     )
 
 

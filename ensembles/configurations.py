@@ -64,7 +64,7 @@ def choose(
     folds: str | None = None,
     say: Callable[[str], None],
 ) -> list[TrainingConfig]:
-    """Return the configurations that are asked for, each once, from best to worst.
+    """Return the configurations that are asked for, each once, in the order of training.
 
     Args:
         store: Its plan gives them where seeds alone are added to it.

@@ -171,7 +171,7 @@ def cross_validate(
     With pseudo-labels the plan holds the members without them and those of the last round.
 
     Args:
-        configs: Distinct, from best to worst.
+        configs: Distinct, in the order of training.
         dataset: The data.
         workspace: Where members are stored.
         settings: How they are trained.

@@ -13,7 +13,7 @@ from kaggle_digits.ground.names import RANKING
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.metric import kept_metric
-from kaggle_digits.records.plan import MemberKey
+from kaggle_digits.records.plan import MemberKey, going_on
 
 if TYPE_CHECKING:
     from kaggle_digits.core.data import Dataset
@@ -130,7 +130,10 @@ def list_members(place: Place, *, everything: bool) -> Members:
     workspace = place.workspace
     store = MemberStore(workspace)
     # Without a plan there may still be members on disk.
-    planned = store.read_plan()[1] if store.has_plan() or not everything else []
+    settings: dict[str, Any] = {}
+    planned: list[MemberKey] = []
+    if store.has_plan() or not everything:
+        settings, planned = store.read_plan()
     metric, judge = kept_metric(workspace), None
     if metric is not None and metric in RANKING:
         judge = _judge_of(metric, store, place.data(), workspace)
@@ -143,7 +146,8 @@ def list_members(place: Place, *, everything: bool) -> Members:
             if key.name not in names
         ]
     told = metric if judge is not None else None
-    return Members(listed=tuple(listed), planned=len(planned), metric=told)
+    on = going_on(settings) if settings else "cv-train"
+    return Members(listed=tuple(listed), planned=len(planned), metric=told, going_on=on)
 
 
 def _judge_of(

@@ -51,11 +51,11 @@ def train_member(site: Site, order: Order) -> tuple[Member, bytes | None]:
     key, dataset, seed = order.key, site.dataset, order.folds.seed
     rows = order.folds.held_out_rows(key.fold)
     bank = Bank.of(key.config, dataset, seed, site.workspace)
-    bank.ensure(range(key.copies), site.progress)
+    bank.ensure(range(key.copies), site.progress, site.deadline)
     test_bank = None
     if order.labels is not None:
         test_bank = Bank.of(key.config, dataset, seed, site.workspace, "test")
-        test_bank.ensure(range(key.copies), site.progress)
+        test_bank.ensure(range(key.copies), site.progress, site.deadline)
     place = MemberStore(site.workspace).checkpoints(key)
     model = place / MODEL if order.keeps_weights else None
     trained = train(

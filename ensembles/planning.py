@@ -50,7 +50,7 @@ def in_order(
     """Yield fold sets in the order they are trained in.
 
     Args:
-        configs: From best to worst.
+        configs: In the order of training.
         seeds: Trainings of each.
         epochs: Of each set.
         pseudo_round: Of pseudo-labels, of each set.

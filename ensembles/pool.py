@@ -93,7 +93,7 @@ def make_pool(
         raise ArtefactError(
             f"No configuration has all its folds trained yet ({len(keys) - len(missing)} of "
             f"{len(keys)} members are there).",
-            mend="Call `kaggle-digits cv-train` to go on with them.",
+            mend="Call `kaggle-digits cv-train` as before, or with --add alone, to go on.",
         )
     names = (*sets, *(extra.name for extra in extras))
     _require_distinct(names)

@@ -188,7 +188,7 @@ def with_weights(store: MemberStore, keys: Sequence[MemberKey], data: str) -> li
     if not kept:
         raise ArtefactError(
             f"None of the {len(keys)} planned members has weights: their networks were not kept.",
-            mend="Call `kaggle-digits cv-train --keep-weights`.",
+            mend="Call `kaggle-digits cv-train --add --keep-weights`.",
         )
     return kept
 

@@ -23,7 +23,7 @@ from kaggle_digits.ground.progress import Silent, counted
 from kaggle_digits.records.blend import has_blend
 from kaggle_digits.records.members import MemberStore
 from kaggle_digits.records.metric import kept_metric
-from kaggle_digits.records.plan import MemberKey
+from kaggle_digits.records.plan import MemberKey, going_on
 from kaggle_digits.shell.report import charts
 from kaggle_digits.shell.report.charts import Axis, Series
 from kaggle_digits.shell.report.parts import (
@@ -66,8 +66,9 @@ def training(subject: Subject) -> Section:
     parts: list[Part] = [
         Facts({"trained": f"{len(records)} of {len(keys)} members", "time": duration(seconds)})
     ]
+    on = going_on(settings)
     if len(records) < len(keys):
-        parts.append(subject.missing("Some planned members are not trained yet.", "cv-train"))
+        parts.append(subject.missing("Some planned members are not trained yet.", on))
     curves = [
         (name, [record["history"] for record in own if record.get("history")])
         for name, own in sets.items()
@@ -87,7 +88,7 @@ def training(subject: Subject) -> Section:
         | {"seed of the folds": str(settings["seed"])}
         | (by_none if None in calls else {}),
         repeat=[call for call in calls if call is not None],
-        next_words="cv-train" if len(records) < len(keys) else None,
+        next_words=on if len(records) < len(keys) else None,
     )
 
 

@@ -90,11 +90,13 @@ class Members(Shown):
         listed: Those of the plan, in order, and those that are only on disk if they were asked for.
         planned: How many are in the plan.
         metric: What they are judged by beside accuracy and log-loss; None for nothing.
+        going_on: The command that trains those that are missing, in words.
     """
 
     listed: tuple[Listed, ...]
     planned: int
     metric: str | None = None
+    going_on: str = "cv-train"
 
     @property
     def trained(self) -> tuple[Listed, ...]:

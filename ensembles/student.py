@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -116,6 +116,9 @@ def remarks(teachers: Teachers, blend: StoredBlend, planned: Sequence[MemberKey]
         said.append(
             f"{counted(len(of_all), 'member')} of all rows cannot teach: they have seen every label"
         )
+    near = blend.about.get("neighbours")
+    if isinstance(near, Mapping) and near.get("helps"):
+        said.append("what the nearest training images said is not taught: no network says it")
     if others:
         said.append(
             f"{counted(len(others), 'prediction')} of the blend cannot teach: made elsewhere, "

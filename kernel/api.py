@@ -14,7 +14,7 @@ from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
 from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, short_name
 from kaggle_digits.ground.config import PRECISION_VARIABLE, Preset
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, naming
 from kaggle_digits.ground.files import require_output, write_bytes, write_json
 from kaggle_digits.ground.progress import Progress
 from kaggle_digits.ground.slugs import split_id
@@ -102,6 +102,8 @@ def build(
     predict_only: bool = False,
     weights: Path | None = None,
     metric: str | None = None,
+    rare: str | None = None,
+    class_weights: str | None = None,
 ) -> Built:
     """Pack the tool into one script; the same input makes the same bytes.
 
@@ -125,6 +127,10 @@ def build(
         weights: The folder of these networks; None for the usual one.
         metric: What the competition is scored by; None where nobody said. A script that only
             predicts goes by what its networks were blended for.
+        rare: What is done with classes of fewer rows than folds, one of `names.RARE`; None for
+            nothing.
+        class_weights: One of `names.CLASS_WEIGHTS`, for all that is trained; None for as the
+            configurations say.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
@@ -140,6 +146,8 @@ def build(
             "--best": best is not None,
             "--continue": bool(goes_on),
             "--time-budget": budget is not None,
+            "--rare": rare is not None,
+            "--class-weights": class_weights is not None,
         }
         names.require_apart("--predict-only", "trains nothing", of_training)
         from kernel.weights import read_gathered
@@ -151,6 +159,13 @@ def build(
         size = f"{networks.competition.height}x{networks.competition.width}"
         if networks.competition.fitted and "--image-size" not in reading:
             reading = [*reading, "--image-size", size]
+    training: list[str] = []
+    if rare is not None:
+        names.require_known("rare", rare, names.RARE)
+        training += ["--rare", rare]
+    if class_weights is not None:
+        names.require_known("class_weights", class_weights, names.CLASS_WEIGHTS)
+        training += ["--class-weights", class_weights]
     about = metadata.make_metadata(
         owner=owner,
         slug=slug,
@@ -176,6 +191,7 @@ def build(
         weights_digest="" if networks is None else networks.digest,
         metric=metric or "",
         precision=os.environ.get(PRECISION_VARIABLE, names.AUTO),
+        training=shlex.join(training),
     )
     sources = read_sources()
     script = render(plan, sources)
@@ -183,8 +199,9 @@ def build(
         require_output(folder, "--dir", name)
     path, beside = folder / about["code_file"], folder / metadata.FILE_NAME
     _require_own(folder, path)
-    write_bytes(path, script)
-    write_json(beside, about)
+    with naming("--dir"):
+        write_bytes(path, script)
+        write_json(beside, about)
     return Built(
         script=path,
         size=len(script),
@@ -408,7 +425,7 @@ def adopt(ranked: Sequence[Ranked], dataset: Dataset, workspace: Workspace, seed
     """Make given configurations the workspace's ranking, as if a search on this data had ended.
 
     Args:
-        ranked: From best to worst, with the scores of the search they come from.
+        ranked: In the order of training, with the scores of the search they come from.
         dataset: The data they will be trained on.
         workspace: Its tuning folder gets `best.json`; locked meanwhile.
         seed: Recorded with them.

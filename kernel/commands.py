@@ -18,7 +18,13 @@ from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell.cli import load_command
-from kaggle_digits.shell.command import Command, Session, command
+from kaggle_digits.shell.command import (
+    Command,
+    Session,
+    class_weights_option,
+    command,
+    rare_option,
+)
 from kaggle_digits.shell.console import Outcome
 from kernel import api, machine
 from kernel.plan import to_ranked
@@ -75,6 +81,8 @@ def kernel() -> None:
     "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."
 )
 @click.option("--time-budget", help="End in good order after this time, as 8h or 90m.")
+@rare_option
+@class_weights_option
 @click.option("--predict-only", is_flag=True, help="Train nothing: predict with `kernel weights`.")
 @_weights
 @_dir
@@ -89,6 +97,8 @@ def build(
     competition: str = DIGIT_RECOGNIZER,
     goes_on: str | None = None,
     time_budget: str | None = None,
+    rare: str | None = None,
+    class_weights: str | None = None,
     predict_only: bool = False,
     weights: Path | None = None,
     folder: Path = _FOLDER,
@@ -117,6 +127,8 @@ def build(
         fixes=session.fixes(),
         predict_only=predict_only,
         weights=weights,
+        rare=rare,
+        class_weights=class_weights,
     )
     facts = dict(zip(("runs", "on"), made.plan.describe(session.preset), strict=False))
     return Outcome(

@@ -107,7 +107,7 @@ def fetch(
         raise ArtefactError(
             f"{owner}/{slug} was trained on other data (digest {about.data}, here "
             f"{dataset.digest}: {dataset.name}).",
-            mend="Give --data the files that the kernel ran on.",
+            mend="Give --data the files that the kernel ran on, with a --workspace of their own.",
         )
     content, metric = parcel.submission(), about.planned("metric")
     if content is not None:
@@ -121,7 +121,9 @@ def fetch(
     adopt_metric(workspace, metric)
     path = None
     if content is not None:
-        path = workspace.submissions / f"{slug}.csv"
+        # One of that name is `blend`'s.
+        name = f"kernel-{slug}" if slug == "submission" else slug
+        path = workspace.submissions / f"{name}.csv"
         write_bytes(path, content)
         beside = parcel.file_if_named("submissions/submission.json")
         if beside is not None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kaggle_digits.ground.artefacts import Fields, FormError
-from kaggle_digits.ground.config import Preset, TrainingConfig, load_presets
+from kaggle_digits.ground.config import Preset, load_presets
 from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.names import AUTO, PRECISIONS, PRESETS, require_known
 from kaggle_digits.ground.progress import counted
 from kaggle_digits.records.ranking import Ranked
+from kaggle_digits.records.ranking import to_ranked as of_entry
 
 SUBMISSION = "{submission}"
 """Stands in a command line for the place of the submission; the script knows it."""
@@ -42,7 +43,7 @@ class Plan:
         top_k: Configurations that become members.
         competition: The competition's short name.
         gpu: Whether the run must have a GPU.
-        ranked: Configurations to train without a search, from best to worst; empty for a search.
+        ranked: Configurations to train without a search, in that order; empty for a search.
         trials: Trials of the search; None for the preset's.
         max_epochs: Epochs of a trial; None for the preset's.
         folds: Folds; None for the preset's.
@@ -57,6 +58,8 @@ class Plan:
         weights_digest: What these networks must have; empty for none.
         metric: What the competition is scored by, one of `names.METRICS`; empty where nobody said.
         precision: What networks compute in, one of `names.PRECISIONS`.
+        training: Options of search and members alike, `--rare` and `--class-weights`, as a command
+            line has them; empty for none.
 
     Raises:
         ConfigurationError: There is no such preset or precision.
@@ -81,6 +84,7 @@ class Plan:
     weights_digest: str = ""
     metric: str = ""
     precision: str = AUTO
+    training: str = ""
 
     def __post_init__(self) -> None:
         """Check the names, so that a plan that exists has commands."""
@@ -138,7 +142,10 @@ class Plan:
         found = [*self._ranking()]
         for top_k in range(1 if staged else self.top_k, self.top_k + 1):
             found += [
-                ["cv-train", *self._shared(), "--top-k", str(top_k), *self._members()],
+                [
+                    *("cv-train", *self._shared(), "--top-k", str(top_k)),
+                    *(*self._members(), *shlex.split(self.training)),
+                ],
                 ["blend", *self._shared(), *self._metric(), "--output", SUBMISSION],
                 ["check", SUBMISSION],
             ]
@@ -151,9 +158,12 @@ class Plan:
         if self.ranked:
             least = ["--top-k", "1", "--folds", "2", "--epochs", "1"]
             # On a sample, whose rows are others than those that are corrected.
-            return [self._adopt(), ["cv-train", "--quiet", *least, *self._precision()]]
+            least += [*self._precision(), *shlex.split(self.training)]
+            return [self._adopt(), ["cv-train", "--quiet", *least]]
         least = ["--trials", "1", "--max-epochs", "1", *self._precision()]
-        return [["tune", "--quiet", *least, *shlex.split(self.reading)]]
+        return [
+            ["tune", "--quiet", *least, *shlex.split(self.reading), *shlex.split(self.training)]
+        ]
 
     def for_script(self) -> dict[str, Any]:
         """Return what the script is given: the fields, and the command lines made of them."""
@@ -195,6 +205,8 @@ class Plan:
             lines.append(f"goes on from the output of {self.goes_on}")
         if self.budget is not None:
             lines.append(f"ends in good order after {duration(self.budget)}")
+        if self.training:
+            lines.append(f"trains with {self.training}")
         if self.labels:
             changes = len(self.labels.splitlines()) - 1
             lines.append(f"{counted(changes, 'training label')} corrected or left out")
@@ -209,6 +221,7 @@ class Plan:
         if self.ranked:
             return [self._adopt() + self._labels()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
+        extra += shlex.split(self.training)
         return [["tune", *self._shared(), *self._metric(), "--race", "0", *extra]]
 
     def _adopt(self) -> list[str]:
@@ -238,19 +251,14 @@ def to_ranked(values: Mapping[str, Any]) -> Ranked:
         ConfigurationError: It is none.
     """
     try:
-        fields = Fields(values)
-        return Ranked(
-            TrainingConfig.from_json(fields.mapping("config")),
-            fields.whole("trial"),
-            fields.number("log_loss"),
-            fields.number("accuracy"),
-        )
+        return of_entry(Fields(values))
     except FormError as error:
         raise ConfigurationError(f"A ranked configuration cannot be read: {error}.") from error
 
 
 def _to_json(entry: Ranked) -> dict[str, Any]:
-    return dataclasses.asdict(entry) | {"config": entry.config.to_json()}
+    metric = None if entry.metric is None else entry.metric.to_json()
+    return dataclasses.asdict(entry) | {"config": entry.config.to_json(), "metric": metric}
 
 
 def _given(option: str, value: int | None) -> list[str]:

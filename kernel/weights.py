@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
-from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, ServiceError, shorten
+from kaggle_digits.ground.errors import (
+    ArtefactError,
+    ConfigurationError,
+    ServiceError,
+    naming,
+    shorten,
+)
 from kaggle_digits.ground.files import (
     make_folder,
     require_output,
@@ -126,17 +132,18 @@ def gather(
     if total > _LARGEST:
         raise ConfigurationError(f"The networks have {total / 1e9:.0f} GB; Kaggle takes 20 GB.")
     progress.say(f"weights: {len(keys)} networks, {total / 1e6:.1f} MB in all, into {folder}")
-    make_folder(folder)
-    _require_own(folder)
-    require_room(folder, total, "the networks")
-    for path in folder.glob(f"*{SUFFIX}"):
-        if path.stem not in networks:
-            path.unlink()
-    for member, content in networks.items():
-        write_bytes(folder / f"{member}{SUFFIX}", content)
-    write_weights(folder, weights)
     about = {"id": name, "title": title, "licenses": [{"name": _LICENSE}]}
-    write_json(folder / METADATA, about)
+    with naming("--dir"):
+        make_folder(folder)
+        _require_own(folder)
+        require_room(folder, total, "the networks")
+        for path in folder.glob(f"*{SUFFIX}"):
+            if path.stem not in networks:
+                path.unlink()
+        for member, content in networks.items():
+            write_bytes(folder / f"{member}{SUFFIX}", content)
+        write_weights(folder, weights)
+        write_json(folder / METADATA, about)
     return Gathered(folder, weights, name, title)
 
 
@@ -226,7 +233,7 @@ def _chosen(account: Mapping[str, Any], store: MemberStore) -> dict[str, MemberK
         raise ArtefactError(
             f"{len(wanted) - len(kept)} of the blend's {len(wanted)} members have no network: they "
             "were not kept.",
-            mend="Call `kaggle-digits cv-train --keep-weights`, then `kaggle-digits blend`.",
+            mend="Call `kaggle-digits cv-train --add --keep-weights`, then `kaggle-digits blend`.",
         )
     return kept
 

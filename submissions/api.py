@@ -26,6 +26,7 @@ from kaggle_digits.kaggle_service.code_submissions import KernelSubmissions
 from kaggle_digits.records.metric import kept_metric, scored
 from kaggle_digits.shell.display import Shown
 from submissions import asking, kernel_runs
+from submissions.account import About, read_about
 from submissions.download import Downloaded
 from submissions.download import download as fetch
 from submissions.forecast import Forecast, forecast
@@ -35,12 +36,10 @@ from submissions.noise import public_rows
 from submissions.sameness import find_same
 from submissions.scoreboard import LocalScore, LocalScoreboard, figure_of, find_truth, score
 from submissions.sending import (
-    About,
     Service,
     Submitted,
     catch_up,
     compose_message,
-    read_about,
     wait_until_scored,
 )
 from submissions.sending import submit as send
@@ -162,8 +161,8 @@ def open_service(
         if scoring and place.data().truth is not None:
             raise ConfigurationError(
                 f"The {place.data().name} are no competition at Kaggle.",
-                mend="Add --local for the local scoreboard, or give --data with the "
-                "competition's files.",
+                mend="Add --local for the local scoreboard, or give --data with the competition's "
+                "files and a --workspace of its own.",
             )
         if kernel is not None:
             return KernelSubmissions(short_name(competition), *split_id(kernel))
@@ -198,15 +197,16 @@ def check(place: Place, file: Path | None = None, truth: Path | None = None) -> 
     local = score(submission.ids, submission.labels, known) if known is not None else None
     by_metric = None
     if known is not None:
-        by_metric = _by_metric(path, submission, known, kept_metric(place.workspace))
+        by_metric = _by_metric(place.workspace, path, submission, known)
     return Checked(path, submission, local, by_metric)
 
 
 def _by_metric(
-    path: Path, submission: SubmissionFile, truth: Mapping[str, str], kept: str | None
+    workspace: Workspace, path: Path, submission: SubmissionFile, truth: Mapping[str, str]
 ) -> Figure | None:
     """Return the figure by what a submission is scored by, where it can be told."""
-    metric, competition = read_about(path, submission).metric or kept, submission.competition
+    about = read_about(path, submission, ours=path == blended(workspace))
+    metric, competition = about.metric or kept_metric(workspace), submission.competition
     if metric is None or competition is None or metric == "accuracy":
         return None
     if metric in names.OF_PROBABILITIES and not submission.values:
@@ -281,7 +281,7 @@ def look_ahead(
         path, kernel = _find(place.workspace, file), None
     submission = validate(read_file(path), str(path), _data(place))
     submission = dataclasses.replace(submission, kernel=kernel)
-    about = read_about(path, submission)
+    about = read_about(path, submission, ours=path == blended(place.workspace))
     if about == About():  # a copy of blend's file, perhaps, that lies elsewhere
         about = read_about(blended(place.workspace), submission)
     with open_ledger(place) as ledger:
@@ -469,9 +469,9 @@ def _of_kernel(
         return file
     if not is_last:
         raise ConfigurationError(
-            f"Version {version} of {service.owner}/{service.slug} is not its last, of which alone "
-            "Kaggle shows what it wrote; it cannot be checked.",
-            mend="Name the submission.csv that it wrote as FILE, or leave --kernel-version out.",
+            f"Version {version} of {service.owner}/{service.slug} is not known to be its last, of "
+            "which alone Kaggle shows what it wrote; it cannot be checked.",
+            mend="Name the submission.csv that it wrote as FILE.",
         )
     return kernel_runs.bring(service, place.workspace, place.progress)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kaggle_digits.ground.competition import DIGIT_RECOGNIZER
 from kaggle_digits.ground.errors import ArtefactError, ReadOnlyError
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.progress import Progress
@@ -83,4 +84,7 @@ def write_if_possible(write: Callable[[], None], progress: Progress) -> bool:
 
 
 def _board_path(workspace: Workspace, service: Service) -> Path:
-    return workspace.submissions / f"board-{service.name}.zip"
+    name = service.name
+    if service.competition != DIGIT_RECOGNIZER:
+        name = f"{name}-{service.competition}"
+    return workspace.submissions / f"board-{name}.zip"

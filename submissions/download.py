@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.errors import ArtefactError, DataError, naming
 from kaggle_digits.ground.files import make_folder, remove, require_room
 from kaggle_digits.ground.progress import Progress, counted
 from kaggle_digits.ground.workspace import Workspace
@@ -83,6 +83,19 @@ def download(provider: Provider, folder: Path, progress: Progress, *, replace: b
         for name, size in listed.items():
             if name not in there and (folder / name).exists():
                 raise _in_the_way(folder / name, f"Kaggle's has {size:,} bytes")
+    with naming("--data"):
+        _bring(provider, folder, listed, progress, replace=replace)
+    return Downloaded(listed, fetched=True)
+
+
+def _bring(
+    provider: Provider,
+    folder: Path,
+    listed: Mapping[str, int],
+    progress: Progress,
+    *,
+    replace: bool,
+) -> None:
     staging = folder / _STAGING
     with Workspace(folder).lock(staging):
         try:
@@ -97,7 +110,6 @@ def download(provider: Provider, folder: Path, progress: Progress, *, replace: b
             ) from error
         for leftover in ("data.zip", "data.zip.kaggle-partial", "unpacked"):
             remove(staging / leftover)
-    return Downloaded(listed, fetched=True)
 
 
 def _unpack(path: Path, listed: Mapping[str, int], staging: Path) -> Path:

@@ -9,10 +9,11 @@ from typing import Any
 from kaggle_digits.ground.competition import read_labels
 from kaggle_digits.ground.errors import DataError
 from kaggle_digits.ground.workspace import Workspace
+from submissions.account import About, cv_of
 from submissions.lattice import count_errors
 from submissions.ledger import Record
 from submissions.noise import Band, Interval, predict, predict_by_error, public_rows
-from submissions.sending import About, cv_of, sent_copy
+from submissions.sending import sent_copy
 from submissions.validation import SubmissionFile
 
 
@@ -43,8 +44,8 @@ class Difference:
         rows: Public rows, m.
         low: Lowest public score the new one can have, 0 to 1; None if the earlier has none.
         high: Highest public score.
-        is_accuracy: Whether the score is the share of right labels, of which a changed label moves
-            at most one in m.
+        is_bounded: Whether a changed label moves the score by one in m at most: it is the share of
+            right labels, of rows that are here. A kernel is scored on others.
     """
 
     record: Record
@@ -52,7 +53,7 @@ class Difference:
     rows: int
     low: float | None
     high: float | None
-    is_accuracy: bool = True
+    is_bounded: bool = True
 
     @property
     def largest(self) -> float | None:
@@ -60,7 +61,7 @@ class Difference:
 
         None where the score is no accuracy.
         """
-        if not self.is_accuracy:
+        if not self.is_bounded:
             return None
         return min(len(self.changes), self.rows) / self.rows
 
@@ -74,9 +75,11 @@ class Forecast:
         differences: Against each earlier submission whose predictions are known, newest first.
         unknown: Earlier submissions whose predictions are not known (made elsewhere).
         interval: From CV and its noise; None without a CV score.
-        low: Lowest score that all earlier scores allow; None where the score is no accuracy.
+        low: Lowest score that all earlier scores allow; None where the score is no accuracy, or of
+            rows that are not here.
         high: Highest.
         metric: What the competition is scored by; None where nobody said: accuracy.
+        is_hidden: Whether it is a kernel's, which is scored on images that are not here.
     """
 
     rows: int
@@ -86,11 +89,12 @@ class Forecast:
     low: float | None
     high: float | None
     metric: str | None = None
+    is_hidden: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a dictionary that JSON can hold."""
         return {
-            "public_rows": self.rows,
+            "public_rows": None if self.is_hidden else self.rows,
             "metric": self.metric,
             "interval": [self.interval.low, self.interval.high] if self.interval else None,
             "bounds": [self.low, self.high],
@@ -129,6 +133,7 @@ def forecast(
     """
     rows = public_rows(len(submission.ids), share)
     is_accuracy = metric == "accuracy" or (metric is None and not submission.values)
+    is_hidden = submission.kernel is not None
     differences = []
     unknown = 0
     for record in reversed(earlier):
@@ -138,19 +143,22 @@ def forecast(
         if labels is None:
             unknown += 1
             continue
-        differences.append(_difference(submission, record, labels, rows, is_accuracy))
+        is_bounded = is_accuracy and not is_hidden and record.kernel is None
+        differences.append(_difference(submission, record, labels, rows, is_bounded))
     lows = [one.low for one in differences if one.low is not None]
     highs = [one.high for one in differences if one.high is not None]
     interval: Interval | Band | None = None
     cv = cv_of(about, metric)
-    if cv is not None and about.cv_rows:
+    if cv is not None and about.cv_rows and not is_hidden:
         value, se = cv
         if is_accuracy:
             interval = predict(value, se, about.cv_rows, rows)
         elif metric is not None and se is not None:
             interval = predict_by_error(metric, value, se, about.cv_rows, rows)
-    low, high = (max(lows, default=0.0), min(highs, default=1.0)) if is_accuracy else (None, None)
-    return Forecast(rows, tuple(differences), unknown, interval, low, high, metric)
+    low = high = None
+    if is_accuracy and not is_hidden:
+        low, high = max(lows, default=0.0), min(highs, default=1.0)
+    return Forecast(rows, tuple(differences), unknown, interval, low, high, metric, is_hidden)
 
 
 def _difference(
@@ -158,7 +166,7 @@ def _difference(
     record: Record,
     labels: Sequence[str],
     rows: int,
-    is_accuracy: bool,
+    is_bounded: bool,
 ) -> Difference:
     changes = tuple(
         Change(row, key, before, now)
@@ -168,8 +176,7 @@ def _difference(
         if before != now
     )
     low = high = None
-    # What labels that change can bring is known of accuracy alone.
-    if record.public_score is not None and is_accuracy:
+    if record.public_score is not None and is_bounded:
         most = min(len(changes), rows)
         errors = count_errors(record.public_score, rows)
         if errors is None:
@@ -178,7 +185,7 @@ def _difference(
         else:
             low = 1 - min(rows, errors + most) / rows
             high = 1 - max(0, errors - most) / rows
-    return Difference(record, changes, rows, low, high, is_accuracy)
+    return Difference(record, changes, rows, low, high, is_bounded)
 
 
 def _kept(workspace: Workspace, record: Record, submission: SubmissionFile) -> list[str] | None:

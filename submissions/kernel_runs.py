@@ -47,7 +47,7 @@ def find_version(service: KernelSubmissions, asked: int | None) -> bool:
             mend="Leave it out for the last one.",
         )
     service.version = asked or last or 0
-    return last in (None, service.version)
+    return last == service.version
 
 
 def bring(service: KernelSubmissions, workspace: Workspace, progress: Progress) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 
 from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.kaggle_service.transport import CallError, clean
+from submissions.account import cv_of
 from submissions.lattice import count_errors, find_rows
 from submissions.ledger import Record
 from submissions.noise import Correlation, Gap, correlate, gap, gap_by_error
-from submissions.sending import cv_of
 
 _LARGEST = 200_000_000
 
@@ -198,8 +198,12 @@ def _standing(record: Record, rows: int | None, expected: int, metric: str | Non
     public, found, cv = record.public, None, cv_of(record, metric)
     if public is not None and cv is not None:
         value, se = cv
+        # How many images a kernel is scored on is not told by those that are here.
+        known = rows if record.kernel is not None else rows or expected
         if metric in (None, "accuracy"):
-            found = gap(value, se, public, rows or expected)
+            found = gap(value, se, public, known) if known else None
+        elif record.kernel is not None:
+            found = None
         elif se is not None and record.cv_rows:
             found = gap_by_error(value, se, record.cv_rows, public, expected)
     errors = None

@@ -1,6 +1,6 @@
 """The ledger: what was submitted, where it stands, and what it scored; one SQLite file.
 
-A row is written before anything is sent, so that no crash forgets a submission; Kaggle's list
+A row is written before the submission is made, so that no crash forgets one; Kaggle's list
 completes it afterwards. Several processes may write at once: write-ahead log, a long busy
 time-out, and every change in one immediate transaction.
 """

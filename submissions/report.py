@@ -12,13 +12,13 @@ from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.metric import kept_metric, scored
 from kaggle_digits.shell.report.parts import Facts, Part, Section, Subject, Table, Text
 from submissions import api
+from submissions.account import read_about
 from submissions.api import SHARE
 from submissions.drawing import NO_SCORE, charts_of
 from submissions.forecast import forecast
 from submissions.ledger import Record
 from submissions.sameness import last_same
 from submissions.scoreboard import LocalScoreboard
-from submissions.sending import read_about
 from submissions.tables import board_facts, board_rows, forecast_facts, forecast_rows
 from submissions.validation import read_file, validate
 

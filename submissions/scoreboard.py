@@ -89,6 +89,11 @@ def figure_of(
         probabilities[:, columns] = np.array(values)
         if len(columns) == 1:
             probabilities[:, 1 - columns[0]] = 1 - probabilities[:, columns[0]]
+        elif metric == "log-loss":
+            # As Kaggle does; a row of zeros says nothing.
+            sums = probabilities.sum(axis=1, keepdims=True)
+            even = np.full_like(probabilities, 1 / len(place))
+            probabilities = np.divide(probabilities, sums, out=even, where=sums > 0)
     else:
         probabilities = np.eye(len(place))[named]
     return figure(metric, probabilities, wanted, named)

@@ -140,6 +140,8 @@ def forecast_facts(forecast: Forecast) -> dict[str, str]:
             f"public score {one.low:.5f} to {one.high:.5f} with 95 % (from CV: {one.low_errors} to "
             f"{one.high_errors} errors on {one.rows:,} rows)"
         )
+    elif forecast.is_hidden:
+        facts["forecast"] = "no interval: a kernel is scored on images that are not here"
     else:
         facts["forecast"] = "no interval: this file has no CV score"
     if forecast.low is not None and (forecast.low > 0 or (forecast.high or 0.0) < 1):

@@ -2,7 +2,7 @@
 
 place = Place(Workspace(Path("workspace")), lambda: dataset, Silent())
 tuned = tune(place, load_presets()["quick"], 0, trials=4)
-tuned.best[0].log_loss, tuned.best[0].log_loss_se
+tuned.leader.log_loss, tuned.leader.log_loss_se
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def tune(
     folds: int | None = None,
     race: int | None = None,
     diverse: bool | None = None,
+    top_k: int | None = None,
     rare: str | None = None,
     metric: str | None = None,
     class_weights: str | None = None,
@@ -74,8 +75,9 @@ def tune(
             None for no limit.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by what each adds to the average of those before it, not by rank
-            alone; None for as in the preset.
+        diverse: Put those first whose average is the best, `top_k` of them, each in the order of
+            what it adds, not by rank alone; None for as in the preset.
+        top_k: How many will be trained; None for the preset's number.
         rare: What to do with classes too rare to hold out some of, one of `names.RARE`.
         metric: What the competition is scored by, one of `names.METRICS`: those of `names.RANKING`
             rank trials and choose how to blend, for the others log-loss does. None for what the
@@ -111,7 +113,7 @@ def tune(
         names.require_known("rare", rare, names.RARE)
     for name, given, least in (
         ("trials", trials, 1), ("max_epochs", max_epochs, 1), ("folds", folds, 2),
-        ("race", race, 0), ("workers", workers, 1), ("threads", threads, 1),
+        ("race", race, 0), ("top_k", top_k, 1), ("workers", workers, 1), ("threads", threads, 1),
     ):  # fmt: skip
         names.require_count(name, given, least)
     if time_budget is not None:
@@ -135,6 +137,7 @@ def tune(
             folds=folds or 0,
             race=race,
             diverse=diverse,
+            top_k=top_k,
             rare=rare,
             metric=metric,
             class_weights=class_weights,
@@ -211,6 +214,7 @@ def _search(
     folds: int,
     race: int | None,
     diverse: bool | None,
+    top_k: int | None,
     rare: str | None,
     metric: str | None,
     class_weights: str | None,
@@ -239,7 +243,9 @@ def _search(
         well_tried = [replace(config, class_weights=class_weights) for config in well_tried]
     passes = max_epochs or preset.trial_passes(len(dataset.images))
     wanted = trials if trials is not None or deadline.seconds is not None else preset.trials
-    racers = preset.top_k + 2 if race is None else race
+    wants_diverse = preset.diverse if diverse is None else diverse
+    trained = top_k or preset.top_k
+    racers = trained + 2 if race is None else race
     if race is None and wanted is not None:
         racers = min(racers, wanted // 4)
     settings = SearchSettings(
@@ -259,7 +265,7 @@ def _search(
         {
             "preset": preset.name, "seed": seed, "strategy": strategy, "space": space,
             "no_portfolio": not portfolio, "max_epochs": max_epochs, "folds": folds or None,
-            "race": racers, "diverse": diverse is True, "by_rank": diverse is False,
+            "race": racers, "top_k": top_k, "diverse": diverse is True, "by_rank": diverse is False,
             "rare": rare, "metric": scored_by, "class_weights": class_weights,
         },
     )  # fmt: skip
@@ -287,7 +293,7 @@ def _search(
             deadline,
             place.progress,
             resources,
-            wants_diverse=preset.diverse if diverse is None else diverse,
+            averaged=trained if wants_diverse else 0,
             rare=rare,
             watcher=watch,
             call=call,

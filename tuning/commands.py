@@ -64,13 +64,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--race",
     type=click.IntRange(0),
     help="Best configurations that are scored again fold by fold; 0 for none.  [default: two more "
-    "than the preset's --top-k, at most a quarter of the trials]",
+    "than --top-k, at most a quarter of the trials]",
 )
 @click.option(
     "--diverse/--by-rank",
     default=None,
-    help="Order best.json by what each configuration adds to the average of those before it, or "
-    "by rank alone.  [default: as in the preset]",
+    help="Put those first in best.json whose average is the best, --top-k of them, each in the "
+    "order of what it adds, or order by rank alone.  [default: as in the preset]",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(1),
+    help="How many cv-train shall take of it.  [default: by preset]",
 )
 @click.option(
     "--rare", type=click.Choice(names.RARE), help="As in cv-train; a search trains on them."
@@ -109,6 +114,7 @@ def tune(
     folds: int | None = None,
     race: int | None = None,
     diverse: bool | None = None,
+    top_k: int | None = None,
     rare: str | None = None,
     metric: str | None = None,
     class_weights: str | None = None,
@@ -130,7 +136,7 @@ def tune(
     values = {
         "--space": space_file, "--trials": trials, "--max-epochs": max_epochs,
         "--time-budget": time_budget, "--folds": folds, "--race": race,
-        "--by-rank" if diverse is False else "--diverse": diverse, "--rare": rare,
+        "--by-rank" if diverse is False else "--diverse": diverse, "--rare": rare, "--top-k": top_k,
         "--metric": metric, "--class-weights": class_weights, "--workers": workers,
         "--threads": threads, "--cluster": cluster,
     }  # fmt: skip
@@ -163,6 +169,7 @@ def tune(
         folds=folds,
         race=race,
         diverse=diverse,
+        top_k=top_k,
         rare=rare,
         metric=metric,
         class_weights=class_weights,
@@ -175,7 +182,7 @@ def tune(
         fresh=session.fresh,
         started=session.started,
     )
-    best = found.best[0]
+    best = found.leader
     return Outcome(
         values={
             "trials": len(found.trials),

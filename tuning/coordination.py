@@ -59,6 +59,7 @@ class Coordinator:
         progress: Told of every trial.
         watcher: Told of every trial that has ended.
         metric: What trials are ranked by, one of `names.RANKING`; None for log-loss.
+        groups_of: Gives the groups of rows, whose errors come together; None for rows on their own.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Coordinator:
         progress: Progress,
         watcher: Callable[[Trial], None],
         metric: str | None = None,
+        groups_of: Callable[[np.ndarray], np.ndarray | None] = lambda rows: None,
     ) -> None:
         self.time = time
         self._study = study
@@ -88,6 +90,9 @@ class Coordinator:
         self._progress = progress
         self._watcher = watcher
         self._metric = metric
+        self._groups_of = groups_of
+        # Before folds' races had rows of their own, others were under the same names.
+        self._race_folder = study.race / "apart" if len(splits.trial) > 1 else study.race
         self._under_way: set[Unit] = set()
         self._race: Race | None = None
         self._exhausted = False
@@ -107,11 +112,22 @@ class Coordinator:
 
         Told from the files alone, so that a search that has ended says the same when called again.
         """
-        if self._goals.racers < 2:
+        if self._splits.race_folds < 2:
             return []
         entries = ranked(self.trials, len(self._trials))
-        racers = [entry for entry in entries if has_raced(entry.config, self._study.race)]
-        return self._race_of(racers, Silent()).standing() if len(racers) > 1 else []
+        racers = [entry for entry in entries if has_raced(entry.config, self._race_folder)]
+        if len(racers) < 2:
+            return []
+        race = self._race_of(racers, Silent())
+        reached = race.standing()
+        if not race.is_over:
+            # Racers of a later race that was cut take no places from those whose race has ended,
+            # which it did some rounds further than the later one came.
+            former = self._race_of([one for one in racers if not race.waits_for(one)], Silent())
+            places = former.standing() if former.is_over else []
+            if places and places[0].folds > (reached[0].folds if reached else 0):
+                return places
+        return reached
 
     def units(self) -> Iterator[Unit | None]:
         """Yield the work of the search; None for none now, since results are waited for."""
@@ -199,11 +215,7 @@ class Coordinator:
             return None
         entries = ranked(self.trials, len(self._trials))
         # The first trial's configuration is what the search has to beat: it always races.
-        racers = entries[: self._goals.racers] + [
-            entry
-            for entry in entries[self._goals.racers :]
-            if entry.config == self._trials[0].config
-        ]
+        racers = self._best_and_first(entries, self._goals.racers)
         if racers and self.time.is_limited:
             # No more of them than can finish the rounds before the first test in time.
             seconds = statistics.median(
@@ -212,16 +224,23 @@ class Coordinator:
             racers = racers[: int(self.time.deadline.left / max(FIRST_TEST * seconds, 1e-3))]
         return self._race_of(racers, self._progress) if len(racers) > 1 else None
 
+    def _best_and_first(self, entries: list[Ranked], count: int) -> list[Ranked]:
+        if not entries:
+            return []
+        first = self._trials[min(self._trials)].config
+        return entries[:count] + [one for one in entries[count:] if one.config == first]
+
     def _race_of(self, racers: list[Ranked], progress: Progress) -> Race:
         return Race(
             racers,
-            self._study.race,
+            self._race_folder,
             self._splits,
             self._labels,
             self._epochs,
             _REPEATS_WITH_TIME if self.time.is_limited else 1,
             progress,
             self._metric,
+            self._groups_of,
         )
 
     def _give_trial(self, unit: Unit, result: Result) -> None:
@@ -230,7 +249,8 @@ class Coordinator:
             trial = trial.failed(result.reason, result.seconds)
         else:
             labels = self._labels[self._splits.trial_rows]
-            judged = score(result.held_out, labels)
+            groups = self._groups_of(self._splits.trial_rows)
+            judged = score(result.held_out, labels, groups)
             metric = self._metric
             self._study.put_predictions(trial.number, result.held_out)
             trial = replace(
@@ -242,12 +262,15 @@ class Coordinator:
                 threads=result.threads,
                 metric=None
                 if metric is None
-                else judge(metric, result.held_out, labels, dealt(len(labels))),
+                else judge(metric, result.held_out, labels, dealt(len(labels)), groups),
             )
         self._study.put(trial)
         self._trials[trial.number] = trial
-        best = ranked(self.trials, KEPT)
-        self._study.keep_predictions(entry.trial for entry in best)
+        # Of all that may race, or did: who wins is set beside others by its predictions.
+        entries = ranked(self.trials, len(self._trials))
+        kept = self._best_and_first(entries, max(KEPT, self._goals.racers))
+        kept += [one for one in entries[KEPT:] if has_raced(one.config, self._race_folder)]
+        self._study.keep_predictions(entry.trial for entry in kept)
         if self._proposer is not None:
             self._proposer.tell(trial)
         self._ended.append(trial)

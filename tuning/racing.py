@@ -4,7 +4,8 @@ All racers are trained on the same folds with the same seed. After each round th
 each racer are compared with the leader's on all rows so far: d_i = loss_i(racer) - loss_i(leader).
 A racer leaves when mean(d) / (sd(d) / sqrt(n)) exceeds the normal quantile of 1 - 0.01 / (racers
 left - 1): a one-sided paired t-test at the level of 1 %, divided by the number of comparisons. From
-the second round on, because the rows of one round share one network a racer.
+the second round on, because the rows of one round share one network a racer. Where rows come in
+groups, the standard error is that of groups, and the quantile Student's, of one less than they are.
 
 Where a metric ranks that is no mean over rows, a racer is behind by what its metric falls short of
 the leader's, on all rows so far, and the standard error is that of this difference over bootstrap
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.core.metrics import dealt, honest_answers, judged, measure, samples
-from kaggle_digits.core.predictions import row_losses
+from kaggle_digits.core.predictions import error_of_groups, row_losses
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.ground.files import write_json
@@ -50,11 +51,14 @@ def row_scores(probabilities: np.ndarray, labels: np.ndarray, *, whole: bool = F
     return np.stack([row_losses(probabilities, labels), right, *more]).astype(np.float32)
 
 
-def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
+def fallen_behind(
+    losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Return the racers that are worse than the leader beyond chance.
 
     Args:
         losses: By racer: float [rows], losses on the same rows in the same order.
+        groups: int64 [rows], rows with equal numbers belong together; None for rows on their own.
 
     Returns:
         By racer that falls behind: how many standard errors it is behind.
@@ -63,14 +67,19 @@ def fallen_behind(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
     def behind(name: str, leader: str) -> tuple[float, float]:
         difference = losses[name].astype(np.float64) - losses[leader]
         rows = len(difference)
+        if groups is not None:
+            return float(difference.mean()), error_of_groups(difference, groups)
         error = float(difference.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
         return float(difference.mean()), error
 
-    return _fallen({name: float(own.mean()) for name, own in losses.items()}, behind)
+    return _fallen({name: float(own.mean()) for name, own in losses.items()}, behind, groups)
 
 
 def fallen_behind_by(
-    metric: str, probabilities: Mapping[str, np.ndarray], labels: np.ndarray
+    metric: str,
+    probabilities: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return the racers whose metric is worse than the leader's beyond chance.
 
@@ -78,6 +87,7 @@ def fallen_behind_by(
         metric: One of `names.RANKING`.
         probabilities: By racer: float [rows, classes], of the same rows in the same order.
         labels: int64 [rows], class indices of these rows.
+        groups: As of `fallen_behind`.
 
     Returns:
         As `fallen_behind`.
@@ -93,23 +103,31 @@ def fallen_behind_by(
         value = measure(metric, probabilities[name][some], labels[some], chosen)
         return -value if higher_is_better(metric) else value
 
-    everything, drawn = np.arange(len(labels)), samples(len(labels))
+    everything, drawn = np.arange(len(labels)), samples(len(labels), groups)
 
     def behind(name: str, leader: str) -> tuple[float, float]:
         apart = [loss(name, some) - loss(leader, some) for some in drawn]
         return loss(name, everything) - loss(leader, everything), float(np.std(apart, ddof=1))
 
-    return _fallen({name: loss(name, everything) for name in probabilities}, behind)
+    return _fallen({name: loss(name, everything) for name in probabilities}, behind, groups)
 
 
 def _fallen(
-    losses: Mapping[str, float], behind: Callable[[str, str], tuple[float, float]]
+    losses: Mapping[str, float],
+    behind: Callable[[str, str], tuple[float, float]],
+    groups: np.ndarray | None,
 ) -> dict[str, float]:
     """Return who is behind the leader beyond chance; `behind` tells by how much, with its error."""
     if len(losses) < 2:
         return {}
     leader = min(losses, key=lambda name: losses[name])
-    limit = statistics.NormalDist().inv_cdf(1 - _LEVEL / (len(losses) - 1))
+    level = 1 - _LEVEL / (len(losses) - 1)
+    if groups is None:
+        limit = statistics.NormalDist().inv_cdf(level)
+    else:
+        from scipy.stats import t
+
+        limit = float(t.ppf(level, len(np.unique(groups)) - 1))
     found = {}
     for name in losses:
         if name == leader:
@@ -138,6 +156,7 @@ class Race:
         repeats: How many times all folds are walked through, each time by another partition.
         progress: Told of those that leave.
         metric: What places them, one of `names.RANKING`; None for log-loss.
+        groups_of: Gives the groups of rows, whose errors come together; None for rows on their own.
     """
 
     def __init__(
@@ -150,8 +169,10 @@ class Race:
         repeats: int,
         progress: Progress,
         metric: str | None = None,
+        groups_of: Callable[[np.ndarray], np.ndarray | None] = lambda rows: None,
     ) -> None:
         self._metric = metric
+        self._groups_of = groups_of
         self._entries = {entry.config.digest: entry for entry in entries}
         self._folder = folder
         self._splits = splits
@@ -171,6 +192,11 @@ class Race:
     def is_over(self) -> bool:
         """Whether no work is left or under way."""
         return self._round >= self._rounds or len(self._running) < 2
+
+    def waits_for(self, entry: Ranked) -> bool:
+        """Say whether the round that is under way lacks this racer's result."""
+        digest = entry.config.digest
+        return digest in self._running and (digest, self._round) not in self._scores
 
     def take(self) -> Unit | None:
         """Return the next piece of work; None if there is none (now)."""
@@ -215,21 +241,27 @@ class Race:
                 continue
             losses, right = rows[0].astype(np.float64), rows[1].astype(np.float64)
             root = np.sqrt(len(losses))
-            metric = self._metric
-            labels = self._labels[self._judged(rounds)]
+            metric, judged_rows = self._metric, self._judged(rounds)
+            labels, groups = self._labels[judged_rows], self._groups_of(judged_rows)
+            errors = (
+                float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
+                float(np.sqrt(right.mean() * (1 - right.mean())) / root),
+            )
+            if groups is not None:
+                errors = error_of_groups(losses, groups), error_of_groups(right, groups)
             placed.append(
                 Ranked(
                     config=entry.config,
                     trial=entry.trial,
                     log_loss=float(losses.mean()),
                     accuracy=float(right.mean()),
-                    log_loss_se=float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
-                    accuracy_se=float(np.sqrt(right.mean() * (1 - right.mean())) / root),
+                    log_loss_se=errors[0],
+                    accuracy_se=errors[1],
                     rows=len(losses),
                     folds=rounds,
                     metric=None
                     if metric is None
-                    else judged(metric, rows[2:].T, labels, dealt(len(labels))),
+                    else judged(metric, rows[2:].T, labels, dealt(len(labels)), groups),
                 )
             )
         return sorted(placed, key=lambda one: (-one.folds, one.loss))
@@ -250,11 +282,12 @@ class Race:
     def _fallen_behind(self) -> dict[str, float]:
         found = {digest: self._rows(digest, self._round) for digest in self._running}
         rows = {digest: own for digest, own in found.items() if own is not None}
+        judged_rows = self._judged(self._round)
+        groups = self._groups_of(judged_rows)
         if self._metric is None:
-            return fallen_behind({digest: own[0] for digest, own in rows.items()})
-        labels = self._labels[self._judged(self._round)]
+            return fallen_behind({digest: own[0] for digest, own in rows.items()}, groups)
         told = {digest: own[2:].T for digest, own in rows.items()}
-        return fallen_behind_by(self._metric, told, labels)
+        return fallen_behind_by(self._metric, told, self._labels[judged_rows], groups)
 
     def _judged(self, rounds: int) -> np.ndarray:
         """Return the rows that so many rounds are judged on, ascending, int64."""

@@ -34,6 +34,11 @@ def search(subject: Subject) -> Section:
     settings, trials = study.settings(), study.trials()
     done = [trial for trial in trials if trial.state == COMPLETED]
     seconds = max(study.spent(), sum(trial.seconds for trial in trials))
+    call = study.call()
+
+    def more(trials: int) -> str:
+        return f"{call or 'run'} --trials {trials}"  # another call could be another study's
+
     facts = {
         "search": study.heading(),
         "trials": f"{len(trials)}, of which {len(done)} completed",
@@ -47,12 +52,11 @@ def search(subject: Subject) -> Section:
         )
     parts: list[Part] = [Facts(facts)]
     if len(done) < _FEWEST:
-        parts.append(subject.missing("Charts need two completed trials or more.", "run --trials 6"))
+        parts.append(subject.missing("Charts need two completed trials or more.", more(6)))
     else:
-        parts += [_over_time(done), *_importances(subject, trials), _parallel(trials)]
+        parts += [_over_time(done), *_importances(subject, trials, more(20)), _parallel(trials)]
     header, *rows = table(trials)
     parts.append(Table("Trials", header, rows))
-    call = study.call()
     return Section(
         parts,
         top={"search": f"{counted(len(done), 'trial')} in {duration(seconds)}"},
@@ -90,12 +94,10 @@ def _interval(name: str, value: float, se: float) -> tuple[float, float]:
     return max(value - by, -1.0 if name == "qwk" else 0.0), min(value + by, 1.0)
 
 
-def _importances(subject: Subject, trials: Sequence[Trial]) -> list[Part]:
+def _importances(subject: Subject, trials: Sequence[Trial], more: str) -> list[Part]:
     found = importances(trials)
     if found is None:
-        return [
-            subject.missing("Which values matter needs eight completed trials.", "run --trials 20")
-        ]
+        return [subject.missing("Which values matter needs eight completed trials.", more)]
     weak = " With so few trials this says little." if found.is_weak else ""
     return [
         charts.bars(

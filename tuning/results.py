@@ -29,7 +29,8 @@ class Tuned(Shown):
 
     Args:
         trials: All trials that have ended, in order, those of earlier calls too.
-        best: The distinct configurations of `best.json`, from best to worst.
+        best: The distinct configurations of `best.json`, in the order in which they are trained: by
+            rank, or with `--diverse` those first whose average is the best.
         rejected: Configurations that were drawn and not tried: too dear, or seen before.
         raced: How many of the best come from the race.
         strategy: Which oracle proposed.
@@ -53,15 +54,20 @@ class Tuned(Shown):
         return sum(trial.log_loss is not None for trial in self.trials)
 
     @property
+    def leader(self) -> Ranked:
+        """The best one alone, by rank; with `--diverse` it need not stand first."""
+        return min(self.best, key=lambda one: (-one.folds, one.loss, -one.accuracy, one.trial))
+
+    @property
     def frame(self) -> pd.DataFrame:
-        """The ranked configurations as a table, a row each, the best first."""
+        """The configurations of `best.json` as a table, a row each, in its order."""
         return _frame(self.best)
 
     def facts(self) -> Mapping[str, str]:
         """Return trials, the best one's figures, and the time."""
         from tuning.showing import ranking_text
 
-        best = self.best[0]
+        best = self.leader
         flattered = (
             f"on the race's {best.rows} rows" if best.folds
             else "on its held-out rows (the best of several: flattered)"
@@ -81,7 +87,7 @@ class Tuned(Shown):
             preset: What was searched by.
             seed: Likewise.
         """
-        best = self.best[0]
+        best = self.leader
         return Event(
             step="tune",
             name="tune",

@@ -169,7 +169,8 @@ class Splits:
             splits = [(train_rows, held_out_rows)]
         self.trial = [self._with_rare(split) for split in splits]
         # The race's rows are none of those the racers were chosen by, where the data has enough.
-        others = np.setdiff1d(common, held_out_rows)
+        judged = np.concatenate([held_out for _, held_out in splits])
+        others = np.setdiff1d(common, judged)
         wanted = settings.rows + held_out
         classes = len(np.unique(labels[common]))
         few = np.sum(np.bincount(labels[others]) >= 2) < classes
@@ -267,7 +268,7 @@ def score_unit(site: Site, settings: ScoringSettings, unit: Unit) -> Result:
     """
     started = time.monotonic()
     bank = bank_of(unit, site, settings)
-    bank.ensure(copies_of(unit, bank, site, settings), site.progress)
+    bank.ensure(copies_of(unit, bank, site, settings), site.progress, site.deadline)
     splits = splits_of(site.dataset, settings)
     held_out: list[np.ndarray] = []
     history: tuple[float, ...] = ()

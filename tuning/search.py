@@ -93,7 +93,7 @@ class Found:
 
     Args:
         trials: All trials that have ended, in order.
-        best: The distinct configurations of `best.json`, from best to worst.
+        best: The distinct configurations of `best.json`, in its order.
         rejected: Configurations that were drawn and not tried: too costly, or seen before.
         raced: How many of the best come from the race.
         seconds: Time the study has taken, over all calls.
@@ -127,7 +127,7 @@ def search(
     progress: Progress,
     resources: Resources,
     *,
-    wants_diverse: bool = False,
+    averaged: int = 0,
     watcher: Callable[[Trial], None] | None = None,
     rare: str | None = None,
     call: str | None = None,
@@ -142,7 +142,7 @@ def search(
         deadline: The study's time from the start of this call, as if none had been spent before.
         progress: Told of every trial.
         resources: Who trains.
-        wants_diverse: Order the best by what they add to an average, not by rank alone.
+        averaged: Order the best so that the average of so many is the best; 0 for by rank alone.
         watcher: Called with every trial that has ended.
         rare: What is to be done with classes too rare to hold out some of; None to refuse them. A
             search trains on them either way.
@@ -198,6 +198,7 @@ def search(
             progress,
             ended,
             settings.metric,
+            dataset.groups_of,
         )
         table.begin(coordinator)
         site = Site(dataset, workspace, progress, time.deadline)
@@ -208,8 +209,8 @@ def search(
     best = ranked(trials, KEPT, raced)
     if not best:
         raise _nothing(trials)
-    if wants_diverse:
-        best = _diverse(best, study, dataset, splits, settings.metric)
+    if averaged:
+        best = _diverse(best, study, dataset, splits, settings.metric, averaged)
     write_ranking(ranking_path(workspace), best, dataset.digest, settings.seed)
     return Found(
         trials=trials,
@@ -248,7 +249,12 @@ def _work(coordinator: Coordinator, engine: Engine, settings: ScoringSettings) -
 
 
 def _diverse(
-    best: list[Ranked], study: StudyOnDisk, dataset: Dataset, splits: Splits, metric: str | None
+    best: list[Ranked],
+    study: StudyOnDisk,
+    dataset: Dataset,
+    splits: Splits,
+    metric: str | None,
+    averaged: int,
 ) -> list[Ranked]:
     labels = dataset.labels[splits.trial_rows]
     shape = (len(labels), len(dataset.competition.classes))
@@ -257,7 +263,7 @@ def _diverse(
         stored = study.predictions(entry.trial)
         if stored is not None and stored.shape == shape:  # else as one that was not kept
             predictions[entry.trial] = stored
-    return diverse(best, predictions, labels, len(best), metric)
+    return diverse(best, predictions, labels, averaged, metric)
 
 
 def _nothing(trials: list[Trial]) -> KaggleDigitsError:

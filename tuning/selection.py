@@ -61,20 +61,22 @@ def diverse(
     count: int,
     metric: str | None = None,
 ) -> list[Ranked]:
-    """Order configurations so that each one adds the most to the average of those before it.
+    """Order configurations so that the average of the first `count` is the best.
 
     Greedy forward selection without replacement (Caruana et al. 2004, "Ensemble Selection from
     Libraries of Models"): the first is the best one; each next one is that whose softmax, averaged
-    with those chosen, is the best on the common held-out rows, by log-loss or by a metric. Entries
-    whose predictions were not kept follow in their own order. Every average is calibrated before
-    its log-loss is taken: the more its parts differ the less sure it is, which one temperature sets
-    right in the blend too.
+    with those chosen, is the best on the common held-out rows, by log-loss or by a metric. Among
+    the first `count`, exchanges follow as long as one helps: the best two need not hold the best
+    one (Pudil et al. 1994, "Floating search methods in feature selection"); the winner of a race
+    stays. Entries whose predictions were not kept follow in their own order. Every average is
+    calibrated before its log-loss is taken: the more its parts differ the less sure it is, which
+    one temperature sets right in the blend too.
 
     Args:
         entries: Ranked configurations.
         predictions: By the number of their trial: softmax [rows, classes] on the same rows.
         labels: int [rows], class indices of those rows.
-        count: How many to choose; the rest follow in their own order.
+        count: How many will be averaged; the others follow by what each adds to all before it.
         metric: One of `names.RANKING`; None for log-loss.
     """
 
@@ -85,18 +87,40 @@ def diverse(
         value = measure(metric, mean, labels, answers)
         return -value if higher_is_better(metric) else value
 
-    left = [entry for entry in entries if entry.trial in predictions]
-    chosen: list[Ranked] = []
-    total = np.zeros_like(next(iter(predictions.values()))) if left else np.zeros((0, 0))
-    while left and len(chosen) < count:
-        if chosen:
-            losses = [
-                loss((total + predictions[entry.trial]) / (len(chosen) + 1)) for entry in left
-            ]
-            best = left[int(np.argmin(losses))]
-        else:
-            best = left[0]
-        chosen.append(best)
-        left.remove(best)
-        total = total + predictions[best.trial]
-    return chosen + [entry for entry in entries if entry not in chosen]
+    known: dict[frozenset[int], float] = {}
+
+    def together(trials: Sequence[int]) -> float:
+        which = frozenset(trials)
+        if which not in known:
+            known[which] = loss(np.mean([predictions[trial] for trial in sorted(which)], axis=0))
+        return known[which]
+
+    def forward(order: list[int], trials: Sequence[int], length: int) -> list[int]:
+        left = [trial for trial in trials if trial not in order]
+        while left and len(order) < length:
+            best = min(left, key=lambda trial: together([*order, trial])) if order else left[0]
+            order = [*order, best]
+            left.remove(best)
+        return order
+
+    here = [entry.trial for entry in entries if entry.trial in predictions]
+    chosen = forward([], here, count)
+    # Who won a race of several rounds did so on other rows, with more networks: it stays.
+    stays = {entry.trial for entry in entries[:1] if entry.folds > 1}
+    while 1 < len(chosen) < len(here):
+        exchanged = [
+            [trial if one == leaves else one for one in chosen]
+            for leaves in chosen
+            if leaves not in stays
+            for trial in here
+            if trial not in chosen
+        ]
+        best = min(exchanged, key=together)
+        if together(best) >= together(chosen):
+            break
+        chosen = best
+    order = forward([], [trial for trial in here if trial in chosen], count)
+    order = forward(order, here, len(here))
+    by_trial = {entry.trial: entry for entry in entries}
+    first = [by_trial[trial] for trial in order]
+    return first + [entry for entry in entries if entry.trial not in predictions]

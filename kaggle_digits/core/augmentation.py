@@ -22,6 +22,7 @@ import numpy as np
 from kaggle_digits.core.arrays import load_array
 from kaggle_digits.core.normalisation import find_normalisation, normalise
 from kaggle_digits.ground import seeds
+from kaggle_digits.ground.deadline import Deadline
 from kaggle_digits.ground.errors import ArtefactError, InUseError
 from kaggle_digits.ground.files import folder_bytes, remove, require_room, whole_folder, write_json
 from kaggle_digits.ground.names import require_known
@@ -41,6 +42,7 @@ _IN_USE_SECONDS = 3600
 """How long a bank counts as in use: longer than an epoch takes, each of which says so anew."""
 
 _WAIT_SECONDS = 0.1
+_LONGEST_WAIT = 600.0
 
 Part = Literal["train", "test"]
 """Of a data set: its training images or its test images."""
@@ -293,28 +295,44 @@ class Bank:
             require_room(self._folder, wanted, "the augmentation bank")
             write_json(self._stamp, self._made_by)
 
-    def ensure(self, copies: Iterable[int], progress: Progress) -> None:
+    def ensure(
+        self, copies: Iterable[int], progress: Progress, deadline: Deadline | None = None
+    ) -> None:
         """Make those of the copies with these numbers that are not there yet, one after another.
 
         Processes that want the same copies at once make each one once: what another one is at is
-        left to it, and waited for at the end.
+        left to it, and waited for at the end. One that takes too long for it may be gone, though
+        its lock file is still there: the copy is then made beside it, which is the same.
 
         Args:
             copies: Their numbers.
             progress: Told of each copy.
+            deadline: Until when copies are begun; None for no limit.
 
         Raises:
             ArtefactError: They do not fit on the disk.
+            OutOfTimeError: The deadline passed.
         """
         missing = self.missing(copies)
         self.make_room(len(missing))
         if not missing:
             return
         with progress.task(f"bank {self.name}", len(missing), "copies") as task:
+            waited_since = time.monotonic()
             while missing:
-                left = [index for index in missing if not self._make(index)]
+                left = []
+                for index in missing:
+                    if deadline is not None:
+                        deadline.check()
+                    if not self._make(index):
+                        left.append(index)
                 task.advance(len(missing) - len(left))
-                if len(left) == len(missing):
+                if len(left) < len(missing):
+                    waited_since = time.monotonic()
+                elif time.monotonic() - waited_since > _LONGEST_WAIT:
+                    progress.say(f"bank {self.name}: another process is long at copy {left[0]}")
+                    self._write(left[0])
+                else:
                     time.sleep(_WAIT_SECONDS)
                 missing = left
 
@@ -322,17 +340,19 @@ class Bank:
         """Make a copy unless another process is at it; return whether it is there now."""
         if self._is_made(index):
             return True
-        assert self._policy is not None
         self._say_in_use()
         try:
             with self._workspace.lock(self._folder / f"making-{index:03d}"):
                 if not self._is_made(index):
-                    with whole_folder(self._path(index)) as folder:
-                        made = augment(self._images, self._policy, (self._seed, index))
-                        np.save(folder / "images.npy", made)
+                    self._write(index)
         except InUseError:
             return False
         return True
+
+    def _write(self, index: int) -> None:
+        assert self._policy is not None
+        with whole_folder(self._path(index)) as folder:
+            np.save(folder / "images.npy", augment(self._images, self._policy, (self._seed, index)))
 
     def order(self, seed: int, copies: int, epochs: int) -> list[int]:
         """Return the copy each epoch walks through: every copy once before any comes again.
@@ -342,7 +362,7 @@ class Bank:
             copies: How many copies the member may use.
             epochs: Length of the list.
         """
-        if self._policy is None:
+        if self._policy is None or copies == 1:
             return [0] * epochs
         random = np.random.default_rng(seeds.of_network(seed, seeds.Purpose.WALK))
         rounds = -(-epochs // copies)

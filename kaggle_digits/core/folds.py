@@ -142,7 +142,7 @@ def _given(dataset: Dataset, of_row: np.ndarray, count: int, seed: int) -> Folds
             raise DataError(
                 f"All rows of the class {label!r} stand in one fold of the fold column; expected "
                 "two folds at least, so that networks can learn it.",
-                mend="Give another --fold-column, or leave it out.",
+                mend="Give another --fold-column, or none, with a --workspace of its own.",
             )
     return Folds(count, seed, of_row)
 

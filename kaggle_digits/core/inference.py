@@ -28,7 +28,7 @@ _FIRST_VIEWS = 3
 """Views every image is seen by; a turn to either side is among them."""
 _SURE = 0.99
 """Probability from which on an image needs no further views."""
-_OF_MEMBER = "Delete its member and call `kaggle-digits cv-train --keep-weights` again."
+_OF_MEMBER = "Delete its member and call `kaggle-digits cv-train --add --keep-weights`."
 _MOVES: tuple[tuple[float, float, float, float], ...] = tuple(
     # Degrees, relative size, shift right and shift down in shares of the side. In an order in which
     # every beginning of the list is balanced as far as it can be.

@@ -143,8 +143,8 @@ class Engine:
                 continue
             error = WorkerDiedError(
                 f"{MOST_DEATHS} workers died at {key} ({how}); was there too little memory?",
-                mend="Call the command again to go on, with fewer --workers; the workspace's "
-                "log.txt may say more.",
+                mend="Call the command again to go on, with more memory free, fewer --workers, or, "
+                "on a cluster, more --threads; the workspace's log.txt may say more.",
             )
             yield replace(ended, error=error)
 

@@ -221,15 +221,16 @@ class DigitsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seeds=self.seeds, keep_weights=True, time_budget=self.time_budget,
             deadline=None if until.seconds is None else until, workers=self.workers,
         )  # fmt: skip
-        blended = ensembles.blend(place)
+        # New images are labelled by the networks alone, so they alone are judged.
+        blended = ensembles.blend(place, neighbours=False)
         store = MemberStore(place.workspace)
         self.oof_proba_ = blended.oof
         self.oof_score_ = blended.oof_accuracy
         self.oof_score_se_ = blended.oof_accuracy_se
-        self.members_ = trained.names
-        self._networks = [
-            (store.checked_model(key).read_bytes(), key.config) for key in trained.keys
-        ]
+        # A set that the time cut is neither judged nor asked.
+        keys = [key for key in trained.keys if key.name in blended.members]
+        self.members_ = tuple(key.name for key in keys)
+        self._networks = [(store.checked_model(key).read_bytes(), key.config) for key in keys]
 
     def _validated(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Any, Any]:
         """Return checked arrays; what is fitted on, and no other form, is taken later."""

@@ -293,6 +293,8 @@ def kernel_build(
     time_budget: str | float | None = None,
     predict_only: bool = False,
     weights: str | Path | None = None,
+    rare: str | None = None,
+    class_weights: str | None = None,
 ) -> Kernel:
     """Pack the tool into one script that does the competition's plan as a Kaggle kernel.
 
@@ -310,6 +312,8 @@ def kernel_build(
         time_budget: Seconds, or a text such as `8h`, after which the run ends in good order.
         predict_only: Train nothing there: predict with the networks of `kernel_weights`.
         weights: The folder that these were gathered in; None for the usual one.
+        rare: As in `tune` and `cross_validate`, for both.
+        class_weights: Likewise.
 
     Raises:
         ConfigurationError: Kaggle would refuse a name, or the script for its size, or what was
@@ -339,6 +343,8 @@ def kernel_build(
                 metric=kept_metric(competition.workspace),
                 predict_only=predict_only,
                 weights=path_of(weights),
+                rare=rare,
+                class_weights=class_weights,
             )
         )
 

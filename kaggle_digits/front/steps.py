@@ -34,6 +34,7 @@ def tune(
     folds: int | None = None,
     race: int | None = None,
     diverse: bool | None = None,
+    top_k: int | None = None,
     rare: str | None = None,
     metric: str | None = None,
     class_weights: str | None = None,
@@ -58,8 +59,9 @@ def tune(
         time_budget: Seconds, or a text such as `20m`, after which it ends with what is complete.
         folds: Score trials on so many folds; None for one fixed holdout.
         race: Best configurations that are scored again fold by fold; None for what suits.
-        diverse: Order the best by what each adds to the average of those before it, not by rank
-            alone; None for as in the preset.
+        diverse: Put those first whose average is the best, `top_k` of them, each in the order of
+            what it adds, not by rank alone; None for as in the preset.
+        top_k: How many `cross_validate` will take of it; None for the preset's number.
         rare: `keep-in-train` or `drop`, for classes too rare to hold out some; None to refuse them.
         metric: What the competition is scored by: `accuracy`, `log-loss`, `macro-f1`, `auc` or
             `qwk`; the last three rank trials and choose how to blend, for the others log-loss does.
@@ -100,6 +102,7 @@ def tune(
             folds=folds,
             race=race,
             diverse=diverse,
+            top_k=top_k,
             rare=rare,
             metric=metric,
             class_weights=class_weights,
@@ -456,8 +459,8 @@ def run(
         competition: From `load`.
         trials: As in `tune`.
         top_k: As in `cross_validate`.
-        folds: As in `cross_validate`.
-        epochs: As in `cross_validate`.
+        folds: Likewise.
+        epochs: Likewise.
         rare: As in both.
         workers: As in both.
         threads: As in both.
@@ -472,8 +475,7 @@ def run(
         KaggleDigitsError: What the steps raise.
 
     Example:
-        >>> ran = kd.run(competition, trials=1, folds=2, epochs=1)  # doctest: +SKIP
-        >>> ran.submission  # doctest: +SKIP
+        >>> kd.run(competition, trials=1, folds=2, epochs=1).submission  # doctest: +SKIP
         PosixPath('demo/submissions/submission.csv')
     """
     with working(competition) as place:

@@ -160,8 +160,8 @@ class Preset:
         name: One of `names.PRESETS`.
         strategy: How `run` searches: hyperband gives most trials few epochs, which with a few
             trials would rank configurations by how fast they begin.
-        diverse: Whether the search orders its best by what each adds to the average of those before
-            it: where several are trained, the second may well be one that other images mislead.
+        diverse: Whether the search puts the `top_k` whose average is best first: where several are
+            trained, the second may well be one that other images mislead.
         trials: Configurations that `tune` tries, the default one first.
         trial_epochs: Passes over the trial's rows, for each trial.
         trial_rows: Rows a trial trains on at most; as many again by half are held out to score it.

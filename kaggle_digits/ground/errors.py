@@ -6,7 +6,8 @@ Every message says what was given and what was expected; `mend` says how to put 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 _LONGEST = 60
 
@@ -69,6 +70,20 @@ class TrainingError(KaggleDigitsError):
 
 class ServiceError(KaggleDigitsError):
     """Kaggle refused, failed, or did not answer (exit code 1)."""
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Let errors of a folder that is no workspace name the option that gives it.
+
+    Args:
+        option: Named in the place of `--workspace`, such as `--data`.
+    """
+    try:
+        yield
+    except ArtefactError as error:
+        mend = (error.mend or "").replace(" (or --output)", "").replace("--workspace", option)
+        raise type(error)(error.message, mend=mend or None) from error
 
 
 def first_line(error: BaseException) -> str:

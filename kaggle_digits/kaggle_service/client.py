@@ -33,8 +33,9 @@ from kaggle_digits.kaggle_service.transport import (
 _T = TypeVar("_T")
 _PAGE = 100
 _MOST_PAGES = 200
+_MOST_FILES = 2_000_000
 _LARGEST_BOARD = 200_000_000
-_SCORE = re.compile(r"\d{1,12}(\.\d{1,12})?")
+_SCORE = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class KaggleClient:
             return self._read("the list of files", lambda calls: calls.list_data_files(request))
 
         sizes: dict[str, int] = {}
-        for answer in self._pages("the list of files", page):
+        for answer in self._pages("the list of files", page, _MOST_FILES // _PAGE):
             for item in answer.files:
                 sizes[str(item.name)] = int(item.total_bytes)
         return sizes
@@ -286,10 +287,12 @@ class KaggleClient:
 
         self._at_address("the upload", put)
 
-    def _pages(self, what: str, page: Callable[[str], Any]) -> Iterator[Any]:
+    def _pages(
+        self, what: str, page: Callable[[str], Any], most: int = _MOST_PAGES
+    ) -> Iterator[Any]:
         token = ""
         seen = {token}
-        for _ in range(_MOST_PAGES):
+        for _ in range(most):
             answer = page(token)
             yield answer
             token = answer.next_page_token or ""

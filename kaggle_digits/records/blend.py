@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def read_account(workspace: Workspace, data: str) -> dict[str, Any]:
             mend=MEND,
         )
     return about
+
+
+def is_account(values: object) -> bool:
+    """Say whether a JSON beside a submission is its account, and no file of the user's own."""
+    return isinstance(values, Mapping) and {"sha256", "members"} <= values.keys()
 
 
 def build_account(values: object) -> dict[str, Any]:

@@ -200,9 +200,9 @@ class MemberStore:
         if not path.exists():
             raise ArtefactError(
                 f"Member {key.name} has no weights.",
-                mend="Call `kaggle-digits cv-train --keep-weights`.",
+                mend="Call `kaggle-digits cv-train --add --keep-weights`.",
             )
-        _require_digest(about, path, path.read_bytes())
+        _require_digest(about, path, path.read_bytes(), _MEND_NETWORK)
         return path
 
     def on_disk(self) -> list[MemberKey]:
@@ -300,6 +300,7 @@ def read_files(name: str, files: Mapping[str, bytes]) -> tuple[MemberKey, list[n
 
 
 _MEND = "Delete its folder and call `kaggle-digits cv-train` again."
+_MEND_NETWORK = "Delete its folder and call `kaggle-digits cv-train --add --keep-weights`."
 
 
 def _build_member(values: object) -> tuple[MemberKey, dict[str, Any]]:
@@ -370,11 +371,13 @@ def _read_array(about: Mapping[str, Any], path: Path, shape: tuple[int, int]) ->
     return array
 
 
-def _require_digest(about: Mapping[str, Any], path: Path, content: bytes) -> None:
+def _require_digest(
+    about: Mapping[str, Any], path: Path, content: bytes, mend: str = _MEND
+) -> None:
     # Members from before there were digests have none.
     wanted = about.get("sha256", {}).get(path.name)
     if wanted is not None and _sha256(content) != wanted:
-        raise ArtefactError(f"{path} is not the file that training wrote.", mend=_MEND)
+        raise ArtefactError(f"{path} is not the file that training wrote.", mend=mend)
 
 
 def _sha256(content: bytes) -> str:

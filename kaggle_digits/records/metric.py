@@ -38,7 +38,10 @@ def kept_metric(workspace: Workspace) -> str | None:
     if not path.is_file():
         return None
     return read_artefact(
-        path, _build, "what a competition is scored by", "Delete it, and give --metric again."
+        path,
+        _build,
+        "what a competition is scored by",
+        "Delete it; `tune`, `blend` and `run` take --metric again.",
     )
 
 

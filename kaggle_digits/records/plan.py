@@ -5,7 +5,7 @@ Values and files only: nothing here loads an array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -185,6 +185,20 @@ class MemberPlan:
         if settings.whole("kept", 0) > len(keys):
             raise FormError("settings.kept is more than there are members")
         return cls(fields.mapping("settings"), keys)
+
+
+def going_on(settings: Mapping[str, Any]) -> str:
+    """Return the command that goes on with a plan, in words.
+
+    Args:
+        settings: The plan's.
+    """
+    call: str | None = (settings.get("calls") or [None])[-1]
+    # A budget that was added and is spent would be spent once more.
+    is_spent = settings.get("ended") and call and "--add" in call and "--time-budget" in call
+    if call is not None and not is_spent:
+        return call
+    return "cv-train --add" + (f" --seed {settings['seed']}" if settings["seed"] else "")
 
 
 def plan_path(workspace: Workspace) -> Path:

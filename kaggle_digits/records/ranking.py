@@ -57,7 +57,7 @@ def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: 
 
     Args:
         path: Where.
-        ranked: Distinct configurations from best to worst.
+        ranked: Distinct configurations in the order in which they are to be trained.
         data_digest: The data they were scored on.
         seed: The search's seed.
     """
@@ -118,18 +118,24 @@ def read_ranking(path: Path, data_digest: str | None) -> list[Ranked]:
 
 def _build(values: object) -> tuple[str, list[Ranked]]:
     fields = Fields(values)
-    return fields.text("data"), [
-        Ranked(
-            config=TrainingConfig.from_json(entry.mapping("config")),
-            trial=entry.whole("trial"),
-            log_loss=entry.number("log_loss"),
-            accuracy=entry.number("accuracy"),
-            # Files of earlier versions have no errors.
-            log_loss_se=entry.number("log_loss_se", 0.0),
-            accuracy_se=entry.number("accuracy_se", 0.0),
-            rows=entry.whole("rows", 0),
-            folds=entry.whole("folds", 0),
-            metric=Figure.from_json(entry.within("metric")) if "metric" in entry else None,
-        )
-        for entry in fields.each("configurations")
-    ]
+    return fields.text("data"), [to_ranked(entry) for entry in fields.each("configurations")]
+
+
+def to_ranked(entry: Fields) -> Ranked:
+    """Make a ranked configuration of its form.
+
+    Raises:
+        FormError: It is none.
+    """
+    return Ranked(
+        config=TrainingConfig.from_json(entry.mapping("config")),
+        trial=entry.whole("trial"),
+        log_loss=entry.number("log_loss"),
+        accuracy=entry.number("accuracy"),
+        # Files of earlier versions have no errors.
+        log_loss_se=entry.number("log_loss_se", 0.0),
+        accuracy_se=entry.number("accuracy_se", 0.0),
+        rows=entry.whole("rows", 0),
+        folds=entry.whole("folds", 0),
+        metric=Figure.from_json(entry.within("metric")) if "metric" in entry else None,
+    )

@@ -175,6 +175,7 @@ def run(
         until,
         strategy=preset.strategy,
         trials=trials or preset.trials,
+        top_k=top_k,
         workers=workers,
         threads=threads,
         cluster=cluster,

@@ -22,12 +22,12 @@ from kaggle_digits.records.metric import (
     settle_metric,
 )
 from kaggle_digits.shell.cli import load_command
+from submissions.account import About, cv_of
 from submissions.forecast import forecast
 from submissions.leaderboard import Board, read_board, summarise
 from submissions.ledger import _MIGRATIONS, Ledger, Record
 from submissions.noise import predict_by_error
 from submissions.scoreboard import LocalScoreboard, split_public
-from submissions.sending import About, cv_of
 from submissions.tables import board_facts, board_rows, forecast_facts
 from submissions.validation import SubmissionFile
 

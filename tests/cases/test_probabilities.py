@@ -24,6 +24,7 @@ from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.weights import Weights, write_weights
 from kaggle_digits.shell import cli
 from kernel.bundle import read_script
+from submissions.scoreboard import figure_of
 from submissions.validation import validate
 
 IDS = [str(number) for number in range(1, 13)]
@@ -142,6 +143,20 @@ def test_rows_that_do_not_sum_to_1_are_remarked_and_digests_tell_values_apart(
     other = validate("\n".join(["id,0,1,2", *lines]).encode() + b"\n", "s.csv", dataset)
     assert other.labels == one.labels and other.digest != one.digest
     assert other.remarks[0].startswith("the probabilities of '4' sum to 0.9000, not 1")
+
+
+def test_log_loss_is_of_rows_that_are_divided_by_their_sums() -> None:
+    """Rows of half the probabilities had ln 2 more, and rows of ones none at all."""
+    truth, told = ["a", "c", "b"], [(0.2, 0.5, 0.3), (0.7, 0.1, 0.2), (0.1, 0.3, 0.6)]
+
+    def found(values: list[tuple[float, ...]]) -> float:
+        return figure_of("log-loss", THREE, truth, values, truth).value
+
+    wanted = -np.log([0.5, 0.7, 0.6]).mean()
+    assert found(told) == pytest.approx(wanted)
+    assert found([tuple(value / 2 for value in row) for row in told]) == pytest.approx(wanted)
+    for nothing in (1.0, 0.0):
+        assert found([(nothing,) * 3] * 3) == pytest.approx(np.log(3))
 
 
 @pytest.mark.parametrize("columns", [("1",), ("0", "1")])

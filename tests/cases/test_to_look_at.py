@@ -180,3 +180,22 @@ def test_trials_of_the_same_values_have_no_coordinates():
     same = _parallel([made_trial(0, filters=16), made_trial(1, filters=16)])
     assert same == Text("All trials had the same values; there are no coordinates to draw.")
     assert isinstance(_parallel([made_trial(0, filters=16), made_trial(1, filters=32)]), Chart)
+
+
+def test_a_search_of_too_few_trials_is_gone_on_with_by_its_own_call(workspace):
+    """The report said `run`, which may be another search's call, and was refused then."""
+    from kaggle_digits.shell.report.parts import Subject, Text
+    from tuning.report import search
+
+    def hints() -> list[str | None]:
+        subject = Subject(workspace, lambda: pytest.fail("no data are needed"), str)
+        return [part.command for part in search(subject).parts if isinstance(part, Text)]
+
+    study, settings = StudyOnDisk(workspace), {"strategy": "random", "epochs": 4, "seed": 0}
+    study.open(settings)
+    study.put(made_trial(0, depth=1))
+    assert hints() == ["run --trials 6"]  # an earlier version did not say
+    study.open(settings, "tune --preset quick --seed 0 --race 0")
+    assert hints() == ["tune --preset quick --seed 0 --race 0 --trials 6"]
+    study.put(made_trial(1, depth=3))
+    assert hints() == ["tune --preset quick --seed 0 --race 0 --trials 20"]

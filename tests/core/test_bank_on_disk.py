@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -15,7 +16,9 @@ from kaggle_digits.core.augmentation import Bank
 from kaggle_digits.core.batches import Batches
 from kaggle_digits.core.data import load
 from kaggle_digits.core.jobs import TrainingJob
+from kaggle_digits.ground import locks
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
+from kaggle_digits.ground.deadline import Deadline, OutOfTimeError
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.shell.cli import cli
@@ -83,6 +86,38 @@ def test_a_bank_that_another_process_is_dropping_is_no_error(dataset, workspace,
     monkeypatch.setattr(augmentation, "remove", gone)
     new.ensure(range(1), Silent())
     assert asked == [old._folder] and new.missing(range(1)) == []
+
+
+def test_a_copy_whose_maker_left_its_lock_file_is_made_beside_it(dataset, workspace, monkeypatch):
+    def keeps_none(descriptor: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(locks, "_lock", keeps_none)
+    monkeypatch.setattr(augmentation, "_LONGEST_WAIT", 0.0)
+    bank, progress, said = Bank(dataset, "light", 0, workspace), Silent(), []
+    monkeypatch.setattr(progress, "say", said.append)
+    left = bank._folder / "making-001" / ".lock-file"
+    left.parent.mkdir(parents=True)
+    theirs = {"host": "elsewhere", "process": 99999999, "started": 1, "since": "2026-01-01"}
+    left.write_text(json.dumps(theirs))
+    bank.ensure(range(3), progress)
+    assert said == ["bank light: another process is long at copy 1"]
+    assert bank.missing(range(3)) == [] and left.exists()
+    wanted = augmentation.augment(dataset.images, augmentation.POLICIES["light"], (0, 1))
+    assert np.array_equal(bank.copy(1), wanted)
+
+
+def test_no_copy_is_begun_once_the_time_is_over(dataset, workspace):
+    bank = Bank(dataset, "light", 0, workspace)
+    with pytest.raises(OutOfTimeError):
+        bank.ensure(range(2), Silent(), Deadline(0.0))
+    assert bank.missing(range(2)) == [0, 1] and not list(bank._folder.glob("copy-*"))
+
+
+def test_the_order_of_one_copy_is_not_drawn(dataset, workspace, monkeypatch):
+    bank = Bank(dataset, "light", 0, workspace)
+    monkeypatch.setattr(augmentation.np.random, "default_rng", lambda *_: pytest.fail("it drew"))
+    assert bank.order(7, 1, 5) == [0] * 5
 
 
 def test_a_bank_of_some_rows_holds_these_alone_and_says_where_they_stand(dataset, workspace):

@@ -18,7 +18,7 @@ from kaggle_digits.ground.stamps import digest
 from kaggle_digits.records.members import Member, MemberStore
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.shell import cli
-from submissions.sending import read_about
+from submissions.account import read_about
 from submissions.validation import validate
 
 FOLDS = 3

@@ -261,6 +261,20 @@ def test_that_members_were_planned_since_the_blend_is_said(
     ]
 
 
+def test_that_what_neighbours_said_is_not_taught_is_said(
+    dataset, workspace, planted, place
+) -> None:
+    keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys
+    api.blend(place, neighbours=False)
+    folds, blend = make_folds(dataset, 3, 0, workspace), read_blend(workspace, dataset)
+    teachers = find_teachers(keys, MemberStore(workspace), dataset, folds)
+    remark = "what the nearest training images said is not taught: no network says it"
+    for helps, said in ((True, [remark]), (False, [])):
+        about = blend.about | {"neighbours": {"helps": helps}}
+        asked = dataclasses.replace(blend, about=about)
+        assert student.remarks(teachers, asked, keys) == said
+
+
 def test_beside_the_blend_rows_of_a_group_err_together(dataset, workspace, planted) -> None:
     dataset = dataclasses.replace(dataset, groups=np.arange(30) // 3)
     keys = cross_validate(CONFIGS, dataset, workspace, SETTINGS, Silent()).keys

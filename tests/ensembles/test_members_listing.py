@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.files import HOST
 from kaggle_digits.records.members import MODEL, MemberStore, require_same
+from kaggle_digits.records.plan import going_on
 from kaggle_digits.shell import cli
 
 SMALL = 'depth = 1\naugmentation = "none"\n'
@@ -110,6 +112,37 @@ def test_missing_and_resumable_members_are_told_apart(call, train, store) -> Non
     train("a")
     assert not store.checkpoints(keys[2]).exists()
     assert listed(call)["trained"] == 3
+
+
+def test_the_next_command_goes_on_with_the_plan_that_is_there(call, train, store, tmp_path) -> None:
+    """`cv-train` alone planned anew, by a search that nobody had made."""
+    train("a")
+    shutil.rmtree(store.path(store.read_plan()[1][1]))
+    code, out, _ = call("members")
+    made = f"cv-train --preset quick --seed 0 --config {tmp_path / 'a.toml'} --folds 3 --epochs 2"
+    (line,) = [line for line in out.splitlines() if line.startswith("next: ")]
+    assert code == 0 and line.startswith(f"next: kaggle-digits {made} --data ")
+    code, _, err = call(*shlex.split(line)[2:])
+    assert code == 0, err
+    values = listed(call)
+    assert (values["planned"], values["trained"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"seed": 0, "calls": ["cv-train --folds 3", "cv-train --add --seeds 2"]},
+         "cv-train --add --seeds 2"),
+        ({"seed": 3, "calls": ["cv-train --folds 3", None]}, "cv-train --add --seed 3"),
+        ({"seed": 0, "calls": [None]}, "cv-train --add"),
+        ({"seed": 3, "calls": []}, "cv-train --add --seed 3"),
+        ({"seed": 0}, "cv-train --add"),
+    ],
+)  # fmt: skip
+def test_a_plan_is_gone_on_with_by_its_last_call_or_by_one_that_adds_nothing(
+    settings, words
+) -> None:
+    assert going_on(settings) == words
 
 
 def test_members_outside_the_plan_are_listed_on_request(call, train) -> None:

@@ -257,7 +257,7 @@ def test_without_weights_the_command_says_how_to_get_them(kept, capfd) -> None:
     )
     assert code == 4 and out == ""
     assert "None of the 4 planned members has weights" in err
-    assert "kaggle-digits cv-train --keep-weights" in err
+    assert "kaggle-digits cv-train --add --keep-weights" in err
 
 
 def test_members_of_other_data_are_refused_by_name(kept) -> None:
@@ -277,3 +277,27 @@ def test_a_changed_or_broken_network_is_refused(kept) -> None:
 def test_images_are_needed(capfd) -> None:
     code, _, err = predict(capfd)
     assert code == 2 and "--images" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("mine.json", '{"sha256": "0"}', "expected a name that does not end in .json"),
+        ("mine.csv", '{"lr": 0.1}', "where its account goes, is another file"),
+        ("mine.csv", "no JSON", "where its account goes, is another file"),
+    ],
+)
+def test_an_account_takes_the_place_of_no_other_file(
+    made, tmp_path, capfd, name, content, says
+) -> None:
+    """`predict --weights` wrote its account over a JSON of the user's own."""
+    beside, output = tmp_path / "mine.json", tmp_path / "mine.csv"
+    beside.write_text(content)
+    words = ["--weights", tmp_path / "none", "--data", made.folder, "--workspace", tmp_path / "w"]
+    code, out, err = predict(capfd, *words, "--output", tmp_path / name)
+    # Before the weights, which are not there, are looked for.
+    assert code == 2 and out == "" and says in err
+    assert beside.read_text() == content and not output.exists()
+    beside.write_text('{"sha256": "0", "members": []}')
+    code, _, err = predict(capfd, *words, "--output", output)
+    assert code == 4 and "holds no weights" in err

@@ -23,6 +23,7 @@ from kaggle_digits.core.predictions import score
 from kaggle_digits.ground.config import load_portfolio, load_presets
 from kaggle_digits.ground.deadline import OutOfTimeError
 from kaggle_digits.ground.durations import duration
+from kaggle_digits.records.members import MemberStore
 from kaggle_digits.shell import chain
 
 SMALL = {"filters": 8, "depth": 1, "augmentation": "none", "batch_size": 16}
@@ -248,3 +249,29 @@ def test_a_kept_workspace_has_one_seed_where_none_is_given(asked: Asked, tmp_pat
     seeds = [one["seed"] for one in asked.searches]
     assert seeds == [one["seed"] for one in asked.members]
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
+
+
+def test_networks_that_are_judged_are_those_that_are_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A set that the time cut was asked too, and neighbours were judged, which nobody asks."""
+    kept = tmp_path / "network"
+    kept.write_bytes(b"weights")
+    keys = [SimpleNamespace(name=name, config=kd.TrainingConfig()) for name in "abc"]
+    calls: list[dict[str, Any]] = []
+
+    def blend(place: Any, **given: Any) -> Any:
+        calls.append(given)
+        return SimpleNamespace(
+            oof=np.eye(10), oof_accuracy=1.0, oof_accuracy_se=0.0, members=("a", "b")
+        )
+
+    def cross_validate(*given: Any, **named: Any) -> Any:
+        return SimpleNamespace(keys=tuple(keys), names=("a", "b", "c"))
+
+    monkeypatch.setattr("ensembles.api.cross_validate", cross_validate)
+    monkeypatch.setattr("ensembles.api.blend", blend)
+    monkeypatch.setattr(MemberStore, "checked_model", lambda store, key: kept)
+    model = make().fit(*some(30))
+    assert calls == [{"neighbours": False}]
+    assert model.members_ == ("a", "b") and len(model._networks) == 2

@@ -395,3 +395,21 @@ def test_a_workspaces_own_corrections_are_carried(call: Call, made: Any, tmp_pat
     assert call(*words)[0] == 0
     content = (tmp_path / "d" / "kaggle_digits_kernel.py").read_bytes()
     assert read_script(content, "it").plan.labels == "row,label,take\n4,1,2\n"
+
+
+def test_how_rare_classes_are_trained_goes_with_the_script(call: Call, tmp_path: Path) -> None:
+    """It could not be said, so that a class of few rows ended the run on Kaggle's machine."""
+    given = ["--rare", "drop", "--class-weights", "balanced"]
+    words = ("build", "--preset", "quick", "--dir", tmp_path / "d")
+    assert call(*words, *given)[0] == 0
+    content = (tmp_path / "d" / "kaggle_digits_kernel.py").read_bytes()
+    plan = read_script(content, "it").plan
+    assert plan.training == " ".join(given) and f"trains with {plan.training}".encode() in content
+    carried = dataclasses.replace(plan, ranked=(Ranked(TrainingConfig(), 0, 0.1, 0.9),))
+    for one, trained in ((plan, ["tune", "tune", "cv-train"]), (carried, ["cv-train"] * 2)):
+        lines = [*one.rehearsal(), *one.commands()]
+        assert [line[0] for line in lines if line[-4:] == given] == trained
+        assert not any({"--rare", "--class-weights"} & set(line[:-4]) for line in lines)
+    for option, value in (given[:2], given[2:]):
+        code, values, _ = call(*words, "--predict-only", option, value)
+        assert code == 2 and f"{option} was given with --predict-only" in values["error"]

@@ -262,6 +262,33 @@ def test_a_submission_of_probabilities_comes_home_with_what_it_was_made_for(
     assert code == 3 and "the label '0.25', which is no class" in values["error"]
 
 
+def test_a_kernel_that_is_called_submission_leaves_blends_own_files(
+    call: Any, server: Any, made: Any, tmp_path: Path
+) -> None:
+    content = b"ImageId,Label\n" + b"".join(b"%d,1\n" % number for number in range(1, 13))
+    account, name = b'{"method": "mean"}', "submissions/submission.json"
+    about = Manifest(
+        code=code_digest(api.read_sources()),
+        data=None,
+        finished=True,
+        files={name: Sums.of(account)},
+        submission=Sums.of(content),
+    )
+    server.files = {"submission.csv": content, ABOUT: about.to_bytes()}
+    server.files[f"kaggle-digits/{name}"] = account
+    folder = tmp_path / "w" / "submissions"
+    folder.mkdir(parents=True)
+    own = {"submission.csv": b"mine", "submission.json": b"{}"}
+    for file, kept in own.items():
+        (folder / file).write_bytes(kept)
+    words = ("--kernel", "tester/submission", "--workspace", tmp_path / "w", "--data", made.folder)
+    code, values, err = call("fetch", *words)
+    assert code == 0, err
+    assert Path(values["submission"]) == folder / "kernel-submission.csv"
+    theirs = {"kernel-submission.csv": content, "kernel-submission.json": account}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == own | theirs
+
+
 def array_bytes(array: Any, **options: Any) -> bytes:
     out = io.BytesIO()
     np.save(out, array, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import DataError
+from kaggle_digits.ground.figures import Figure
+from kaggle_digits.records.ranking import Ranked, write_ranking
 from kaggle_digits.shell.console import Console
 from kernel import bundle, verification
-from kernel.metadata import Kernel
+from kernel.metadata import Kernel, read_kernel
 from kernel.plan import Plan
 from kernel.verification import VerificationError, Verified, lessen, verify
 
@@ -162,3 +166,28 @@ def test_script_and_package_make_the_same_bytes_of_images_in_colour(
     code, values, err = call("verify", "--data", "shapes", "--dir", tmp_path / "d")
     assert code == 0 and values["same"] is True, err
     assert values["rows"] == 600 and "no small sample is made of image files" in err
+
+
+def test_a_ranking_that_says_all_it_can_makes_a_script_that_is_its_own_build(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors, rows, folds and metric were lost on the way back, and each such script refused."""
+    by_qwk = Figure("qwk", 0.75, 0.0125, 500)
+    ranked = [
+        Ranked(TrainingConfig(filters=filters), trial, 0.125, 0.9, 0.01, 0.02, 500, 3, by_qwk)
+        for trial, filters in enumerate((8, 16))
+    ]
+    write_ranking(tmp_path / "best.json", ranked, "0" * 16, 0)
+    given = ("--preset", "best", "--best", tmp_path / "best.json")
+    code, _, err = call("build", *given, "--dir", tmp_path / "d")
+    assert code == 0, err
+    built = read_kernel(tmp_path / "d")
+    script = bundle.read_script(built.script, "s")
+    assert list(script.plan.ranked) == ranked and script.given == script.plan.for_script()
+    monkeypatch.setattr(verification, "code_digest", lambda sources: script.code)
+    verification.require_own_build(built, script)
+    # In scripts, a metric that nobody said is a null.
+    values = script.plan.to_json()
+    values["ranked"][0]["metric"] = None
+    read = Plan.from_json(values).ranked[0]
+    assert read == dataclasses.replace(ranked[0], metric=None)

@@ -140,6 +140,18 @@ def test_what_kaggle_refuses_is_an_error(
     assert (tmp_path / "weights" / "notes.txt").read_text() == "mine"
 
 
+def test_a_disk_without_room_for_networks_is_told_by_its_own_option(
+    home: Home, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1))
+    folder = tmp_path / "weights"
+    words = ("weights", *home.shared, "--owner", "tester", "--dry-run", "--dir", folder)
+    code, values, _ = call(*words)
+    assert code == 4 and "No room on the disk for the networks" in values["error"]
+    assert values["mend"] == "Make room, or put --dir on another disk."
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(("status", "again"), [(429, 0), (403, 0), (503, 0), (400, 5)])
 def test_what_has_arrived_is_forgotten_only_where_kaggle_refuses_it(
     home: Home, call: Call, server: Any, tmp_path: Path, status: int, again: int

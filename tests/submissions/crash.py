@@ -22,8 +22,9 @@ from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import Patience
+from submissions.account import About
 from submissions.ledger import Ledger
-from submissions.sending import About, submit, wait_until_scored
+from submissions.sending import submit, wait_until_scored
 from submissions.validation import SubmissionFile
 
 FILES = ("sending.py", "ledger.py", "files.py", "workspace.py", "kaggle_service/client.py")

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +86,22 @@ def test_lists_are_read_to_the_last_page(client: KaggleClient, server: Any) -> N
         server.create(b"ImageId,Label\r\n" + b"1,1\r\n" * 4, f"m{number}", "f.csv")
     assert len({sent.ref for sent in client.submissions()}) == 230
     assert server.count("ListSubmissions") == 3
+
+
+def test_files_are_listed_to_the_last_page_however_many(
+    client: KaggleClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more than 200 pages, as image competitions have them, none could be downloaded."""
+
+    def listed(request: Any) -> Any:
+        number = int(request.page_token or 0)
+        file = SimpleNamespace(name=f"{number}.png", total_bytes=number)
+        token = str(number + 1) if number < 300 else ""
+        return SimpleNamespace(files=[file], next_page_token=token)
+
+    calls = SimpleNamespace(list_data_files=listed)
+    monkeypatch.setattr(client, "_read", lambda what, call: call(calls))
+    assert client.files() == {f"{number}.png": number for number in range(301)}
 
 
 def test_a_list_without_end_is_given_up(client: KaggleClient, server: Any, standing: Any) -> None:
@@ -251,6 +268,16 @@ def test_strange_scores_and_control_signs_do_not_get_through(
     (sent,) = client.submissions()
     assert sent.public_score is None
     assert sent.message == "a [31mb c"
+
+
+def test_a_score_below_0_is_kept(client: KaggleClient, server: Any, standing: Any) -> None:
+    """A kappa or an R² may be; it was taken for none, and the submission for one without."""
+    body = (
+        b'{"submissions":[{"ref":5,"status":"COMPLETE","publicScore":"-0.00213","description":""}]}'
+    )
+    server.order("ListSubmissions", standing.Fault("body", status=200, body=body))
+    (sent,) = client.submissions()
+    assert sent.public_score == "-0.00213"
 
 
 @pytest.mark.parametrize("step", ["ListSubmissions", "DownloadDataFiles", "PUT"])

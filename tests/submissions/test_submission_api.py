@@ -13,6 +13,7 @@ from kaggle_digits.core.place import Place
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
+from kaggle_digits.kaggle_service.client import KaggleClient
 from submissions import api
 
 
@@ -67,3 +68,15 @@ def test_what_is_not_there_or_does_not_go_together_is_an_error(
             api.open_service(own)
     with pytest.raises(ConfigurationError, match="without --local"):
         api.open_service(place, truth=tmp_path / "t.csv")
+
+
+def test_boards_of_two_competitions_are_kept_apart(place: Place, server: Any) -> None:
+    """What was last seen of the one was shown as the other's."""
+    known, other = KaggleClient("digit-recognizer"), KaggleClient("pets")
+    assert api.leaderboard(place, known).teams == 30
+    assert (place.workspace.submissions / "board-kaggle.zip").is_file()
+    assert api.leaderboard(place, other, ask=False).teams is None
+    server.competition, server.board = "pets", server.board[:2]
+    assert api.leaderboard(place, other).teams == 2
+    assert api.leaderboard(place, other, ask=False).teams == 2
+    assert api.leaderboard(place, known, ask=False).teams == 30

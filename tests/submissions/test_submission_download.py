@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from kaggle_digits.core.data.provenance import Provenance
-from kaggle_digits.ground.errors import ArtefactError, DataError
+from kaggle_digits.ground.errors import ArtefactError, DataError, InUseError
 from kaggle_digits.ground.files import write_json
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
 from submissions.commands import _run_on
@@ -253,3 +254,20 @@ def test_the_next_command_can_be_pasted_whatever_the_folders_name(workspace: Any
     assert _run_on(session, session.data, "digit-recognizer") == (
         "kaggle-digits run --data 'my data' --workspace digit-recognizer"
     )
+
+
+def test_a_folder_in_use_or_too_full_is_told_by_its_own_option(
+    client: KaggleClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    with (
+        Workspace(folder).lock(folder / ".download"),
+        pytest.raises(InUseError, match="is in use") as refused,
+    ):
+        download(client, folder, Silent(), replace=False)
+    assert refused.value.mend == "Wait until it has ended, or give another --data."
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1))
+    with pytest.raises(ArtefactError, match="No room") as refused:
+        download(client, folder, Silent(), replace=False)
+    assert refused.value.mend == "Make room, or put --data on another disk."
+    assert there(folder) == {}

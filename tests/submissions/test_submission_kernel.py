@@ -16,9 +16,11 @@ from kaggle_digits.ground.errors import ConfigurationError, DataError, ServiceEr
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.code_submissions import KernelSubmissions
+from kaggle_digits.kaggle_service.kernels import KaggleKernels
 from kaggle_digits.kaggle_service.transport import CallError, Patience
-from submissions import api
+from submissions import api, kernel_runs
 from submissions.ledger import Ledger, Record
+from submissions.tables import forecast_facts
 
 QUICK = Patience(timeout=1.5, tries=2, pause=lambda seconds: None)
 ACCOUNT = "kaggle-digits/submissions/submission.json"
@@ -96,9 +98,10 @@ def test_what_the_kernel_wrote_is_checked_and_forecast_before(
     assert len(desk.server.entries) == 1
 
 
-def test_the_account_of_our_own_kernel_gives_the_forecast_its_interval(
+def test_the_account_of_our_own_kernel_is_kept_and_gives_the_forecast_no_interval(
     desk: Desk, dataset: Any, csv_of: Any
 ) -> None:
+    """The images that it is scored on, and how many they are, are known to Kaggle alone."""
     import hashlib
 
     content = csv_of(dataset, 2)
@@ -109,7 +112,12 @@ def test_the_account_of_our_own_kernel_gives_the_forecast_its_interval(
     }  # fmt: skip
     desk.server.versions.append({"submission.csv": content, ACCOUNT: json.dumps(account).encode()})
     ahead = api.look_ahead(desk.place, desk.service())
-    assert ahead.about.cv_accuracy == 0.97 and ahead.forecast.interval is not None
+    told = ahead.forecast
+    assert ahead.about.cv_accuracy == 0.97 and told.is_hidden
+    assert (told.interval, told.low, told.high) == (None, None, None)
+    assert forecast_facts(told)["forecast"] == (
+        "no interval: a kernel is scored on images that are not here"
+    )
 
 
 def test_the_same_version_is_not_submitted_twice_another_of_the_same_bytes_is(desk: Desk) -> None:
@@ -203,12 +211,24 @@ def test_a_version_that_is_not_there_is_refused_and_an_older_one_needs_its_file(
     desk.server.versions.append({"submission.csv": csv_of(dataset, 1)})
     with pytest.raises(ConfigurationError, match="given as 3; .* has versions 1 to 2"):
         desk.submit(version=3)
-    with pytest.raises(ConfigurationError, match="Version 1 of .* is not its last"):
+    with pytest.raises(ConfigurationError, match="Version 1 of .* is not known to be its last"):
         desk.submit(version=1)
     wrote = tmp_path / "wrote.csv"
     wrote.write_bytes(csv_of(dataset, 3))
     done = desk.submit(version=1, file=wrote)
     assert done.sent and desk.server.code_requests[0]["kernelVersion"] == 1
+
+
+def test_where_no_last_version_is_told_the_one_that_is_named_does_not_pass_for_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another version wrote was checked, forecast and kept in its place."""
+    service = desk.service()
+    assert kernel_runs.find_version(service, 1) is True
+    monkeypatch.setattr(KaggleKernels, "last_version", lambda *_: None)
+    assert kernel_runs.find_version(service, 2) is False and service.version == 2
+    with pytest.raises(ConfigurationError, match="does not tell which version"):
+        kernel_runs.find_version(service, None)
 
 
 def test_what_kaggle_refuses_is_said_with_what_to_look_at(desk: Desk, standing: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
 import zipfile
@@ -16,13 +17,15 @@ from scipy import stats
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.transport import CallError
+from submissions.account import About
 from submissions.drawing import draw_plot, draw_sheet, draw_strips
 from submissions.forecast import forecast
 from submissions.lattice import count_errors, find_rows
 from submissions.leaderboard import Board, read_board, summarise
 from submissions.ledger import Record
 from submissions.noise import correlate, gap, predict, public_rows
-from submissions.sending import About, sent_copy
+from submissions.sending import sent_copy
+from submissions.tables import forecast_facts, forecast_rows
 from submissions.validation import validate
 
 
@@ -173,6 +176,33 @@ def test_no_change_of_the_truth_breaks_the_bounds(
         assert abs(after - before) <= ahead.differences[0].largest + 1e-9
 
 
+def test_a_kernel_is_scored_on_other_images_so_that_nothing_here_bounds_its_score(
+    dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    old = validate(csv_of(dataset, 4), "old.csv", dataset)
+    new = validate(csv_of(dataset, 3, first=4), "new.csv", dataset)
+    write_bytes(sent_copy(workspace, old.digest), old.content)
+    sent = record(id=1, ref=1, digest=old.digest, public_score="0.96000")
+    about = About(cv_accuracy=0.985, cv_accuracy_se=0.0019, cv_rows=4000)
+    kernel = dataclasses.replace(new, kernel="me/digits/2")
+    ahead = forecast(kernel, about, [sent], workspace, 0.25)
+    (one,) = ahead.differences
+    assert ahead.is_hidden and len(one.changes) == 7
+    assert (one.largest, one.low, one.high) == (None, None, None)
+    assert (ahead.interval, ahead.low, ahead.high) == (None, None, None)
+    why = "no interval: a kernel is scored on images that are not here"
+    assert forecast_facts(ahead) == {"forecast": why}
+    assert forecast_rows(ahead)[1] == ["#1", "0.96000", "7", "-", "-"]
+    # Nor does what a kernel has scored bound a file's score.
+    of_kernel = dataclasses.replace(sent, kernel="me/digits/1")
+    ahead = forecast(new, about, [of_kernel], workspace, 0.25)
+    (one,) = ahead.differences
+    assert not ahead.is_hidden and len(one.changes) == 7
+    assert (one.largest, one.low, one.high) == (None, None, None)
+    assert (ahead.low, ahead.high) == (0.0, 1.0) and ahead.interval is not None
+
+
 def board_zip(text: str, name: str = "board.csv") -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -237,6 +267,22 @@ def test_the_summary_puts_cv_and_public_together(tmp_path: Path) -> None:
     draw_plot(tmp_path / "empty.png", summarise([], None, 7000))
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert draw_strips(summarise([], None, 7000)) == []
+
+
+def test_a_kernels_gap_needs_rows_that_scores_tell() -> None:
+    """How many images are here was taken for how many it was scored on."""
+    told = {"cv_accuracy": 0.98, "cv_accuracy_se": 0.001, "cv_rows": 4000}
+    told |= {"metric": "auc", "cv_metric": 0.98, "cv_metric_se": 0.001}
+
+    def has_gap(public: str, metric: str | None, kernel: str | None) -> bool:
+        one = record(id=1, ref=1, public_score=public, kernel=kernel, **told)
+        return summarise([one], None, 50, metric).standings[0].gap is not None
+
+    kernel = "me/digits/1"
+    # Of 50 rows no count of errors gives 0.98765, and one gives 0.98.
+    assert not has_gap("0.98765", None, kernel) and has_gap("0.98765", None, None)
+    assert has_gap("0.98000", None, kernel)
+    assert not has_gap("0.98000", "auc", kernel) and has_gap("0.98000", "auc", None)
 
 
 def test_the_sheet_shows_the_images_that_differ(

@@ -17,16 +17,9 @@ from kaggle_digits.ground.progress import Silent
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
+from submissions.account import About, read_about
 from submissions.ledger import Ledger, Record
-from submissions.sending import (
-    About,
-    catch_up,
-    compose_message,
-    read_about,
-    sent_copy,
-    submit,
-    wait_until_scored,
-)
+from submissions.sending import catch_up, compose_message, sent_copy, submit, wait_until_scored
 from submissions.validation import SubmissionFile, validate
 
 QUICK = Patience(timeout=1.5, tries=2, pause=lambda seconds: None)
@@ -400,3 +393,22 @@ def test_the_account_of_a_blend_counts_for_its_own_bytes_only(
     account.write_text(json.dumps({"sha256": file.sha256}))
     with pytest.raises(ArtefactError, match="not what `blend` writes"):
         read_about(path, file)
+
+
+@pytest.mark.parametrize("content", ['{"lr": 0.1}', '{"method": "xgb"}', "[1]", '"x"', "{"])
+def test_a_json_of_the_users_own_beside_a_file_is_no_account(
+    file: SubmissionFile, tmp_path: Path, content: str
+) -> None:
+    """It was refused as an account that is broken, and nothing could be submitted."""
+    (tmp_path / "mine.json").write_text(content)
+    assert read_about(tmp_path / "mine.csv", file, ours=False) == About()
+
+
+@pytest.mark.parametrize("content", ['{"method": "mean"}', '{"members": []}', '{"sha256": 5}', "{"])
+def test_an_account_that_is_broken_is_still_refused(
+    file: SubmissionFile, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "mine.json").write_text(content)
+    with pytest.raises(ArtefactError, match=r"mine\.json") as refused:
+        read_about(tmp_path / "mine.csv", file)
+    assert refused.value.mend == "Call `kaggle-digits blend` again."

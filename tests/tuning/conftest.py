@@ -132,22 +132,23 @@ def go(dataset, workspace, formula):
         trials: int | None,
         place: Workspace = workspace,
         *,
+        data=dataset,
         racers: int = 0,
         seconds: float | None = None,
         progress=None,
         workers: int = 1,
-        wants_diverse: bool = False,
+        averaged: int = 0,
         **changed,
     ) -> Found:
         return search(
-            dataset,
+            data,
             place,
             dataclasses.replace(SETTINGS, **changed),
             Goals(trials, racers),
             Deadline(seconds, clock=formula.clock),
             progress or Silent(),
             Resources(workers),
-            wants_diverse=wants_diverse,
+            averaged=averaged,
         )
 
     go.settings = SETTINGS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 from sklearn.metrics import log_loss
 
 from kaggle_digits.core.calibration import best_temperature, temper
+from kaggle_digits.core.predictions import error_of_groups, score
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking
-from tuning.racing import Race, fallen_behind, row_scores
-from tuning.scoring import Result, ScoringSettings, Splits
+from tuning import coordination
+from tuning.racing import Race, _path, fallen_behind, row_scores
+from tuning.scoring import Result, ScoringSettings, Splits, splits_of
 from tuning.selection import diverse
+from tuning.study import StudyOnDisk, read_array, write_array
 
 ROWS, CLASSES = 600, 3
 LABELS = np.arange(ROWS) % CLASSES
@@ -93,6 +97,16 @@ def test_equal_racers_stay():
     assert fallen_behind({"a": rows, "b": rows.copy()}) == {}
 
 
+def test_rows_of_few_groups_tell_less_than_rows_on_their_own():
+    differences = np.repeat([1.0, 1.0, 1.0, -1.0], 100)
+    losses = {"a": np.full(400, 2.0), "b": 2.0 + differences}
+    alone = fallen_behind(losses)
+    assert alone["b"] > 10
+    # Mean 0.5, groups' sums apart from it by 50, 50, 50 and -150: an error of 0.5.
+    assert fallen_behind(losses, np.repeat(np.arange(4), 100)) == {}
+    assert fallen_behind(losses, np.arange(400)) == pytest.approx(alone)
+
+
 def test_those_far_behind_leave_after_two_rounds_and_the_rest_goes_on(tmp_path):
     race = make_race(tmp_path, 4)
     done = drive(race, {0: 0.050, 1: 0.5, 2: 0.051, 3: 0.4})
@@ -118,6 +132,19 @@ def test_the_standing_is_mean_and_standard_error_over_the_rows(tmp_path):
     assert best.log_loss_se == pytest.approx(rows.std(ddof=1) / np.sqrt(len(rows)), rel=1e-6)
 
 
+def test_the_standing_of_rows_in_groups_has_the_errors_of_groups(tmp_path):
+    groups = np.arange(ROWS) // 60
+    race = Race(
+        entries(2), tmp_path, splits(), LABELS, 4, 1, Silent(), groups_of=lambda rows: groups[rows]
+    )
+    drive(race, {0: 0.3, 1: 0.301})
+    best = race.standing()[0]
+    own = groups[race._judged(best.folds)]
+    losses, right = race._rows(best.config.digest, best.folds)
+    assert best.log_loss_se == pytest.approx(error_of_groups(losses, own))
+    assert 0 < best.accuracy_se == pytest.approx(error_of_groups(right, own))
+
+
 def test_all_racers_share_folds_and_seeds_and_repeats_have_their_own(tmp_path):
     own = splits()
     held_out = [own.race(number)[1] for number in range(5)]
@@ -126,10 +153,12 @@ def test_all_racers_share_folds_and_seeds_and_repeats_have_their_own(tmp_path):
     assert own.race(5)[1].tolist() != own.race(0)[1].tolist()
 
 
-def test_the_race_uses_other_rows_than_those_the_racers_were_chosen_by():
-    settings = ScoringSettings(rows=100, copies=1, folds=0, race_folds=5, seed=0)
+@pytest.mark.parametrize("folds", [0, 3])
+def test_the_race_uses_other_rows_than_those_the_racers_were_chosen_by(folds):
+    settings = ScoringSettings(rows=100, copies=1, folds=folds, race_folds=5, seed=0)
     own = Splits(LABELS, settings)
-    assert not set(own.trial_rows.tolist()) & set(own.race(0)[1].tolist())
+    assert len(own.trial_rows) == (150 if folds else 50)
+    assert len(np.intersect1d(own.trial_rows, np.concatenate(own.race(0)))) == 0
 
 
 def test_a_race_goes_on_from_its_files(tmp_path):
@@ -182,6 +211,69 @@ def test_a_search_races_its_best_and_ranks_them_first(go, workspace, dataset, fo
     assert any(entry.config == found.trials[0].config for entry in found.best[: found.raced])
 
 
+def test_a_race_stands_though_a_later_call_wants_none(go, formula):
+    found = go(12, racers=3)
+    count = len(formula.names)
+    again = go(12, racers=0)
+    assert again.raced == found.raced > 0 and again.best == found.best
+    assert len(formula.names) == count
+
+
+def test_racers_of_a_race_that_was_cut_take_no_places_from_those_of_one_that_ended(
+    go, workspace, dataset, formula
+):
+    found = go(12, racers=3)
+    later = found.best[found.raced].config
+    labels = dataset.labels[splits_of(dataset, go.settings.scoring).race(0)[1]]
+    scores = row_scores(softmax(np.full(len(labels), 0.001), labels), labels)
+    write_array(_path(StudyOnDisk(workspace).race, later.digest, 0, "npy"), scores)
+    again = go(12, racers=3)
+    assert again.raced == found.raced and again.best == found.best
+    assert again.best[0].folds > 1
+
+
+def test_a_race_of_trials_on_folds_has_files_of_its_own(go, workspace, formula):
+    found = go(4, racers=2, folds=3)
+    folder = StudyOnDisk(workspace).race
+    assert found.raced >= 2
+    assert {path.parent for path in folder.rglob("*.npy")} == {folder / "apart"}
+
+
+def test_rows_in_groups_give_trials_and_racers_the_errors_of_groups(
+    go, workspace, dataset, formula
+):
+    groups = np.arange(60) // 6
+    grouped = dataclasses.replace(dataset, groups=groups)
+    found = go(4, data=grouped, racers=2)
+    own, study = splits_of(grouped, go.settings.scoring), StudyOnDisk(workspace)
+    rows = own.trial_rows
+    for trial in found.trials:
+        given = study.predictions(trial.number), grouped.labels[rows]
+        told = score(*given, groups[rows])
+        assert (trial.log_loss_se, trial.accuracy_se) == (told.log_loss_se, told.accuracy_se)
+        assert trial.log_loss_se != score(*given).log_loss_se
+    best = found.best[0]
+    rounds = range(best.folds)
+    rows = np.concatenate([own.race(number)[1] for number in rounds])
+    files = [_path(study.race, best.config.digest, number, "npy") for number in rounds]
+    losses = np.concatenate([read_array(file)[0] for file in files]).astype(np.float64)
+    assert best.log_loss_se == pytest.approx(error_of_groups(losses, groups[rows]))
+
+
+def test_predictions_of_what_a_search_has_to_beat_are_kept_whatever_its_rank(
+    go, workspace, formula, monkeypatch
+):
+    monkeypatch.setattr(coordination, "KEPT", 2)
+    portfolio = tuple(
+        TrainingConfig(augmentation="none", dropout=dropout) for dropout in (0.0, 0.4, 0.3, 0.2)
+    )
+    found = go(4, portfolio=portfolio)
+    assert [entry.trial for entry in found.best] == [1, 2, 3, 0]
+    study = StudyOnDisk(workspace)
+    kept = [number for number in range(4) if study.predictions(number) is not None]
+    assert kept == [0, 1, 2]
+
+
 @pytest.mark.parametrize("killed", [0, 2, 5])
 def test_a_race_that_was_killed_repeats_only_the_running_round(
     go, workspace, formula, tmp_path, killed
@@ -225,6 +317,12 @@ def predictions(wrong_rows: set[int]) -> np.ndarray:
     return softmax(wrong, LABELS[:12])
 
 
+OVERLAPPING = {
+    0: predictions({1, 2}), 1: predictions({1, 3, 4}), 2: predictions({2, 5, 6, 7}),
+}  # fmt: skip
+"""The best one, wrong in two rows, shares a wrong row with each of the others."""
+
+
 def test_diverse_prefers_other_errors_to_rank():
     made = entries(4)
     of = {0: predictions({1, 2}), 1: predictions({1, 2, 3}), 2: predictions({7, 8, 9})}
@@ -233,22 +331,44 @@ def test_diverse_prefers_other_errors_to_rank():
     assert [entry.trial for entry in chosen] == [0, 2, 1, 3]
 
 
-def test_diverse_takes_the_subset_whose_average_is_best():
-    random = np.random.default_rng(3)
-    made = entries(6)
-    of = {n: random.dirichlet(np.ones(CLASSES) * 2, 12).astype(np.float32) for n in range(6)}
-    first, second, *_ = diverse(made, of, LABELS[:12], 3)
-    rows = np.arange(12)
-    losses = {}
-    for other in range(1, 6):
-        mean = (of[0] + of[other]) / 2
+def test_the_best_two_need_not_hold_the_best_one():
+    made = entries(3)
+    assert [entry.trial for entry in diverse(made, OVERLAPPING, LABELS[:12], 2)] == [1, 2, 0]
+    assert [entry.trial for entry in diverse(made, OVERLAPPING, LABELS[:12], 1)] == [0, 1, 2]
+
+
+def test_who_won_a_race_stays_though_the_best_two_do_not_hold_it():
+    first, *others = entries(3)
+    raced = [dataclasses.replace(first, folds=3), *others]
+    assert [entry.trial for entry in diverse(raced, OVERLAPPING, LABELS[:12], 2)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_exchange_betters_what_diverse_takes(seed):
+    random = np.random.default_rng(seed)
+    made = entries(7)
+    of = {n: random.dirichlet(np.ones(CLASSES) * 2, 12).astype(np.float32) for n in range(7)}
+
+    def loss(trials: set[int]) -> float:
+        mean = np.mean([of[trial] for trial in trials], axis=0)
         sure = temper(mean, best_temperature(mean, LABELS[:12]))
-        losses[other] = -np.log(sure[rows, LABELS[:12]]).mean()
-    assert first.trial == 0 and second.trial == min(losses, key=losses.get)
+        return float(-np.log(sure[np.arange(12), LABELS[:12]]).mean())
+
+    order = [entry.trial for entry in diverse(made, of, LABELS[:12], 3)]
+    taken = set(order[:3])
+    others = set(range(7)) - taken
+    exchanged = [taken - {leaves} | {comes} for leaves in taken for comes in others]
+    assert loss(taken) <= min(map(loss, exchanged)) + 1e-9
+    # Then by what each adds: of those taken from the best of them, of the others to all before.
+    assert order[0] == min(taken)
+    for place in (1, 3, 4, 5):
+        among = taken if place < 3 else set(range(7))
+        left = among - set(order[:place])
+        assert order[place] == min(left, key=lambda trial: loss({*order[:place], trial}))
 
 
 def test_a_search_orders_by_diversity_when_asked(go, formula):
     plain = go(12)
-    other = go(12, wants_diverse=True)
+    other = go(12, averaged=2)
     assert {entry.config for entry in other.best} == {entry.config for entry in plain.best}
     assert other.best[0] == plain.best[0]

@@ -14,10 +14,12 @@ import pytest
 
 from kaggle_digits.ground.config import TrainingConfig, load_portfolio
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
+from kaggle_digits.records.ranking import Ranked
 from kaggle_digits.shell import cli as cli_module
 from kaggle_digits.shell import report
 from tuning import board, plotting, showing
 from tuning.importance import importances
+from tuning.results import Tuned
 from tuning.study import COMPLETED, FAILED, RUNNING, StudyOnDisk, Trial
 
 
@@ -83,6 +85,32 @@ def test_the_csv_holds_every_trial_and_every_field(trials, tmp_path):
     for row, wanted in zip(rows, trials, strict=True):
         fields = wanted.config.to_json()
         assert {name: row[name] for name in fields} == {n: str(v) for n, v in fields.items()}
+
+
+def tuned(*best: tuple[float, float, int]) -> Tuned:
+    """A search whose best have these log-losses, accuracies and folds of the race."""
+    entries = tuple(
+        Ranked(TrainingConfig(filters=8 * (n + 1)), n, loss, accuracy, 0.01, 0.02, 90, folds)
+        for n, (loss, accuracy, folds) in enumerate(best)
+    )
+    return Tuned(
+        trials=(), best=entries, rejected=0, raced=0, strategy="random", path=Path("best.json"),
+        written={}, seconds=1.0,
+    )  # fmt: skip
+
+
+def test_the_best_one_alone_is_named_though_another_stands_first():
+    found = tuned((0.3, 0.9, 0), (0.1, 0.8, 0), (0.1, 0.85, 0), (0.1, 0.85, 0))
+    assert found.leader is found.best[2]
+    assert found.facts()["best"].startswith("log-loss 0.1000 ± 0.0100, accuracy 0.8500 ± 0.0200 ")
+    scores = found.event("quick", 0).scores
+    assert (scores["log_loss"], scores["accuracy"]) == (0.1, 0.85)
+    assert list(found.frame.log_loss) == [0.3, 0.1, 0.1, 0.1]
+    # Who came furthest in a race goes before those with better figures on other rows.
+    raced = tuned((0.2, 0.9, 2), (0.4, 0.9, 3), (0.3, 0.9, 3), (0.1, 0.9, 0))
+    assert raced.leader is raced.best[2]
+    assert raced.facts()["best"].startswith("log-loss 0.3000 ± ")
+    assert raced.facts()["best"].endswith(" on the race's 90 rows")
 
 
 def test_importances_find_what_matters(trials):

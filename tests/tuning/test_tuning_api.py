@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import kaggle_digits as kd
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, InUseError
@@ -17,7 +18,7 @@ from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import ranking_path
 from kaggle_digits.shell.cli import cli
 from kaggle_digits.shell.report.parts import Subject
-from tuning import api, report
+from tuning import api, report, search
 from tuning.study import StudyOnDisk
 
 QUICK = load_presets()["quick"]
@@ -75,6 +76,48 @@ def test_the_call_that_makes_a_search_again_is_kept_and_told_by_the_report(
     assert "--by-rank" not in str(study.call()) and "--race 0" in str(study.call())
 
 
+def test_as_many_are_chosen_together_as_will_be_trained(
+    place: Place, formula: Any, monkeypatch: Any
+) -> None:
+    asked: list[int] = []
+    searching = search.search
+
+    def watched(*given: Any, averaged: int, **named: Any) -> Any:
+        asked.append(averaged)
+        return searching(*given, averaged=averaged, **named)
+
+    monkeypatch.setattr(search, "search", watched)
+    medium = load_presets()["medium"]
+
+    def tune(**options: Any) -> str:
+        api.tune(place, medium, 0, strategy="random", trials=2, max_epochs=1, race=0, **options)
+        return str(StudyOnDisk(place.workspace).call())
+
+    assert "--top-k" not in tune() and "--top-k 1" in tune(top_k=1)
+    assert "--top-k 3 --by-rank" in tune(top_k=3, diverse=False)
+    assert asked == [medium.top_k, 1, 0] and medium.top_k > 1
+
+
+def test_how_many_will_be_trained_reaches_the_search_from_tune_and_from_run(
+    make: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    class Enough(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def tune(*given: Any, top_k: int, **named: Any) -> None:
+        asked.append(top_k)
+        raise Enough
+
+    monkeypatch.setattr(api, "tune", tune)
+    competition = kd.load(make().folder, workspace=tmp_path / "w", progress=False)
+    for step in (kd.tune, kd.run):
+        with pytest.raises(Enough):
+            step(competition, top_k=1)
+    assert asked == [1, 1]
+
+
 def test_it_goes_on_and_starts_anew(place: Place, formula: Any) -> None:
     def tune(trials: int, **options: Any) -> api.Tuned:
         return api.tune(place, QUICK, 0, strategy="random", trials=trials, race=0, **options)
@@ -91,6 +134,7 @@ def test_it_goes_on_and_starts_anew(place: Place, formula: Any) -> None:
         ({"trials": 0}, "trials was given as 0"),
         ({"trials": True}, "trials was given as True"),
         ({"folds": 1}, "folds was given as 1"),
+        ({"top_k": 0}, "top_k was given as 0"),
         ({"strategy": "magic"}, "strategy was given as 'magic'"),
         ({"rare": "keep"}, "rare was given as 'keep'"),
     ],

@@ -18,8 +18,9 @@ from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.client import KaggleClient
 from kaggle_digits.kaggle_service.transport import CallError, Patience
+from submissions.account import About
 from submissions.ledger import Ledger, Record
-from submissions.sending import About, Submitted, catch_up, submit
+from submissions.sending import Submitted, catch_up, submit
 from submissions.validation import SubmissionFile, validate
 
 
