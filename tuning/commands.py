@@ -202,8 +202,18 @@ def tune(
         rows=found.table(),
         facts=dict(found.facts()),
         written={"configurations": str(found.path)} | _paths(found),
-        next_command=session.hint("cv-train"),
+        next_command=session.hint(_training(session, top_k)),
     )
+
+
+def _training(session: Session, top_k: int | None = None) -> str:
+    """Return the call that trains what was found, as much as was asked for here."""
+    words = "cv-train"
+    if session.preset.name != names.PRESETS[0]:
+        words += f" --preset {session.preset.name}"
+    if session.seed:
+        words += f" --seed {session.seed}"
+    return words if top_k is None else f"{words} --top-k {top_k}"
 
 
 def _show(session: Session, study: Study) -> Outcome:
@@ -227,7 +237,7 @@ def _show(session: Session, study: Study) -> Outcome:
         drawing=drawing,
         facts=dict(study.facts()),
         written=_paths(study),
-        next_command=session.hint("cv-train") if study.best else session.hint("tune"),
+        next_command=session.hint(_training(session)) if study.best else session.hint("tune"),
     )
 
 

@@ -287,3 +287,13 @@ def test_changed_options_on_an_old_study_are_refused_with_the_difference(tune, f
     code, _, err = tune("--trials", 2, "--strategy", "grid", "--seed", 3)
     assert code == 4 and "seed: 0 → 3, strategy: hyperband → grid" in err and "--fresh" in err
     assert tune("--trials", 2, "--strategy", "grid", "--seed", 3, "--fresh")[0] == 0
+
+
+def test_what_is_called_next_trains_as_much_as_was_searched_for(tune, formula):
+    """It was `cv-train` alone, which trains as the preset `quick` does."""
+    words = ("--trials", 2, "--preset", "medium", "--seed", 3)
+    code, out, err = tune(*words, "--top-k", 1)
+    assert code == 0, err
+    assert "kaggle-digits cv-train --preset medium --seed 3 --top-k 1 --data " in out + err
+    code, out, err = tune("--trials", 2, "--fresh")
+    assert code == 0 and "kaggle-digits cv-train --data " in out + err
