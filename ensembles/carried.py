@@ -6,7 +6,6 @@ second run has; classes, size and colour must be the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -137,13 +136,7 @@ def _require_account(output: Path) -> None:
             "its account goes.",
             mend=f"Give --output {output.with_suffix('.csv')}.",
         )
-    if not beside.exists():
-        return
-    try:
-        own = is_account(json.loads(beside.read_bytes()))
-    except (OSError, ValueError):
-        own = False
-    if not own:
+    if beside.exists() and not is_account(beside):
         raise ConfigurationError(
             f"--output was given as {output}, but {beside}, where its account goes, is another "
             "file.",

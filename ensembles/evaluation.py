@@ -29,7 +29,7 @@ from ensembles.methods import Method, calibrate
 from ensembles.rules import CalibratedRule, Rule
 from kaggle_digits.core.calibration import best_temperature, temper
 from kaggle_digits.core.hardware import available_threads
-from kaggle_digits.core.predictions import Score, error_of_groups, row_losses, score
+from kaggle_digits.core.predictions import Score, error_of_mean, row_losses, score
 
 _THREADS = 4  # each holds a copy of the rows it fits on
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
@@ -294,11 +294,10 @@ def compare(
     if groups is None:
         p, q = (only_first + 1) / (rows + 2), (only_second + 1) / (rows + 2)
         apart, half = p - q, _Z * float(np.sqrt((p + q - (p - q) ** 2) / (rows + 2)))
-        error = _Z * float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
     else:
         gained = first.right.astype(np.float64) - second.right
-        apart, half = float(gained.mean()), _Z * error_of_groups(gained, groups)
-        error = _Z * error_of_groups(losses, groups)
+        apart, half = float(gained.mean()), _Z * error_of_mean(gained, groups)
+    error = _Z * error_of_mean(losses, groups)
     return PairedDifference(
         images=only_first - only_second,
         images_low=rows * (apart - half),

@@ -93,7 +93,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
-        return dataclasses.asdict(self) | {"ranked": [_to_json(entry) for entry in self.ranked]}
+        return dataclasses.asdict(self) | {"ranked": [entry.to_json() for entry in self.ranked]}
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
@@ -254,11 +254,6 @@ def to_ranked(values: Mapping[str, Any]) -> Ranked:
         return of_entry(Fields(values))
     except FormError as error:
         raise ConfigurationError(f"A ranked configuration cannot be read: {error}.") from error
-
-
-def _to_json(entry: Ranked) -> dict[str, Any]:
-    metric = None if entry.metric is None else entry.metric.to_json()
-    return dataclasses.asdict(entry) | {"config": entry.config.to_json(), "metric": metric}
 
 
 def _given(option: str, value: int | None) -> list[str]:

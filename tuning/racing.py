@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from kaggle_digits.core.metrics import dealt, honest_answers, judged, measure, samples
-from kaggle_digits.core.predictions import error_of_groups, row_losses
+from kaggle_digits.core.predictions import error_of_mean, row_losses
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.figures import higher_is_better
 from kaggle_digits.ground.files import write_json
@@ -66,11 +66,7 @@ def fallen_behind(
 
     def behind(name: str, leader: str) -> tuple[float, float]:
         difference = losses[name].astype(np.float64) - losses[leader]
-        rows = len(difference)
-        if groups is not None:
-            return float(difference.mean()), error_of_groups(difference, groups)
-        error = float(difference.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0
-        return float(difference.mean()), error
+        return float(difference.mean()), error_of_mean(difference, groups)
 
     return _fallen({name: float(own.mean()) for name, own in losses.items()}, behind, groups)
 
@@ -240,23 +236,20 @@ class Race:
             if rows is None:
                 continue
             losses, right = rows[0].astype(np.float64), rows[1].astype(np.float64)
-            root = np.sqrt(len(losses))
             metric, judged_rows = self._metric, self._judged(rounds)
             labels, groups = self._labels[judged_rows], self._groups_of(judged_rows)
-            errors = (
-                float(losses.std(ddof=1) / root) if len(losses) > 1 else 0.0,
-                float(np.sqrt(right.mean() * (1 - right.mean())) / root),
-            )
-            if groups is not None:
-                errors = error_of_groups(losses, groups), error_of_groups(right, groups)
+            if groups is None:
+                accuracy_se = float(np.sqrt(right.mean() * (1 - right.mean()) / len(right)))
+            else:
+                accuracy_se = error_of_mean(right, groups)
             placed.append(
                 Ranked(
                     config=entry.config,
                     trial=entry.trial,
                     log_loss=float(losses.mean()),
                     accuracy=float(right.mean()),
-                    log_loss_se=errors[0],
-                    accuracy_se=errors[1],
+                    log_loss_se=error_of_mean(losses, groups),
+                    accuracy_se=accuracy_se,
                     rows=len(losses),
                     folds=rounds,
                     metric=None

@@ -317,13 +317,13 @@ class Bank:
         self.make_room(len(missing))
         if not missing:
             return
+        deadline = deadline or Deadline()
         with progress.task(f"bank {self.name}", len(missing), "copies") as task:
             waited_since = time.monotonic()
             while missing:
                 left = []
                 for index in missing:
-                    if deadline is not None:
-                        deadline.check()
+                    deadline.check()
                     if not self._make(index):
                         left.append(index)
                 task.advance(len(missing) - len(left))

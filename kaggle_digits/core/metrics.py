@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kaggle_digits.core.predictions import error_of_groups, score
+from kaggle_digits.core.predictions import error_of_mean, score
 from kaggle_digits.ground import seeds
 from kaggle_digits.ground.competition import as_number
 from kaggle_digits.ground.errors import ConfigurationError, shorten
@@ -88,7 +88,7 @@ def figure(
     if name == "accuracy" and groups is not None:
         named = probabilities.argmax(axis=1) if answers is None else answers
         right = (named == labels).astype(np.float64)
-        return Figure(name, value, error_of_groups(right, groups), rows)
+        return Figure(name, value, error_of_mean(right, groups), rows)
     if name == "accuracy":
         return Figure(name, value, float(np.sqrt(value * (1 - value) / rows)), rows)
     return Figure(name, value, score(probabilities, labels, groups).log_loss_se, rows)

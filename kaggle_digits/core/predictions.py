@@ -50,33 +50,32 @@ def score(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | No
     right = probabilities.argmax(axis=1) == labels
     accuracy = float(np.mean(right))
     losses = row_losses(probabilities, labels)
-    if groups is not None:
-        return Score(
-            accuracy=accuracy,
-            accuracy_se=error_of_groups(right.astype(np.float64), groups),
-            log_loss=float(losses.mean()),
-            log_loss_se=error_of_groups(losses, groups),
-            rows=rows,
-        )
+    if groups is None:
+        accuracy_se = float(np.sqrt(accuracy * (1 - accuracy) / rows))
+    else:
+        accuracy_se = error_of_mean(right.astype(np.float64), groups)
     return Score(
         accuracy=accuracy,
-        accuracy_se=float(np.sqrt(accuracy * (1 - accuracy) / rows)),
+        accuracy_se=accuracy_se,
         log_loss=float(losses.mean()),
-        log_loss_se=float(losses.std(ddof=1) / np.sqrt(rows)) if rows > 1 else 0.0,
+        log_loss_se=error_of_mean(losses, groups),
         rows=rows,
     )
 
 
-def error_of_groups(values: np.ndarray, groups: np.ndarray) -> float:
-    """Return the standard error of a mean whose rows come in groups.
+def error_of_mean(values: np.ndarray, groups: np.ndarray | None) -> float:
+    """Return the standard error of a mean, 0 where there is nothing to tell it by.
 
-    With r_g the sum of a group's differences from the mean, sqrt(G / (G - 1) · sum of r_g²) / n
-    (Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models").
+    Of rows on their own sd / sqrt(n). Where they come in groups, with r_g the sum of a group's
+    differences from the mean, sqrt(G / (G - 1) · sum of r_g²) / n (Liang and Zeger 1986,
+    "Longitudinal data analysis using generalized linear models").
 
     Args:
         values: float [n].
-        groups: int [n].
+        groups: int [n]; None for rows on their own.
     """
+    if groups is None:
+        return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
     _, place = np.unique(groups, return_inverse=True)
     sums = np.bincount(place, values - values.mean())
     count = len(sums)

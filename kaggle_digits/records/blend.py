@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,12 @@ def read_account(workspace: Workspace, data: str) -> dict[str, Any]:
     return about
 
 
-def is_account(values: object) -> bool:
-    """Say whether a JSON beside a submission is its account, and no file of the user's own."""
+def is_account(path: Path) -> bool:
+    """Say whether what lies beside a submission is its account, and no file of the user's own."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
     return isinstance(values, Mapping) and {"sha256", "members"} <= values.keys()
 
 

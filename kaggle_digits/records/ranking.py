@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kaggle_digits.ground.artefacts import Fields, read_artefact
 from kaggle_digits.ground.config import TrainingConfig
@@ -46,6 +48,13 @@ class Ranked:
         """What it is ranked by, less being better: what the metric lacks of 1, else log-loss."""
         return self.log_loss if self.metric is None else self.metric.loss
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        metric = {} if self.metric is None else {"metric": self.metric.to_json()}
+        fields = dataclasses.asdict(self)
+        del fields["metric"]
+        return fields | {"config": self.config.to_json()} | metric
+
 
 def ranking_path(workspace: Workspace) -> Path:
     """Return where a workspace's `best.json` is."""
@@ -68,19 +77,7 @@ def write_ranking(path: Path, ranked: Sequence[Ranked], data_digest: str, seed: 
             "seed": seed,
             "versions": versions(),
             "configurations": [
-                {
-                    "config": entry.config.to_json(),
-                    "digest": entry.config.digest,
-                    "trial": entry.trial,
-                    "log_loss": entry.log_loss,
-                    "accuracy": entry.accuracy,
-                    "log_loss_se": entry.log_loss_se,
-                    "accuracy_se": entry.accuracy_se,
-                    "rows": entry.rows,
-                    "folds": entry.folds,
-                    **({} if entry.metric is None else {"metric": entry.metric.to_json()}),
-                }
-                for entry in ranked
+                entry.to_json() | {"digest": entry.config.digest} for entry in ranked
             ],
         },
     )

@@ -15,7 +15,7 @@ from kaggle_digits.core.data import Dataset, load
 from kaggle_digits.core.folds import fold_count, make_folds
 from kaggle_digits.core.metrics import figure
 from kaggle_digits.core.place import Place
-from kaggle_digits.core.predictions import error_of_groups, score
+from kaggle_digits.core.predictions import error_of_mean, score
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ConfigurationError, DataError
 from kaggle_digits.ground.progress import Silent
@@ -148,12 +148,12 @@ def test_without_groups_leakage_is_rosy_and_with_them_it_is_not(make, workspace)
 def test_rows_of_one_group_that_err_together_count_as_fewer() -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=400)
-    alone = error_of_groups(values, np.arange(400))
+    alone = error_of_mean(values, np.arange(400))
     assert alone == pytest.approx(values.std(ddof=1) / 20)
     # Ten equal rows each: the mean of forty, whatever the rows.
     groups = np.repeat(np.arange(40), 10)
     together = np.repeat(values[:40], 10)
-    assert error_of_groups(together, groups) == pytest.approx(values[:40].std(ddof=1) / 40**0.5)
+    assert error_of_mean(together, groups) == pytest.approx(values[:40].std(ddof=1) / 40**0.5)
 
 
 @pytest.mark.parametrize(("metric", "times"), [("accuracy", 60), ("log-loss", 60), ("auc", 15)])

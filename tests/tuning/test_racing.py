@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from kaggle_digits.core.calibration import best_temperature, temper
-from kaggle_digits.core.predictions import error_of_groups, score
+from kaggle_digits.core.predictions import error_of_mean, score
 from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.progress import Silent
 from kaggle_digits.records.ranking import Ranked, ranking_path, read_ranking
@@ -141,8 +141,8 @@ def test_the_standing_of_rows_in_groups_has_the_errors_of_groups(tmp_path):
     best = race.standing()[0]
     own = groups[race._judged(best.folds)]
     losses, right = race._rows(best.config.digest, best.folds)
-    assert best.log_loss_se == pytest.approx(error_of_groups(losses, own))
-    assert 0 < best.accuracy_se == pytest.approx(error_of_groups(right, own))
+    assert best.log_loss_se == pytest.approx(error_of_mean(losses, own))
+    assert 0 < best.accuracy_se == pytest.approx(error_of_mean(right, own))
 
 
 def test_all_racers_share_folds_and_seeds_and_repeats_have_their_own(tmp_path):
@@ -257,7 +257,7 @@ def test_rows_in_groups_give_trials_and_racers_the_errors_of_groups(
     rows = np.concatenate([own.race(number)[1] for number in rounds])
     files = [_path(study.race, best.config.digest, number, "npy") for number in rounds]
     losses = np.concatenate([read_array(file)[0] for file in files]).astype(np.float64)
-    assert best.log_loss_se == pytest.approx(error_of_groups(losses, groups[rows]))
+    assert best.log_loss_se == pytest.approx(error_of_mean(losses, groups[rows]))
 
 
 def test_predictions_of_what_a_search_has_to_beat_are_kept_whatever_its_rank(
