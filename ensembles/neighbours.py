@@ -1,9 +1,9 @@
 """Nearest neighbours where a blend is unsure: another kind of learner, asked about few rows.
 
 Networks that learn alike err alike, however many are averaged. What makes a handwritten image
-ambiguous to them is often plain to its nearest neighbours. So the least sure rows get p^a / d^b,
-normalised, in place of the blend's probabilities p, with d the distance to the nearest training
-image of a class.
+ambiguous to them is often plain to its nearest neighbours. So the least sure rows get
+p^a / (d^b e^c), normalised, in place of the blend's probabilities p, with d and e the distances to
+the nearest training image of a class: as the images are, and normalised.
 
 Why the figures stay honest: a row's neighbours come from the folds whose labels its members have
 seen, never from its own fold; its exponents are fitted on the rows of the other folds; which rows
@@ -21,9 +21,10 @@ import numpy as np
 from ensembles.blending import Blend
 from ensembles.evaluation import PairedDifference, compare, one_blas_thread, row_results
 from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.neighbours import References
+from kaggle_digits.core.neighbours import NORMALISED, References
 from kaggle_digits.core.predictions import logarithm, row_losses, score, softmax64
 from kaggle_digits.ground.artefacts import Fields
+from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -46,14 +47,15 @@ class Asked:
     Args:
         rows: Training rows asked about.
         test_rows: Test rows asked about; 0 where neighbours were left out.
-        exponents: a and b of p^a / d^b, fitted on all unsure rows; None with too few of them.
+        exponents: a, b and c of p^a / (d^b e^c), fitted on all unsure rows; None with too few of
+            them.
         effect: The blend with them minus the blend without, out-of-fold; None likewise.
         without: Classes whose images were not looked at: no member was trained on them.
     """
 
     rows: int
     test_rows: int
-    exponents: tuple[float, float] | None
+    exponents: tuple[float, ...] | None
     effect: PairedDifference | None
     without: tuple[str, ...] = ()
 
@@ -86,8 +88,7 @@ class Asked:
         if "images" in values:
             images, low, high = values.numbers("images")
             effect = PairedDifference(int(images), low, high, *values.numbers("log_loss"))
-            a, b = values.numbers("exponents")
-            exponents = (a, b)
+            exponents = tuple(values.numbers("exponents"))
         without = tuple(values.texts("without")) if "without" in values else ()
         return cls(values.whole("rows"), values.whole("test_rows"), exponents, effect, without)
 
@@ -100,6 +101,21 @@ class Asked:
         """
         found = account.get("neighbours")
         return cls.from_json(Fields(found)) if found else None
+
+    def require_same_distances(self, what: str) -> None:
+        """Refuse what an earlier version found by other distances.
+
+        Args:
+            what: How the error names what holds it.
+
+        Raises:
+            ArtefactError: There are not as many exponents as this version has distances.
+        """
+        if self.exponents is not None and len(self.exponents) != 1 + len(NORMALISED):
+            raise ArtefactError(
+                f"{what} asked neighbours as an earlier version did, by other distances.",
+                mend="Call blend again, and kernel weights after it.",
+            )
 
     def verdict(self) -> str:
         """Say in a line what they brought."""
@@ -152,7 +168,7 @@ def with_neighbours(
     if len(rows) < _FEWEST or min(map(len, unsure)) == len(rows):
         return blend, Asked(len(rows), 0, None, None)
     test_rows = least_sure(blend.test)
-    work = (len(rows) + len(test_rows)) * min(_ASKED, blend.oof.shape[1])
+    work = _comparisons(len(rows) + len(test_rows), blend.oof)
     with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
         features = []
         for fold, chosen in enumerate(unsure):
@@ -171,8 +187,8 @@ def with_neighbours(
         groups = dataset.groups_of(judged)
         effect = compare(row_results(oof, labels), row_results(blend.oof, labels), groups)
         exponents = fit(np.concatenate(features), labels[rows])
-        a, b = exponents.tolist()
-        found = Asked(len(rows), 0, (a, b), effect, _untrained(dataset, folds))
+        of_all = tuple(exponents.tolist())
+        found = Asked(len(rows), 0, of_all, effect, _untrained(dataset, folds))
         if not found.helps:
             return blend, found
         images, allowed = dataset.test_images, _looked_at(dataset, found)
@@ -199,11 +215,17 @@ def asked_again(
     if not found.helps:
         return probabilities
     rows, known = least_sure(probabilities), References(dataset.images, dataset.labels)
-    work = len(rows) * min(_ASKED, probabilities.shape[1])
+    work = _comparisons(len(rows), probabilities)
     with one_blas_thread(), progress.task("neighbours", work, "comparisons") as task:
         exponents = np.array(found.exponents)
         images, allowed = dataset.test_images, _looked_at(dataset, found)
         return _moved(probabilities, rows, images, known, allowed, exponents, task)
+
+
+def _comparisons(rows: int, probabilities: np.ndarray) -> int:
+    """Return how many images are looked for the neighbours of, in each class and normalisation."""
+    classes = len(probabilities[0]) if len(probabilities) else 0
+    return rows * min(_ASKED, classes) * len(NORMALISED)
 
 
 def _untrained(dataset: Dataset, folds: Folds) -> tuple[str, ...]:
@@ -254,26 +276,34 @@ def most_probable(probabilities: np.ndarray) -> np.ndarray:
 
 
 def as_features(probabilities: np.ndarray, asked: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Return ln p and -ln d of each class, float64 [rows, classes, 2].
+    """Return ln p and the -ln d of all distances of each class, float64 [rows, classes, features].
 
     A class that was not asked for is as far as the farthest that was.
+
+    Args:
+        probabilities: float [rows, classes].
+        asked: int64 [rows, k], classes.
+        near: Their distances, float64 [rows, k, distances].
     """
     far = np.repeat(near.max(axis=1, keepdims=True), probabilities.shape[1], axis=1)
-    np.put_along_axis(far, asked, near, axis=1)
-    return np.stack([logarithm(probabilities.astype(np.float64)), -np.log(far)], axis=2)
+    np.put_along_axis(far, asked[..., np.newaxis], near, axis=1)
+    known = logarithm(probabilities.astype(np.float64))[..., np.newaxis]
+    made: np.ndarray = np.concatenate([known, -np.log(far)], axis=2)
+    return made
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the exponents with the lowest log-loss, float64 [2], by Newton's steps.
+    """Return the exponents with the lowest log-loss, float64 [features], by Newton's steps.
 
-    The log-loss is convex in them; a weak pull towards the blend as it is, 1 and 0, keeps them
+    The log-loss is convex in them; a weak pull towards the blend as it is, 1 and zeros, keeps them
     finite where the rows can be told apart without an error.
 
     Args:
-        features: float64 [rows, classes, 2].
+        features: float64 [rows, classes, features].
         labels: int64 [rows].
     """
-    start = np.array([1.0, 0.0])
+    start = np.zeros(features.shape[2])
+    start[0] = 1.0
     found = start.copy()
     own = features[np.arange(len(labels)), labels]
 
@@ -286,7 +316,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
         mean = np.einsum("rc,rcf->rf", outputs, features)
         slope = (mean - own).sum(axis=0) + _PULL * (found - start)
         bend = np.einsum("rc,rcf,rcg->fg", outputs, features, features) - mean.T @ mean
-        step = np.linalg.solve(bend + _PULL * np.eye(2), slope)
+        step = np.linalg.solve(bend + _PULL * np.eye(len(start)), slope)
         # Halved until it goes down: far from the lowest point a whole step may lead past it.
         while loss(found - step) > loss(found) and np.abs(step).max() > 1e-9:
             step /= 2

@@ -3,14 +3,16 @@
 Candidates are found by pixels, then ranked again by image distortion matching: each 3 by 3 patch of
 the gradient is compared with the patches around its place in the other image, and the best one
 counts (Keysers, Deselaers, Gollan, Ney 2007, "Deformation Models for Image Recognition", section
-3.3, with the Sobel gradient and displacements of up to two pixels).
+3.3, with the Sobel gradient and displacements of up to two pixels; a first pass of one pixel leaves
+most candidates out). Images are looked at as they are and normalised, since the two are wrong about
+different ones.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,16 +21,44 @@ from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.core.normalisation import normalise
 from kaggle_digits.ground.progress import Task
 
-_CANDIDATES = 30
-_AT_A_TIME = 64
+NORMALISED = ("none", "deslant-box20")
+"""The normalisations that images are compared in, a distance each."""
+_CANDIDATES = 60
+_CLOSEST = 10
+"""Of the candidates, those that the whole displacement is tried for."""
+_AT_A_TIME = 128
 """Images that are compared with all references of a class at once."""
 _MOVES = 2
 _SMALLEST = 1e-3
 """Least distance, so that the same image twice does not decide alone."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grey:
+    """Images in one normalisation, uint8 [n, height, width], and blurred a little, [n, pixels]."""
+
+    images: np.ndarray
+    blurred: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.ndarray, normalisation: str) -> Self:
+        """Return images of any kind in a normalisation."""
+        import cv2
+
+        made = normalise(luminance(images), normalisation)
+        blurred = np.empty((len(made), made[0].size if len(made) else 0), np.uint8)
+        for row, image in enumerate(made):
+            blurred[row] = cv2.GaussianBlur(image, (3, 3), 0).ravel()
+        return cls(made, blurred)
+
+    def flat(self, rows: np.ndarray) -> np.ndarray:
+        """Return some of the blurred images, float32 [n, pixels]."""
+        found: np.ndarray = self.blurred[rows].astype(np.float32)
+        return found
+
+
 class References:
-    """Images whose classes are known, in grey and deslanted.
+    """Images whose classes are known, in grey and in all of `NORMALISED`.
 
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3].
@@ -36,15 +66,13 @@ class References:
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self._upright = normalise(luminance(images), "deslant")
-        self._flat = _blurred(self._upright)
-        self._squares = (self._flat**2).sum(axis=1)
+        self._known = [_Grey.of(images, name) for name in NORMALISED]
         self._labels = labels
 
     def distances(
         self, images: np.ndarray, asked: np.ndarray, allowed: np.ndarray, task: Task
     ) -> np.ndarray:
-        """Return each image's distance to the nearest reference of each class it is asked for.
+        """Return each image's distances to the nearest reference of each class it is asked for.
 
         A class without a reference is as far as the farthest that was found.
 
@@ -52,63 +80,98 @@ class References:
             images: uint8 [n, height, width] or [n, height, width, 3].
             asked: int64 [n, k], classes.
             allowed: int64, the references that may be looked at.
-            task: Told of every image and class.
+            task: Told of every image, class and normalisation.
 
         Returns:
-            float64 [n, k], 0.001 or more.
+            float64 [n, k, normalisations], 0.001 or more.
         """
-        upright = normalise(luminance(images), "deslant")
-        # Below 0 where nothing was found.
-        flat, made = _blurred(upright), np.full(asked.shape, -1.0)
+        with ThreadPoolExecutor(available_threads()) as threads:
+            found = [
+                self._nearest(known, _Grey.of(images, name), asked, allowed, threads, task)
+                for known, name in zip(self._known, NORMALISED, strict=True)
+            ]
+        return np.stack(found, axis=2)
 
-        def look(rows: np.ndarray, known: np.ndarray, which: np.ndarray) -> int:
+    def _nearest(
+        self,
+        known: _Grey,
+        images: _Grey,
+        asked: np.ndarray,
+        allowed: np.ndarray,
+        threads: Executor,
+        task: Task,
+    ) -> np.ndarray:
+        """Return the distances in one normalisation, float64 [n, k]."""
+        made = np.full(asked.shape, -1.0)  # below 0 where nothing was found
+
+        def look(rows: np.ndarray, which: np.ndarray) -> int:
             places = np.nonzero(asked[which] == self._labels[rows[0]])[1]
+            flat = known.flat(rows)
             # Without the image's own square, which is the same for all.
-            apart = self._squares[rows] - 2 * (flat[which] @ known.T)
-            near = rows[np.argsort(apart, axis=1, kind="stable")[:, :_CANDIDATES]]
-            for image, place, others in zip(which, places, near, strict=True):
-                both = _gradients(np.concatenate([upright[[image]], self._upright[others]]))
-                made[image, place] = distortions(both[0], both[1:]).min()
+            apart = (flat**2).sum(axis=1) - 2 * (images.flat(which) @ flat.T)
+            nearest = min(_CANDIDATES, len(rows))
+            near = np.argpartition(apart, nearest - 1, axis=1)[:, :nearest]
+            kept, turned = np.unique(near, return_inverse=True)
+            others, own = _gradients(known.images[rows[kept]]), _gradients(images.images[which])
+            made[which, places] = [
+                _smallest_distortion(image, others[candidates])
+                for image, candidates in zip(own, turned.reshape(near.shape), strict=True)
+            ]
             return len(which)
 
-        with ThreadPoolExecutor(available_threads()) as threads:
-            for label in np.unique(asked):
-                rows = allowed[self._labels[allowed] == label]
-                known, who = self._flat[rows], np.flatnonzero((asked == label).any(axis=1))
-                if not len(rows):
-                    task.advance(len(who))
-                    continue
-                parts = np.array_split(who, -(-len(who) // _AT_A_TIME))
-                for done in threads.map(partial(look, rows, known), parts):
-                    task.advance(done)
+        of_class: list[np.ndarray] = []
+        parts: list[np.ndarray] = []
+        for label in np.unique(asked):
+            rows = allowed[self._labels[allowed] == label]
+            who = np.flatnonzero((asked == label).any(axis=1))
+            if len(rows):
+                parts += np.array_split(who, -(-len(who) // _AT_A_TIME))
+                of_class += [rows] * (len(parts) - len(of_class))
+            else:
+                task.advance(len(who))
+        for done in threads.map(look, of_class, parts):
+            task.advance(done)
         return np.maximum(np.where(made < 0, made.max(axis=1, keepdims=True), made), _SMALLEST)
 
 
-def distortions(image: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _smallest_distortion(image: np.ndarray, others: np.ndarray) -> float:
+    """Return how far the nearest of others is, of those that are near by small displacements."""
+    near = np.argsort(distortions(image, others, 1), kind="stable")[:_CLOSEST]
+    return float(distortions(image, others[near], _MOVES).min())
+
+
+def distortions(image: np.ndarray, others: np.ndarray, moves: int) -> np.ndarray:
     """Return how far an image is from others when each of its patches may move.
 
     Args:
         image: Gradients, float32 [2, height, width].
         others: Gradients, float32 [n, 2, height, width].
+        moves: By how many pixels at most, in each direction.
 
     Returns:
         float32 [n]: the sum over all pixels of the squared difference of the best patch.
     """
     import cv2
 
-    height, width = image.shape[1:]
-    around = ((0, 0), (_MOVES, _MOVES), (_MOVES, _MOVES), (0, 0))
-    # The others side by side at each pixel, so that OpenCV sums the patches of all at once.
-    room, own = np.pad(others.transpose(1, 2, 3, 0), around), image[..., np.newaxis]
-    best = np.full((height, width, len(others)), np.inf, np.float32)
-    for down in range(2 * _MOVES + 1):
-        for along in range(2 * _MOVES + 1):
-            apart = room[:, down : down + height, along : along + width] - own
+    count, (height, width) = len(others), image.shape[1:]
+    around = ((0, 0), (moves, moves), (moves, moves), (0, 0))
+    # The others side by side at each pixel: OpenCV sums the patches of all at once, and a row of
+    # pixels is one stretch of memory, wherever it begins.
+    room = np.pad(others.transpose(1, 2, 3, 0), around).reshape(2, height + 2 * moves, -1)
+    own = np.repeat(image, count, axis=2)
+    best = np.full((height, width, count), np.inf, np.float32)
+    apart, patches = np.empty_like(own), np.empty_like(best)
+    for down in range(2 * moves + 1):
+        for along in range(2 * moves + 1):
+            there = room[:, down : down + height, along * count : (along + width) * count]
+            np.subtract(there, own, out=apart)
             np.multiply(apart, apart, out=apart)
-            patches = cv2.boxFilter(
-                apart[0] + apart[1], -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
-            )
-            np.minimum(best, patches.reshape(best.shape), out=best)
+            np.add(apart[0], apart[1], out=apart[0])
+            cv2.boxFilter(
+                apart[0].reshape(best.shape), -1, (3, 3), patches,
+                normalize=False, borderType=cv2.BORDER_CONSTANT,
+            )  # fmt: skip
+            np.minimum(best, patches, out=best)
     found: np.ndarray = best.sum(axis=(0, 1))
     return found
 
@@ -121,13 +184,3 @@ def _gradients(images: np.ndarray) -> np.ndarray:
         [cv2.Sobel(one, cv2.CV_32F, *along) for along in ((1, 0), (0, 1))] for one in scaled
     ]
     return np.asarray(found, dtype=np.float32)
-
-
-def _blurred(images: np.ndarray) -> np.ndarray:
-    """Return images blurred a little and flat, float32 [n, pixels], from 0 to 1."""
-    import cv2
-
-    flat = np.empty((len(images), images[0].size if len(images) else 0), np.float32)
-    for row, image in enumerate(images):
-        flat[row] = cv2.GaussianBlur(image, (3, 3), 0).ravel()
-    return flat / np.float32(255)

@@ -28,6 +28,7 @@ from kaggle_digits.core.folds import Folds, make_folds
 from kaggle_digits.core.neighbours import References, distortions
 from kaggle_digits.core.predictions import score, softmax64
 from kaggle_digits.ground.artefacts import Fields
+from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Silent
 
 SIDE, CLASSES, ROWS, TEST_ROWS, FOLD = 8, 3, 300, 60, 1
@@ -72,7 +73,8 @@ def unsure_blend(random: np.random.Generator, labels: np.ndarray, truth: np.ndar
 @pytest.fixture(autouse=True)
 def _of_half_of_the_rows(monkeypatch):
     monkeypatch.setattr(neighbours, "_SHARE", 0.4)
-    monkeypatch.setattr(distances, "_CANDIDATES", 5)
+    monkeypatch.setattr(distances, "_CANDIDATES", 8)
+    monkeypatch.setattr(distances, "_CLOSEST", 4)
 
 
 @pytest.fixture
@@ -83,30 +85,31 @@ def random() -> np.random.Generator:
 # --- the distance
 
 
-def slowly(image: np.ndarray, other: np.ndarray) -> float:
+def slowly(image: np.ndarray, other: np.ndarray, moves: int) -> float:
     """The distance by its formula, pixel by pixel."""
     high, wide = image.shape[1:]
-    room = np.pad(other, ((0, 0), (2, 2), (2, 2)))
+    room = np.pad(other, ((0, 0), (moves, moves), (moves, moves)))
     total = 0.0
     for y in range(high):
         for x in range(wide):
             best = np.inf
-            for dy in range(-2, 3):
-                for dx in range(-2, 3):
+            for dy in range(-moves, moves + 1):
+                for dx in range(-moves, moves + 1):
                     apart = 0.0
                     for v in range(max(0, y - 1), min(high, y + 2)):
                         for u in range(max(0, x - 1), min(wide, x + 2)):
-                            moved = room[:, v + dy + 2, u + dx + 2]
+                            moved = room[:, v + dy + moves, u + dx + moves]
                             apart += float(((moved - image[:, v, u]) ** 2).sum())
                     best = min(best, apart)
             total += best
     return total
 
 
-def test_distortions_are_what_their_formula_says(random) -> None:
+@pytest.mark.parametrize("moves", [1, 2])
+def test_distortions_are_what_their_formula_says(random, moves) -> None:
     image, others = random.random((2, 6, 5)), random.random((3, 2, 6, 5))
-    found = distortions(image.astype(np.float32), others.astype(np.float32))
-    np.testing.assert_allclose(found, [slowly(image, other) for other in others], rtol=1e-4)
+    found = distortions(image.astype(np.float32), others.astype(np.float32), moves)
+    np.testing.assert_allclose(found, [slowly(image, other, moves) for other in others], rtol=1e-4)
 
 
 def test_a_stroke_that_moved_is_near_and_another_shape_is_far() -> None:
@@ -114,7 +117,7 @@ def test_a_stroke_that_moved_is_near_and_another_shape_is_far() -> None:
     image[6:22, 13:15] = 255
     moved, other = np.roll(image, 2, axis=1), image.T.copy()
     gradients = distances._gradients(np.stack([image, image, moved, other]))
-    same, near, far = distortions(gradients[0], gradients[1:]).tolist()
+    same, near, far = distortions(gradients[0], gradients[1:], 2).tolist()
     assert same == 0 and near < far / 100
 
 
@@ -128,11 +131,45 @@ def test_the_nearest_of_each_class_is_found_among_those_allowed(random) -> None:
         found = known.distances(images[[40, 41]], asked, allowed, task)
         with_itself = known.distances(images[[40]], asked[:1], np.arange(60), task)
         other_order = known.distances(images[[40]], np.array([[2, 1, 0]]), allowed, task)
-    assert found.shape == (2, 3)
-    # Row 40 shows class 1, row 41 class 2.
-    assert found[0].argmin() == 1 and asked[1, found[1].argmin()] == 2
-    assert with_itself[0, 1] == distances._SMALLEST < found[0, 1]
+    assert found.shape == (2, 3, len(distances.NORMALISED))
+    # Row 40 shows class 1, row 41 class 2; as they are and normalised.
+    assert (found[0].argmin(axis=0) == 1).all()
+    assert (asked[1, found[1].argmin(axis=0)] == 2).all()
+    assert (with_itself[0, 1] == distances._SMALLEST).all()
+    assert (found[0, 1] > distances._SMALLEST).all()
     assert other_order[0].tolist() == found[0, ::-1].tolist()
+
+
+def test_a_distance_is_the_smallest_of_all_where_all_are_candidates(random, monkeypatch) -> None:
+    labels = np.arange(30) % 3
+    images = drawn(random, labels)
+    one = drawn(random, np.array([2]))
+    gradients = distances._gradients(np.concatenate([one, images]))
+    all_of_them = distortions(gradients[0], gradients[1:], 2)
+    wanted = [all_of_them[labels == label].min() for label in range(3)]
+    with Silent().task("", 3, "") as task:
+        arguments = one, np.array([[0, 1, 2]]), np.arange(30), task
+        some = References(images, labels).distances(*arguments)[0, :, 0]
+        monkeypatch.setattr(distances, "_CANDIDATES", 10)
+        monkeypatch.setattr(distances, "_CLOSEST", 10)
+        found = References(images, labels).distances(*arguments)[0, :, 0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert (some >= found).all() and some.argmin() == found.argmin() == 2
+
+
+def test_each_normalisation_has_a_distance_of_its_own(random) -> None:
+    """The same shape sheared is far as it is, and near once it stands upright."""
+    assert distances.NORMALISED == ("none", "deslant-box20")
+    upright, bars = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.uint8)
+    upright[4:24, 12:16] = 255
+    bars[4:24, 6:9] = bars[4:24, 19:22] = 255
+    back = np.array([[1, 0.7, -0.7 * 13.5], [0, 1, 0]])
+    slanted = cv2.warpAffine(upright, back, (28, 28), flags=cv2.WARP_INVERSE_MAP)
+    known = References(np.stack([upright, bars]), np.array([0, 1]))
+    with Silent().task("", 4, "") as task:
+        found = known.distances(slanted[np.newaxis], np.array([[0, 1]]), np.arange(2), task)[0]
+    as_it_is, normalised = found.T
+    assert normalised[0] < as_it_is[0] / 3 and normalised[0] < normalised[1] / 3
 
 
 def test_a_class_without_a_reference_is_as_far_as_the_farthest(random) -> None:
@@ -145,8 +182,8 @@ def test_a_class_without_a_reference_is_as_far_as_the_farthest(random) -> None:
         whole = known.distances(images[[40, 41]], asked, np.arange(30), task)
         found = known.distances(images[[40, 41]], asked, some, task)
         nothing = known.distances(images[[40, 41]], asked, some[:0], task)
-    assert found[0].tolist() == [*whole[0, :2], whole[0, :2].max()]
-    assert found[1].tolist() == [whole[1, 1:].max(), *whole[1, 1:]]
+    assert found[0].tolist() == [*whole[0, :2].tolist(), whole[0, :2].max(axis=0).tolist()]
+    assert found[1].tolist() == [whole[1, 1:].max(axis=0).tolist(), *whole[1, 1:].tolist()]
     assert (nothing == distances._SMALLEST).all()
 
 
@@ -156,19 +193,22 @@ def test_a_class_without_a_reference_is_as_far_as_the_farthest(random) -> None:
 def test_exponents_have_the_lowest_log_loss(random) -> None:
     labels = random.integers(0, CLASSES, 400)
     base = softmax64(np.eye(CLASSES)[labels] + random.normal(size=(400, CLASSES)))
-    near = np.exp(-0.3 * np.eye(CLASSES)[labels] + 0.2 * random.normal(size=(400, CLASSES)))
+    noise = 0.4 * random.normal(size=(400, CLASSES, 2))
+    near = np.exp(-0.3 * np.eye(CLASSES)[labels][..., np.newaxis] + noise)
     features = as_features(base, np.tile(np.arange(CLASSES), (400, 1)), near)
     found = fit(features, labels)
 
     def loss(values) -> float:
         return score(softmax64(features @ np.asarray(values)), labels).log_loss
 
-    assert found[1] > 1
-    for step in ((0.05, 0), (-0.05, 0), (0, 0.2), (0, -0.2)):
-        assert loss(found) < loss(found + step)
+    assert found.shape == (3,) and (found[1:] > 1).all()
+    for step in np.diag([0.05, 0.2, 0.2]):
+        assert loss(found) < min(loss(found + step), loss(found - step))
     # Rows that neighbours tell apart without an error do not send them to infinity.
     sure = as_features(
-        base, np.tile(np.arange(CLASSES), (400, 1)), np.exp(-np.eye(CLASSES)[labels])
+        base,
+        np.tile(np.arange(CLASSES), (400, 1)),
+        np.exp(-np.eye(CLASSES)[labels])[..., np.newaxis],
     )
     assert np.isfinite(fit(sure, labels)).all()
 
@@ -177,8 +217,10 @@ def test_classes_that_are_not_asked_for_are_as_far_as_the_farthest() -> None:
     base = np.array([[0.5, 0.3, 0.1, 0.06, 0.04]])
     asked = most_probable(base)
     assert asked.tolist() == [[0, 1, 2, 3]]
-    features = as_features(base, asked, np.array([[4.0, 2.0, 8.0, 1.0]]))
+    near = np.array([[[4.0, 1.0], [2.0, 9.0], [8.0, 2.0], [1.0, 3.0]]])
+    features = as_features(base, asked, near)
     np.testing.assert_allclose(features[0, :, 1], -np.log([4, 2, 8, 1, 8]))
+    np.testing.assert_allclose(features[0, :, 2], -np.log([1, 9, 2, 3, 9]))
     np.testing.assert_allclose(features[0, :, 0], np.log(base[0]))
 
 
@@ -195,7 +237,7 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     made, found = with_neighbours(blend, dataset, folds, Silent())
     assert found.helps and found.effect is not None
     assert (found.rows, found.test_rows) == (120, 24)
-    assert found.exponents is not None and found.exponents[1] > 0
+    assert found.exponents is not None and sum(found.exponents[1:]) > 0
     assert made.honest.accuracy > blend.honest.accuracy + 0.05
     assert np.mean(made.test.argmax(axis=1) == truth) > np.mean(blend.test.argmax(axis=1) == truth)
     # Sure rows are left as they are, and the account is of what was made.
@@ -213,6 +255,18 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     useless = dataclasses.replace(found.effect, log_loss_high=0.001)
     unchanged = dataclasses.replace(read, effect=useless)
     assert asked_again(blend.test, unchanged, dataset, Silent()) is blend.test
+
+
+def test_what_an_earlier_version_found_by_one_distance_is_refused() -> None:
+    now = neighbours.Asked(10, 2, (0.6, 2.0, 2.0), None)
+    now.require_same_distances("The blend")
+    neighbours.Asked(10, 0, None, None).require_same_distances("The blend")
+    before = {"rows": 9, "test_rows": 3, "exponents": [0.6, 4.0], "helps": True}
+    before |= {"images": [3, -1, 7], "log_loss": [-0.1, -0.2, -0.05]}
+    read = neighbours.Asked.of({"neighbours": before})
+    assert read is not None and "+3 images" in read.verdict()  # a report can still tell it
+    with pytest.raises(ArtefactError, match="The blend asked neighbours as an earlier version"):
+        read.require_same_distances("The blend")
 
 
 def test_a_class_that_no_member_was_trained_on_is_not_looked_at(
@@ -270,7 +324,7 @@ def test_too_few_rows_leave_the_blend_as_it_is(make, workspace, random, monkeypa
 def require_that_own_labels_do_not_count(dataset, blend, folds, monkeypatch) -> None:
     """Change the labels of one fold; what its rows are told may not change."""
     # Exponents come from rows of other folds, whose neighbours may be in this one.
-    monkeypatch.setattr(neighbours, "fit", lambda features, labels: np.array([0.7, 5.0]))
+    monkeypatch.setattr(neighbours, "fit", lambda features, labels: np.array([0.7, 3.0, 2.0]))
     monkeypatch.setattr(neighbours.Asked, "helps", True)
     own = folds.held_out_rows(FOLD)
     labels = dataset.labels.copy()
