@@ -2,10 +2,14 @@
 
     python benchmarks/neighbours.py --data digit-recognizer.zip --workspace sets
         [--means plain plain,deslant] [--seeds 1] [--folds 3] [--epochs 12]
+        [--distances none,deslant-box20] [--candidates 60] [--closest 10] [--moves 2]
+        [--share 0.05] [--classes 4]
 
 Judges means of sets that `ideas.py` has trained in the workspace, with and without what
 `blend --neighbours` does, each calibrated by one temperature. The intervals are those of `blend`.
-Nothing is trained; a mean takes two to three minutes of one core.
+Nothing is trained; a mean takes one to two minutes of one core. What is looked at can be other than
+what `blend` does: the normalisations that have a distance each, the candidates, how many of them
+the whole displacement is tried for, that displacement, which rows, and of how many classes.
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ from pathlib import Path
 import numpy as np
 from ideas import Sets
 
+from ensembles import neighbours
 from ensembles.blending import Blend
 from ensembles.methods import calibrate
 from ensembles.neighbours import with_neighbours
 from ensembles.rules import LinearRule
+from kaggle_digits.core import neighbours as distances
 from kaggle_digits.core.predictions import score
+from kaggle_digits.ground.names import DISTANCES
 from kaggle_digits.ground.progress import Silent
 
 
@@ -36,7 +43,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--distances", default=",".join(DISTANCES))
+    parser.add_argument("--candidates", type=int, default=distances._CANDIDATES)
+    parser.add_argument("--closest", type=int, default=distances._CLOSEST)
+    parser.add_argument("--moves", type=int, default=distances._MOVES)
+    parser.add_argument("--share", type=float, default=neighbours._SHARE)
+    parser.add_argument("--classes", type=int, default=neighbours._ASKED)
     given = parser.parse_args()
+    distances.DISTANCES = neighbours.DISTANCES = tuple(given.distances.split(","))
+    distances._CANDIDATES, distances._CLOSEST = given.candidates, given.closest
+    distances._MOVES, neighbours._SHARE = given.moves, given.share
+    neighbours._ASKED = given.classes
     sets = Sets(given)
     print("| mean of | seed | without: errors | log-loss | with: errors | log-loss | difference |")
     print("|---|---|---|---|---|---|---|")

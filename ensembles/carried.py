@@ -105,9 +105,6 @@ def predict_test(place: Place, folder: Path, output: Path) -> Carried:
     require_output(output, "--output")
     _require_account(output)
     weights = read_weights(folder)
-    asked = Asked.of(weights.account)
-    if asked is not None:
-        asked.require_same_distances(f"The blend whose networks {folder} holds")
     networks = checked_networks(folder, weights)
     dataset = scored(place.data(), weights.metric)
     _require_fit(weights.competition, dataset)

@@ -46,7 +46,10 @@ from kaggle_digits.shell.console import Outcome
 )
 @click.option("--add", is_flag=True, help="Add to the planned members instead of planning anew.")
 @click.option("--keep-weights", is_flag=True, help="Keep the networks, for `predict`.")
-@resource_options("Members trained at a time.  [default: 1 to 4 for each GPU, else one a core]")
+@resource_options(
+    "Members trained at a time.  [default: 1 to 4 for each GPU, else one a core up to 8; on "
+    "small data one, or one for each GPU]"
+)
 @click.option(
     "--time-budget",
     help=f"Train as many whole fold sets as fit, as in 1h30m, 40m, 90s; {SHORTEST:.0f}s or more, "
@@ -373,7 +376,10 @@ def blend(
     type=click.IntRange(1),
     help="Passes over training and test images.  [default: by preset]",
 )
-@resource_options("Students trained at a time.  [default: 1 to 4 for each GPU, else one a core]")
+@resource_options(
+    "Students trained at a time.  [default: 1 to 4 for each GPU, else one a core up to 8; on "
+    "small data one, or one for each GPU]"
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

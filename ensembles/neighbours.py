@@ -21,10 +21,10 @@ import numpy as np
 from ensembles.blending import Blend
 from ensembles.evaluation import PairedDifference, compare, one_blas_thread, row_results
 from kaggle_digits.core.folds import Folds
-from kaggle_digits.core.neighbours import NORMALISED, References
+from kaggle_digits.core.neighbours import References
 from kaggle_digits.core.predictions import logarithm, row_losses, score, softmax64
 from kaggle_digits.ground.artefacts import Fields
-from kaggle_digits.ground.errors import ArtefactError
+from kaggle_digits.ground.names import DISTANCES
 from kaggle_digits.ground.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Asked:
             "rows": self.rows,
             "test_rows": self.test_rows,
             "exponents": self.exponents,
+            "distances": DISTANCES,
             "helps": self.helps,
             "log_loss": effect and [effect.log_loss, effect.log_loss_low, effect.log_loss_high],
             "images": effect and [effect.images, effect.images_low, effect.images_high],
@@ -101,21 +102,6 @@ class Asked:
         """
         found = account.get("neighbours")
         return cls.from_json(Fields(found)) if found else None
-
-    def require_same_distances(self, what: str) -> None:
-        """Refuse what an earlier version found by other distances.
-
-        Args:
-            what: How the error names what holds it.
-
-        Raises:
-            ArtefactError: There are not as many exponents as this version has distances.
-        """
-        if self.exponents is not None and len(self.exponents) != 1 + len(NORMALISED):
-            raise ArtefactError(
-                f"{what} asked neighbours as an earlier version did, by other distances.",
-                mend="Call blend again, and kernel weights after it.",
-            )
 
     def verdict(self) -> str:
         """Say in a line what they brought."""
@@ -153,7 +139,7 @@ def with_neighbours(
         blend: Calibrated by a temperature.
         dataset: Its images and labels.
         folds: The folds its members were trained on.
-        progress: Told of every image and class.
+        progress: Told of every image, class and distance.
         judged: Places in train.csv of the blend's out-of-fold rows, int64; None for all rows.
 
     Returns:
@@ -210,7 +196,7 @@ def asked_again(
         probabilities: What the blend's rule says of the data's test images.
         found: What was found when the blend was made.
         dataset: Its images and labels.
-        progress: Told of every image and class.
+        progress: Told of every image, class and distance.
     """
     if not found.helps:
         return probabilities
@@ -225,7 +211,7 @@ def asked_again(
 def _comparisons(rows: int, probabilities: np.ndarray) -> int:
     """Return how many images are looked for the neighbours of, in each class and normalisation."""
     classes = len(probabilities[0]) if len(probabilities) else 0
-    return rows * min(_ASKED, classes) * len(NORMALISED)
+    return rows * min(_ASKED, classes) * len(DISTANCES)
 
 
 def _untrained(dataset: Dataset, folds: Folds) -> tuple[str, ...]:

@@ -132,7 +132,7 @@ def remarks(teachers: Teachers, blend: StoredBlend, planned: Sequence[MemberKey]
     if not teachers.has_networks:
         said.append(
             "the members' networks were not kept, so training images teach by their labels, and "
-            "test images by what the blend says; `cv-train --keep-weights` keeps them"
+            "test images by what the blend says; `cv-train --add --keep-weights` keeps them"
         )
     return said
 

@@ -11,9 +11,10 @@ from typing import cast
 import click
 
 from kaggle_digits.ground.artefacts import FormError, read_artefact
+from kaggle_digits.ground.budgets import SHORTEST, parse_budget
 from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, competition_option
 from kaggle_digits.ground.config import load_presets
-from kaggle_digits.ground.durations import duration, parse_duration
+from kaggle_digits.ground.durations import duration
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.records.ranking import Ranked
@@ -80,7 +81,10 @@ def kernel() -> None:
 @click.option(
     "--continue", "goes_on", metavar="OWNER/SLUG", help="Go on from that kernel's output."
 )
-@click.option("--time-budget", help="End in good order after this time, as 8h or 90m.")
+@click.option(
+    "--time-budget",
+    help=f"End in good order after this time, as 8h or 90m; {SHORTEST:.0f}s or more.",
+)
 @rare_option
 @class_weights_option
 @click.option("--predict-only", is_flag=True, help="Train nothing: predict with `kernel weights`.")
@@ -121,7 +125,7 @@ def build(
         title=title,
         competition=competition,
         goes_on=goes_on or "",
-        budget=parse_duration(time_budget) if time_budget is not None else None,
+        budget=parse_budget(time_budget) if time_budget is not None else None,
         reading=session.reading(),
         metric=kept_metric(session.workspace),
         fixes=session.fixes(),

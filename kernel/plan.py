@@ -222,7 +222,9 @@ class Plan:
             return [self._adopt() + self._labels()]
         extra = _given("--trials", self.trials) + _given("--max-epochs", self.max_epochs)
         extra += shlex.split(self.training)
-        return [["tune", *self._shared(), *self._metric(), "--race", "0", *extra]]
+        strategy = load_presets()[self.preset].strategy
+        given = [*self._shared(), *self._metric(), "--strategy", strategy, "--race", "0"]
+        return [["tune", *given, *extra]]
 
     def _adopt(self) -> list[str]:
         return ["kernel", "adopt", RANKING, "--seed", str(self.seed), *shlex.split(self.reading)]

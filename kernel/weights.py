@@ -34,7 +34,7 @@ from kaggle_digits.ground.sums import Sums
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.kaggle_service.datasets import READY, KaggleDatasets
 from kaggle_digits.kaggle_service.transport import CallError, outages_bridged
-from kaggle_digits.records.blend import MEND, read_account
+from kaggle_digits.records.blend import MEND, read_account, require_known_distances
 from kaggle_digits.records.plan import MemberKey
 from kaggle_digits.records.weights import PATTERN, SUFFIX, Weights, read_weights, write_weights
 from kernel.metadata import UNKNOWN_OWNER, names_of
@@ -119,6 +119,7 @@ def gather(
     name, title = names_of(owner, slug, title, _TITLE, _SHORTEST)
     require_output(folder, "--dir", METADATA)
     account = read_account(workspace, dataset.digest)
+    require_known_distances(account)
     store = MemberStore(workspace)
     keys = _chosen(account, store)
     networks = {member: store.checked_model(key).read_bytes() for member, key in keys.items()}

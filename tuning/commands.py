@@ -129,9 +129,9 @@ def tune(
     """Search families, sizes, learning rates and their companions with Keras Tuner.
 
     Trials share rows, seed and fixed epochs, and are scored on rows held out, by log-loss or by
-    --metric; then the best race on common folds. best.json holds the ranked distinct
-    configurations. The search ends when its trials are done, its time is over, or 3 trials in a row
-    fail. Called again, it goes on from the last epoch; a finished search runs nothing.
+    --metric; then the best race on common folds, where there are enough. best.json holds the ranked
+    distinct configurations. The search ends when its trials are done, its time is over, or 3 trials
+    in a row fail. Called again, it goes on from the last epoch; a finished search runs nothing.
     """
     values = {
         "--space": space_file, "--trials": trials, "--max-epochs": max_epochs,

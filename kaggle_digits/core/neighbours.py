@@ -19,10 +19,9 @@ import numpy as np
 from kaggle_digits.core.arrays import luminance
 from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.core.normalisation import normalise
+from kaggle_digits.ground.names import DISTANCES
 from kaggle_digits.ground.progress import Task
 
-NORMALISED = ("none", "deslant-box20")
-"""The normalisations that images are compared in, a distance each."""
 _CANDIDATES = 60
 _CLOSEST = 10
 """Of the candidates, those that the whole displacement is tried for."""
@@ -58,7 +57,7 @@ class _Grey:
 
 
 class References:
-    """Images whose classes are known, in grey and in all of `NORMALISED`.
+    """Images whose classes are known, in grey and in all normalisations of `DISTANCES`.
 
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3].
@@ -66,7 +65,7 @@ class References:
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self._known = [_Grey.of(images, name) for name in NORMALISED]
+        self._known = [_Grey.of(images, name) for name in DISTANCES]
         self._labels = labels
 
     def distances(
@@ -88,7 +87,7 @@ class References:
         with ThreadPoolExecutor(available_threads()) as threads:
             found = [
                 self._nearest(known, _Grey.of(images, name), asked, allowed, threads, task)
-                for known, name in zip(self._known, NORMALISED, strict=True)
+                for known, name in zip(self._known, DISTANCES, strict=True)
             ]
         return np.stack(found, axis=2)
 
@@ -106,11 +105,7 @@ class References:
 
         def look(rows: np.ndarray, which: np.ndarray) -> int:
             places = np.nonzero(asked[which] == self._labels[rows[0]])[1]
-            flat = known.flat(rows)
-            # Without the image's own square, which is the same for all.
-            apart = (flat**2).sum(axis=1) - 2 * (images.flat(which) @ flat.T)
-            nearest = min(_CANDIDATES, len(rows))
-            near = np.argpartition(apart, nearest - 1, axis=1)[:, :nearest]
+            near = _candidates(images.flat(which), known.flat(rows))
             kept, turned = np.unique(near, return_inverse=True)
             others, own = _gradients(known.images[rows[kept]]), _gradients(images.images[which])
             made[which, places] = [
@@ -134,10 +129,20 @@ class References:
         return np.maximum(np.where(made < 0, made.max(axis=1, keepdims=True), made), _SMALLEST)
 
 
+def _candidates(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the places of the others that are nearest to each image by pixels, [n, candidates]."""
+    # Without the image's own square, which is the same for all.
+    apart = np.einsum("np,np->n", others, others) - 2 * (images @ others.T)
+    nearest = min(_CANDIDATES, len(others))
+    found: np.ndarray = np.argpartition(apart, nearest - 1, axis=1)[:, :nearest]
+    return found
+
+
 def _smallest_distortion(image: np.ndarray, others: np.ndarray) -> float:
     """Return how far the nearest of others is, of those that are near by small displacements."""
     near = np.argsort(distortions(image, others, 1), kind="stable")[:_CLOSEST]
-    return float(distortions(image, others[near], _MOVES).min())
+    # OpenCV's running sums may end a little below 0 where two images are the same.
+    return max(0.0, float(distortions(image, others[near], _MOVES).min()))
 
 
 def distortions(image: np.ndarray, others: np.ndarray, moves: int) -> np.ndarray:

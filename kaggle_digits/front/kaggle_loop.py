@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaggle_digits.front.loading import Loaded, path_of, seconds, working
+from kaggle_digits.front.loading import Loaded, path_of, working
+from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.shell.display import Rows, Shown
 from kernel import api as kernel
@@ -309,7 +310,8 @@ def kernel_build(
         title: The kernel's title; None to make it of the slug.
         name: The competition's short name at Kaggle, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
-        time_budget: Seconds, or a text such as `8h`, after which the run ends in good order.
+        time_budget: Seconds, or a text such as `8h`, after which the run ends in good order;
+            40 s or more.
         predict_only: Train nothing there: predict with the networks of `kernel_weights`.
         weights: The folder that these were gathered in; None for the usual one.
         rare: As in `tune` and `cross_validate`, for both.
@@ -337,7 +339,7 @@ def kernel_build(
                 title=title,
                 competition=name,
                 goes_on=goes_on,
-                budget=seconds(time_budget),
+                budget=None if time_budget is None else parse_budget(time_budget),
                 fixes=competition.dataset.fixes,
                 reading=competition.wanted.words,
                 metric=kept_metric(competition.workspace),

@@ -16,7 +16,6 @@ from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
 from kaggle_digits.ground.aside import recover_workspace
 from kaggle_digits.ground.config import Preset, load_presets
-from kaggle_digits.ground.durations import parse_duration
 from kaggle_digits.ground.errors import ConfigurationError
 from kaggle_digits.ground.events import Event, Track, ignore
 from kaggle_digits.ground.files import write_bytes
@@ -216,20 +215,6 @@ def working(competition: Loaded) -> Iterator[Place]:
         elif given is not None:
             track = _tracking(given, *mine)
         yield Place(competition.workspace, lambda: competition.dataset, telling, track)
-
-
-def seconds(time_budget: str | float | None) -> float | None:
-    """Return a time budget in seconds.
-
-    Args:
-        time_budget: Seconds, or a text such as `20m` or `1h30m`; None for no limit.
-
-    Raises:
-        ConfigurationError: It is no time above 0.
-    """
-    if time_budget is None:
-        return None
-    return parse_duration(time_budget if isinstance(time_budget, str) else f"{time_budget}s")
 
 
 def path_of(given: str | Path | None) -> Path | None:

@@ -32,6 +32,9 @@ STRATEGIES = ("hyperband", "bayesian", "random", "grid")
 METHODS = ("mean", "geometric", "vote", "power", "weighted", "greedy", "stack")
 """How members are joined, the simplest first."""
 
+DISTANCES: tuple[str, ...] = ("none", "deslant-box20")
+"""The normalisations that nearest images are looked for in, a distance each."""
+
 METRICS = ("accuracy", "log-loss", "macro-f1", "auc", "qwk")
 """What a competition may be scored by; qwk is Cohen's kappa with quadratic weights."""
 

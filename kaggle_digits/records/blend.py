@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kaggle_digits.ground.artefacts import Fields, read_artefact
+from kaggle_digits.ground.artefacts import Fields, FormError, read_artefact
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.figures import require_figures
+from kaggle_digits.ground.names import DISTANCES
 from kaggle_digits.ground.workspace import Workspace
 
 MEND = "Call `kaggle-digits blend` again; the members stay."
@@ -55,6 +56,25 @@ def is_account(path: Path) -> bool:
     return isinstance(values, Mapping) and {"sha256", "members"} <= values.keys()
 
 
+def require_known_distances(account: Mapping[str, Any]) -> None:
+    """Refuse a blend that asked neighbours in a way that this version does not ask in.
+
+    Args:
+        account: The blend's.
+
+    Raises:
+        ArtefactError: What neighbours said counts in it, by other distances.
+    """
+    near = account.get("neighbours")
+    if near and near["helps"] and near.get("distances") != list(DISTANCES):
+        raise ArtefactError(
+            "The blend asked nearest images as an earlier version did, by other distances; this "
+            "version would say other things of the same images.",
+            mend="Call `kaggle-digits blend` and `kaggle-digits kernel weights` again, and `kernel "
+            "build --predict-only` where a kernel predicts.",
+        )
+
+
 def build_account(values: object) -> dict[str, Any]:
     """Hold an account against its form; for `read_artefact`.
 
@@ -76,4 +96,16 @@ def build_account(values: object) -> dict[str, Any]:
         require_figures(labels, "oof_")
     if "weights" in fields:
         fields.mapping("weights")
+    if "neighbours" in fields:
+        near = fields.within("neighbours")
+        near.flag("helps")
+        near.whole("rows")
+        near.whole("test_rows")
+        if "images" in near:
+            for name in ("images", "log_loss"):
+                if len(near.numbers(name)) != 3:
+                    raise FormError(f"neighbours.{name} are not a difference and its interval")
+            distances = near.texts("distances") if "distances" in near else ["deslant"]
+            if len(near.numbers("exponents")) != 1 + len(distances):
+                raise FormError("neighbours.exponents are not as many as distances, and one more")
     return fields.all()

@@ -20,7 +20,7 @@ from kaggle_digits.ground.figures import Figure
 from kaggle_digits.ground.files import write_bytes
 from kaggle_digits.ground.stamps import digest as digest_of
 from kaggle_digits.ground.sums import Sums
-from kaggle_digits.records.blend import build_account
+from kaggle_digits.records.blend import build_account, require_known_distances
 from kaggle_digits.records.plan import MemberKey
 
 PATTERN = "weights-*.json"
@@ -131,7 +131,7 @@ def read_weights(folder: Path) -> Weights:
 
     Raises:
         ArtefactError: There is no such folder, or its account is broken or not the one its name
-            says.
+            says; or what its blend asked neighbours is not what this version asks.
     """
     found = sorted(folder.glob(PATTERN))
     if len(found) != 1:
@@ -145,6 +145,7 @@ def read_weights(folder: Path) -> Weights:
         raise ArtefactError(
             f"{found[0]} is not what its name says (digest {weights.digest}).", mend=_MEND
         )
+    require_known_distances(weights.account)
     return weights
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from kaggle_digits.core.hardware import available_threads
 from kaggle_digits.core.keras_settings import require_backend
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
@@ -33,9 +34,11 @@ _LEAST_SEARCH = 30.0
 _ENDING = 3.0
 _ENDING_PER_IMAGE = 1e-4
 """Seconds of blend and check."""
-_NEIGHBOURS_PER_IMAGE = 1e-3
+_NEIGHBOURS_PER_IMAGE = 2e-3
+_NEIGHBOURS_THREADS = 2
 _NEIGHBOURS_SHARE = 0.15
-"""Seconds of a blend that asks neighbours, and the part of a time budget that they may take."""
+"""Seconds of a core that asking neighbours takes, the cores that it keeps busy at most, and the
+part of a time budget that it may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -191,8 +194,9 @@ def run(
     instead = () if tuned else without_ranking(place)
     place.progress.say("cv-train: training members")
     ending, asks = _ENDING + _ENDING_PER_IMAGE * images, None
-    if _NEIGHBOURS_PER_IMAGE * images <= _NEIGHBOURS_SHARE * until.left:
-        ending += _NEIGHBOURS_PER_IMAGE * images
+    asking = _NEIGHBOURS_PER_IMAGE * images / min(_NEIGHBOURS_THREADS, available_threads())
+    if asking <= _NEIGHBOURS_SHARE * until.left:
+        ending += asking
     else:
         asks = False
     trained = _api("ensembles").cross_validate(

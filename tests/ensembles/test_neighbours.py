@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from kaggle_digits.core.predictions import score, softmax64
 from kaggle_digits.ground.artefacts import Fields
 from kaggle_digits.ground.errors import ArtefactError
 from kaggle_digits.ground.progress import Silent
+from kaggle_digits.records.blend import require_known_distances
 
 SIDE, CLASSES, ROWS, TEST_ROWS, FOLD = 8, 3, 300, 60, 1
 
@@ -131,7 +133,7 @@ def test_the_nearest_of_each_class_is_found_among_those_allowed(random) -> None:
         found = known.distances(images[[40, 41]], asked, allowed, task)
         with_itself = known.distances(images[[40]], asked[:1], np.arange(60), task)
         other_order = known.distances(images[[40]], np.array([[2, 1, 0]]), allowed, task)
-    assert found.shape == (2, 3, len(distances.NORMALISED))
+    assert found.shape == (2, 3, len(distances.DISTANCES))
     # Row 40 shows class 1, row 41 class 2; as they are and normalised.
     assert (found[0].argmin(axis=0) == 1).all()
     assert (asked[1, found[1].argmin(axis=0)] == 2).all()
@@ -159,7 +161,7 @@ def test_a_distance_is_the_smallest_of_all_where_all_are_candidates(random, monk
 
 def test_each_normalisation_has_a_distance_of_its_own(random) -> None:
     """The same shape sheared is far as it is, and near once it stands upright."""
-    assert distances.NORMALISED == ("none", "deslant-box20")
+    assert distances.DISTANCES == ("none", "deslant-box20")
     upright, bars = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.uint8)
     upright[4:24, 12:16] = 255
     bars[4:24, 6:9] = bars[4:24, 19:22] = 255
@@ -257,16 +259,49 @@ def test_neighbours_answer_what_the_blend_could_not(make, workspace, random) -> 
     assert asked_again(blend.test, unchanged, dataset, Silent()) is blend.test
 
 
+class Counted(Silent):
+    """Adds up what is told of the work."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.done = 0
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str):
+        self.totals.append(total)
+        yield self
+
+    def advance(self, steps: int = 1) -> None:
+        self.done += steps
+
+
+def test_progress_ends_at_its_total(make, workspace, random, monkeypatch) -> None:
+    monkeypatch.setattr(neighbours.Asked, "helps", True)
+    dataset, truth = competition(make, workspace, random)
+    labels = np.where(dataset.labels == 2, 0, dataset.labels)  # a class without references
+    dataset = dataclasses.replace(dataset, labels=labels)
+    folds = make_folds(dataset, 3, 0, workspace, "drop")
+    told, again = Counted(), Counted()
+    made, found = with_neighbours(unsure_blend(random, labels, truth), dataset, folds, told)
+    asked_again(made.test, found, dataset, again)
+    assert told.totals == [(120 + 24) * 3 * 2] == [told.done]
+    assert again.totals == [24 * 3 * 2] == [again.done]
+
+
 def test_what_an_earlier_version_found_by_one_distance_is_refused() -> None:
-    now = neighbours.Asked(10, 2, (0.6, 2.0, 2.0), None)
-    now.require_same_distances("The blend")
-    neighbours.Asked(10, 0, None, None).require_same_distances("The blend")
-    before = {"rows": 9, "test_rows": 3, "exponents": [0.6, 4.0], "helps": True}
-    before |= {"images": [3, -1, 7], "log_loss": [-0.1, -0.2, -0.05]}
-    read = neighbours.Asked.of({"neighbours": before})
-    assert read is not None and "+3 images" in read.verdict()  # a report can still tell it
-    with pytest.raises(ArtefactError, match="The blend asked neighbours as an earlier version"):
-        read.require_same_distances("The blend")
+    fields = {"rows": 9, "test_rows": 3, "images": [3, -1, 7], "log_loss": [-0.1, -0.2, -0.05]}
+    effect = neighbours.Asked.from_json(Fields(fields | {"exponents": [0.6, 2.0, 2.0]}))
+    now = {"neighbours": json.loads(json.dumps(effect.to_json()))}
+    assert effect.helps and now["neighbours"]["distances"] == ["none", "deslant-box20"]
+    require_known_distances(now)
+    require_known_distances({})
+    before = {"neighbours": fields | {"exponents": [0.6, 4.0], "helps": True}}
+    assert "+3 images" in neighbours.Asked.of(before).verdict()  # a report can still tell it
+    with pytest.raises(ArtefactError, match="as an earlier version did") as raised:
+        require_known_distances(before)
+    assert "kaggle-digits blend" in str(raised.value.mend)
+    # What was left out changes nothing.
+    require_known_distances({"neighbours": before["neighbours"] | {"helps": False}})
 
 
 def test_a_class_that_no_member_was_trained_on_is_not_looked_at(

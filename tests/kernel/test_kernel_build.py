@@ -25,7 +25,7 @@ from kaggle_digits.ground.config import PRECISION_VARIABLE, TrainingConfig, load
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError
 from kaggle_digits.ground.workspace import Workspace
 from kaggle_digits.records.ranking import Ranked, write_ranking
-from kernel import bundle, commands
+from kernel import bundle
 from kernel.bundle import code_digest, pack, read_script, read_sources, render
 from kernel.plan import LABELS, Plan
 
@@ -258,6 +258,7 @@ def test_title_and_slug_go_together(
         (["--continue", "alone"], "expected owner/slug"),
         (["--time-budget", "8"], "8h, 90m or 45s"),
         (["--time-budget", "-1h"], "8h, 90m or 45s"),
+        (["--time-budget", "39s"], "'39s'; expected 40s or more"),
     ],
 )
 def test_unfit_names_are_refused(call: Call, tmp_path: Path, words: list[str], says: str) -> None:
@@ -302,10 +303,6 @@ def test_the_competition_can_be_another(call: Call, tmp_path: Path) -> None:
     assert "/kaggle/input/kannada-mnist/" in (tmp_path / "d" / about["code_file"]).read_text()
 
 
-def test_durations() -> None:
-    assert commands.parse_duration("8h") == 28800 and commands.parse_duration("1.5m") == 90
-
-
 def test_corrections_of_labels_go_with_the_script(
     made: Any, call: Call, tmp_path: Path, workspace: Any
 ) -> None:
@@ -328,6 +325,14 @@ def test_corrections_of_labels_go_with_the_script(
     (tmp_path / "there.csv").write_text(script.plan.labels)
     there = load(made.folder, Workspace(tmp_path / "there"), labels=tmp_path / "there.csv")
     assert there.digest == dataset.digest
+
+
+@pytest.mark.parametrize("name", names.PRESETS)
+def test_the_script_searches_as_run_does(name: str) -> None:
+    """It searched by hyperband whatever the preset says."""
+    (words,) = [one for one in Plan(name, 0, 1, "digit-recognizer").commands() if one[0] == "tune"]
+    assert words[words.index("--strategy") + 1] == load_presets()[name].strategy
+    assert words[words.index("--race") + 1] == "0"
 
 
 def test_what_the_competition_is_scored_by_goes_with_the_script(call: Call, tmp_path: Path) -> None:

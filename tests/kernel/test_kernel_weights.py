@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from kaggle_digits.ground.config import TrainingConfig
 from kaggle_digits.ground.errors import ArtefactError, DataError
 from kaggle_digits.kaggle_service.transport import CallError, Patience
 from kaggle_digits.records.plan import MemberKey
-from kaggle_digits.records.weights import Weights, checked_networks, read_weights
+from kaggle_digits.records.weights import Weights, checked_networks, read_weights, write_weights
 from kaggle_digits.shell import cli
 from kernel import machine
 from kernel import weights as weights_module
@@ -247,6 +247,31 @@ def test_a_changed_missing_or_foreign_network_is_named(gathered: Path) -> None:
     account.unlink()
     with pytest.raises(ArtefactError, match="holds no weights"):
         read_weights(gathered)
+
+
+def test_what_asked_neighbours_by_other_distances_is_refused_everywhere(
+    home: Home, call: Call, gathered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = {"rows": 60, "test_rows": 30, "exponents": [0.6, 4.0], "helps": True,
+            "images": [4, 1, 7], "log_loss": [-0.1, -0.2, -0.05]}  # fmt: skip
+    now = read_weights(gathered)
+    write_weights(gathered, replace(now, account=now.account | {"neighbours": near}))
+    output = tmp_path / "sub.csv"
+    assert run("predict", *home.shared, "--weights", gathered, "--output", output) == 4
+    assert not output.exists() and not output.with_suffix(".json").exists()
+    words = ("build", "--predict-only", "--weights", gathered, "--dir", tmp_path / "d")
+    code, values, _ = call(*words)
+    assert code == 4 and "by other distances" in values["error"] and not (tmp_path / "d").exists()
+    broken = now.account | {"neighbours": near | {"exponents": "0.6"}}
+    write_weights(gathered, replace(now, account=broken))
+    with pytest.raises(ArtefactError, match=r"neighbours\.exponents"):
+        read_weights(gathered)
+    monkeypatch.setattr(
+        weights_module, "read_account", lambda *_: now.account | {"neighbours": near}
+    )
+    folder = tmp_path / "more"
+    code, values, _ = call("weights", *home.shared, "--dry-run", "--dir", folder)
+    assert code == 4 and "by other distances" in values["error"] and not folder.exists()
 
 
 def test_the_kernel_finds_its_networks_wherever_they_are_mounted(tmp_path: Path) -> None:
