@@ -210,8 +210,7 @@ def asked_again(
 
 def _comparisons(rows: int, probabilities: np.ndarray) -> int:
     """Return how many images are looked for the neighbours of, in each class and normalisation."""
-    classes = len(probabilities[0]) if len(probabilities) else 0
-    return rows * min(_ASKED, classes) * len(DISTANCES)
+    return rows * min(_ASKED, int(probabilities.shape[1])) * len(DISTANCES)
 
 
 def _untrained(dataset: Dataset, folds: Folds) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kaggle_digits.core.place import Place
 from kaggle_digits.ground import names
+from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, short_name
 from kaggle_digits.ground.config import PRECISION_VARIABLE, Preset
 from kaggle_digits.ground.errors import ArtefactError, ConfigurationError, naming
@@ -96,7 +97,7 @@ def build(
     title: str | None = None,
     competition: str = DIGIT_RECOGNIZER,
     goes_on: str = "",
-    budget: float | None = None,
+    budget: str | float | None = None,
     fixes: Fixes | None = None,
     reading: Sequence[str] = (),
     predict_only: bool = False,
@@ -120,7 +121,8 @@ def build(
         title: The kernel's title; None to make it of the slug.
         competition: The competition's short name, or its address.
         goes_on: `owner/slug` of a kernel whose output the run continues; empty for none.
-        budget: Seconds after which the run ends in good order; None for no limit.
+        budget: Seconds, or a text such as `8h`, after which the run ends in good order; None for no
+            limit.
         fixes: Corrections of the training labels; None for none.
         reading: Options by which the data are read, such as `--image-size` and its value.
         predict_only: Train nothing: predict with networks that `gather` has gathered.
@@ -184,7 +186,7 @@ def build(
         gpu=gpu,
         ranked=tuple(ranked[: preset.top_k]),
         goes_on=goes_on,
-        budget=budget,
+        budget=None if budget is None else parse_budget(budget),
         labels="" if fixes is None else fixes.to_csv().decode(),
         reading=shlex.join(reading),
         weights=data_set,

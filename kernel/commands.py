@@ -11,7 +11,7 @@ from typing import cast
 import click
 
 from kaggle_digits.ground.artefacts import FormError, read_artefact
-from kaggle_digits.ground.budgets import SHORTEST, parse_budget
+from kaggle_digits.ground.budgets import SHORTEST
 from kaggle_digits.ground.competition import DIGIT_RECOGNIZER, competition_option
 from kaggle_digits.ground.config import load_presets
 from kaggle_digits.ground.durations import duration
@@ -125,7 +125,7 @@ def build(
         title=title,
         competition=competition,
         goes_on=goes_on or "",
-        budget=parse_budget(time_budget) if time_budget is not None else None,
+        budget=time_budget,
         reading=session.reading(),
         metric=kept_metric(session.workspace),
         fixes=session.fixes(),

@@ -41,10 +41,10 @@ class _Grey:
 
     @classmethod
     def of(cls, images: np.ndarray, normalisation: str) -> Self:
-        """Return images of any kind in a normalisation."""
+        """Return images, in grey as they came, in a normalisation."""
         import cv2
 
-        made = normalise(luminance(images), normalisation)
+        made = normalise(images, normalisation)
         blurred = np.empty((len(made), made[0].size if len(made) else 0), np.uint8)
         for row, image in enumerate(made):
             blurred[row] = cv2.GaussianBlur(image, (3, 3), 0).ravel()
@@ -65,7 +65,8 @@ class References:
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self._known = [_Grey.of(images, name) for name in DISTANCES]
+        grey = luminance(images)
+        self._known = [_Grey.of(grey, name) for name in DISTANCES]
         self._labels = labels
 
     def distances(
@@ -84,9 +85,10 @@ class References:
         Returns:
             float64 [n, k, normalisations], 0.001 or more.
         """
+        grey = luminance(images)
         with ThreadPoolExecutor(available_threads()) as threads:
             found = [
-                self._nearest(known, _Grey.of(images, name), asked, allowed, threads, task)
+                self._nearest(known, _Grey.of(grey, name), asked, allowed, threads, task)
                 for known, name in zip(self._known, DISTANCES, strict=True)
             ]
         return np.stack(found, axis=2)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaggle_digits.front.loading import Loaded, path_of, working
-from kaggle_digits.ground.budgets import parse_budget
 from kaggle_digits.records.metric import kept_metric
 from kaggle_digits.shell.display import Rows, Shown
 from kernel import api as kernel
@@ -339,7 +338,7 @@ def kernel_build(
                 title=title,
                 competition=name,
                 goes_on=goes_on,
-                budget=None if time_budget is None else parse_budget(time_budget),
+                budget=time_budget,
                 fixes=competition.dataset.fixes,
                 reading=competition.wanted.words,
                 metric=kept_metric(competition.workspace),

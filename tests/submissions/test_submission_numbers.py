@@ -26,7 +26,7 @@ from submissions.ledger import Record
 from submissions.noise import correlate, gap, predict, public_rows
 from submissions.sending import sent_copy
 from submissions.tables import forecast_facts, forecast_rows
-from submissions.validation import validate
+from submissions.validation import SubmissionFile, validate
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,20 @@ def record(**fields: Any) -> Record:
     return Record(**(base | fields))
 
 
+def sent_and_new(
+    workspace: Workspace, dataset: Any, sent: bytes, new: bytes
+) -> tuple[SubmissionFile, SubmissionFile]:
+    """Return two submissions, of which the workspace keeps the first as one that was sent."""
+    old = validate(sent, "old.csv", dataset)
+    write_bytes(sent_copy(workspace, old.digest), old.content)
+    return old, validate(new, "new.csv", dataset)
+
+
 def test_a_forecast_counts_and_bounds(
     dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path)
-    old = validate(csv_of(dataset, 4), "old.csv", dataset)
-    new = validate(csv_of(dataset, 3, first=4), "new.csv", dataset)
-    write_bytes(sent_copy(workspace, old.digest), old.content)
+    old, new = sent_and_new(workspace, dataset, csv_of(dataset, 4), csv_of(dataset, 3, first=4))
     earlier = [
         record(id=1, ref=1, digest=old.digest, public_score="0.96000"),
         record(id=2, ref=2, message="elsewhere"),
@@ -160,9 +167,7 @@ def test_no_change_of_the_truth_breaks_the_bounds(
     """Whatever the hidden truth and the public part, the score lies within what was told."""
     workspace = Workspace(tmp_path)
     generator = random.Random(11)
-    old = validate(csv_of(dataset, 30), "old.csv", dataset)
-    new = validate(csv_of(dataset, 12, first=20), "new.csv", dataset)
-    write_bytes(sent_copy(workspace, old.digest), old.content)
+    old, new = sent_and_new(workspace, dataset, csv_of(dataset, 30), csv_of(dataset, 12, first=20))
     for _ in range(200):
         truth = [generator.choice((a, b, "0")) for a, b in zip(old.labels, new.labels, strict=True)]
         public = generator.sample(range(200), 50)
@@ -180,9 +185,7 @@ def test_a_kernel_is_scored_on_other_images_so_that_nothing_here_bounds_its_scor
     dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path)
-    old = validate(csv_of(dataset, 4), "old.csv", dataset)
-    new = validate(csv_of(dataset, 3, first=4), "new.csv", dataset)
-    write_bytes(sent_copy(workspace, old.digest), old.content)
+    old, new = sent_and_new(workspace, dataset, csv_of(dataset, 4), csv_of(dataset, 3, first=4))
     sent = record(id=1, ref=1, digest=old.digest, public_score="0.96000")
     about = About(cv_accuracy=0.985, cv_accuracy_se=0.0019, cv_rows=4000)
     kernel = dataclasses.replace(new, kernel="me/digits/2")
@@ -289,9 +292,7 @@ def test_the_sheet_shows_the_images_that_differ(
     dataset: Any, csv_of: Callable[..., bytes], tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path)
-    old = validate(csv_of(dataset, 50), "old.csv", dataset)
-    new = validate(csv_of(dataset, 0), "new.csv", dataset)
-    write_bytes(sent_copy(workspace, old.digest), old.content)
+    old, new = sent_and_new(workspace, dataset, csv_of(dataset, 50), csv_of(dataset, 0))
     earlier = [record(id=1, ref=1, digest=old.digest, public_score="0.5")]
     ahead = forecast(new, About(), earlier, workspace, 0.25)
     shown = draw_sheet(tmp_path / "sheet.png", ahead, dataset.test_images)
